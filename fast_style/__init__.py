@@ -1,0 +1,25 @@
+"""Fast feed-forward style transfer: learn a painting's style, paint photos with it in one pass."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fast_style.images import load_image, save_image
+    from fast_style.stylize.stylizer import Stylizer, load_stylizer
+
+__version__ = "0.1.0"
+__all__ = ["Stylizer", "__version__", "load_image", "load_stylizer", "save_image"]
+
+_HOMES = {
+    "Stylizer": "fast_style.stylize.stylizer",
+    "load_stylizer": "fast_style.stylize.stylizer",
+    "load_image": "fast_style.images",
+    "save_image": "fast_style.images",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Resolved on first use: importing torch takes seconds, asking for the version should not.
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

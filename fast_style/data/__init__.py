@@ -1,0 +1,1 @@
+"""Batches of pictures for training."""

@@ -1,0 +1,112 @@
+"""Photos from a folder tree, at any scale, broken files included."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from fast_style.data.endless import Place, seed_of
+from fast_style.images import PICTURE_SUFFIXES, UnreadablePicture, load_pixels
+
+Transform = Callable[[Tensor], Tensor]
+
+
+class Photos(NamedTuple):
+    """One photo, or a batch of them after collation.
+
+    Attributes:
+        pixels: uint8, `(3, H, W)` or `(N, 3, H, W)`; a quarter of float32's bytes on the way to the device.
+        unreadable: files that could not be read and were replaced by others.
+    """
+
+    pixels: Tensor
+    unreadable: tuple[str, ...]
+
+
+def find_pictures(root: str | os.PathLike[str]) -> list[str]:
+    """All picture files below `root`, flat or nested, sorted; links are followed, each folder once.
+
+    Raises:
+        ValueError: no such folder, or no picture in it.
+    """
+    if not Path(root).is_dir():
+        raise ValueError(
+            f"A folder of photos was wanted at {root}, where there is none; set data.root to one."
+        )
+    found = sorted(_walk(str(root)))
+    if not found:
+        raise ValueError(
+            f"The folder {root} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))})."
+        )
+    return found
+
+
+def _walk(root: str) -> Iterator[str]:
+    seen: set[tuple[int, int]] = set()
+    folders = [root]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES:
+                    yield entry.path
+                elif entry.is_dir():
+                    status = os.stat(entry.path)
+                    # Told apart by device and inode: a link to a parent folder would never end.
+                    if (status.st_dev, status.st_ino) not in seen:
+                        seen.add((status.st_dev, status.st_ino))
+                        folders.append(entry.path)
+
+
+class PhotoFolder(Dataset[Photos]):
+    """Photos by `(position, index)`, each transformed by chance that depends on the seed and position alone.
+
+    Args:
+        files: the photos.
+        transform: uint8 `(3, H, W)` of any size to uint8 of one size; may draw from torch's generator.
+        seed: of the transforms.
+    """
+
+    #: How many files in a row may be unreadable before the folder is given up.
+    TRIES = 100
+
+    def __init__(self, files: Sequence[str], *, transform: Transform, seed: int) -> None:
+        self.files, self.transform, self.seed = files, transform, seed
+
+    def __len__(self) -> int:
+        """Number of files, readable or not."""
+        return len(self.files)
+
+    def __getitem__(self, place: Place) -> Photos:
+        """Read and transform a photo; an unreadable one is replaced by the next in the list, and named.
+
+        Raises:
+            ValueError: `TRIES` files in a row, or all there are, can't be read.
+        """
+        position, index = place
+        unreadable: list[str] = []
+        for offset in range(min(self.TRIES, len(self.files))):
+            file = self.files[(index + offset) % len(self.files)]
+            try:
+                pixels = load_pixels(file)
+            except UnreadablePicture:
+                unreadable.append(file)
+                continue
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(seed_of(self.seed, position))
+                return Photos(self.transform(pixels), tuple(unreadable))
+        raise ValueError(
+            f"None of {len(unreadable)} photos tried could be read, {unreadable[0]} the first of them; set data.root "
+            "to a folder of whole pictures."
+        )
+
+
+def collate(photos: Sequence[Photos]) -> Photos:
+    """Make one batch of photos of equal size."""
+    return Photos(
+        torch.stack([photo.pixels for photo in photos]),
+        tuple(file for photo in photos for file in photo.unreadable),
+    )

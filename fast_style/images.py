@@ -1,0 +1,298 @@
+"""Pictures in and out; the only file that knows Pillow.
+
+The one image convention lives here: RGB (sRGB), float32, 0 to 1, ``(N, 3, H, W)``.
+"""
+
+import io
+import os
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+import numpy as np
+import torch
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, features
+from torch import Tensor
+
+StrPath = str | os.PathLike[str]
+# Colour over white (mode RGB, or F from 0 to 1 for deep greys) and alpha (mode L).
+Layers = tuple[Image.Image, Image.Image | None]
+
+MAX_PIXELS = 178_956_970  # Where Pillow, left alone, refuses a picture.
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp"})
+PICTURE_SUFFIXES |= {".tif", ".tiff", ".jp2", ".tga", ".qoi", ".ppm", ".pgm", ".pbm", ".pnm"}
+_ENCODERS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF"}
+_ENCODERS |= {".tiff": "TIFF", ".bmp": "BMP", ".ppm": "PPM"}
+_ENCODERS |= {".avif": "AVIF"} if features.check("avif") else {}
+_KEEP_ALPHA = frozenset({"PNG", "WEBP", "TIFF", "AVIF"})
+
+
+class UnreadablePicture(ValueError):  # noqa: N818 - what it is, not that it is an error
+    """No picture could be read; one sentence says what was wanted, what was found, what to do."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """``pixels``: float32 ``(1, 3, H, W)``, 0 to 1; ``alpha``: ``(1, 1, H, W)`` alike, or None."""
+
+    pixels: Tensor
+    alpha: Tensor | None
+
+
+def read_picture(
+    path: StrPath, *, size: int | None = None, max_pixels: int = MAX_PIXELS
+) -> Picture:
+    """Read the first frame: upright, sRGB, transparency composited over white.
+
+    ``size`` is the wanted length of the shorter side in pixels; the aspect ratio stays.
+    UnreadablePicture where there is no whole picture of at most ``max_pixels`` pixels, before or
+    after resizing; ValueError for a ``size`` below 1.
+    """
+    if size is not None and size < 1:
+        raise ValueError(f"size is the shorter side in pixels, at least 1, not {size}")
+    colour, alpha = _decode(path, max_pixels, size)
+    pixels = _unit(colour).expand(-1, 3, -1, -1).contiguous()
+    return Picture(pixels, None if alpha is None else _unit(alpha))
+
+
+def load_image(path: StrPath, *, size: int | None = None, max_pixels: int = MAX_PIXELS) -> Tensor:
+    """Read a picture as float32 ``(1, 3, H, W)``, 0 to 1; options and errors of `read_picture`."""
+    return read_picture(path, size=size, max_pixels=max_pixels).pixels
+
+
+def load_pixels(path: StrPath, *, max_pixels: int = MAX_PIXELS) -> Tensor:
+    """Read the same picture as uint8 ``(3, H, W)``, 0 to 255; errors of `read_picture`.
+
+    For data loaders, which convert on the device. In memory it lies as decoded, ``(H, W, 3)``:
+    stacking a batch reorders it anyway.
+    """
+    planes = _planes(_decode(path, max_pixels)[0])
+    if planes.dtype == torch.uint8:
+        return planes
+    return planes.clamp(0, 1).mul(255).round().to(torch.uint8).repeat(3, 1, 1)
+
+
+def save_image(
+    pixels: Tensor, path: StrPath, *, quality: int = 95, alpha: Tensor | None = None
+) -> None:
+    """Write float32 ``(1, 3, H, W)`` or ``(3, H, W)`` pixels, clamped to 0..1, as sRGB.
+
+    The suffix names the format; ``quality``, 1 to 100, is for JPEG, WebP and AVIF. ``alpha``,
+    ``(1, 1, H, W)`` or ``(1, H, W)``, is kept by PNG, WebP, TIFF and AVIF, dropped by the others.
+    The file appears whole or not at all. ValueError for what cannot be written, OSError from the
+    disk.
+    """
+    encoder = _encoder_for(path)
+    if not 1 <= quality <= 100:
+        raise ValueError(f"quality goes from 1 to 100, not {quality}")
+    planes = _checked(pixels, "pixels", 3)
+    if alpha is not None:
+        mask = _checked(alpha, "alpha", 1)
+        if mask[0].shape != planes[0].shape:
+            wanted, found = tuple(planes[0].shape), tuple(mask[0].shape)
+            raise ValueError(f"wanted an alpha as large as the pixels, {wanted}, found {found}")
+        planes = torch.cat([planes, mask.to(planes.device)]) if encoder in _KEEP_ALPHA else planes
+    levels = planes.clamp(0, 1).mul(255).round().to(torch.uint8)
+    image = Image.fromarray(levels.permute(1, 2, 0).cpu().numpy())
+    lossy = {"quality": quality, "subsampling": "4:4:4" if quality >= 90 else "4:2:0"}
+    options = {} if encoder == "TIFF" else lossy  # Alone in minding what is not for it.
+    with _replacing(path) as file:
+        image.save(file, format=encoder, icc_profile=_srgb(), **options)
+
+
+class _PillowGlobals:
+    """Pillow's process-wide switches while any thread reads; the last one out restores them.
+
+    Its warnings about odd metadata are no concern of the user; its size limit is checked at opening
+    and, for TIFF, again at decoding. Readers are counted, no lock is held: threads decode side by
+    side. The limit is only raised, lest one thread's small ``max_pixels`` fail another's picture.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._readers = threading.Lock(), 0
+
+    @contextmanager
+    def quiet_up_to(self, max_pixels: int) -> Iterator[None]:
+        with self._lock:
+            if self._readers == 0:
+                self._limit, self._filters = Image.MAX_IMAGE_PIXELS, warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+            self._readers += 1
+            if Image.MAX_IMAGE_PIXELS is not None:
+                Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._readers -= 1
+                if self._readers == 0:
+                    self._filters.__exit__(None, None, None)
+                    Image.MAX_IMAGE_PIXELS = self._limit
+
+
+_PILLOW = _PillowGlobals()
+
+
+def _decode(path: StrPath, max_pixels: int, size: int | None = None) -> Layers:
+    try:
+        with _PILLOW.quiet_up_to(max_pixels), Image.open(path) as image:
+            _check_pixels(image.size, max_pixels)
+            image.load()
+            # EXIF that cannot be read says nothing of orientation; the pixels are still good.
+            # In place, since Pillow turns the pixels before it rewrites (and stumbles over) EXIF.
+            with suppress(Exception):
+                ImageOps.exif_transpose(image, in_place=True)
+            layers = _flattened(image)
+            return layers if size is None else _resized(layers, size, max_pixels)
+    except Exception as error:
+        # On a broken file Pillow's plugins raise nearly anything: OSError, SyntaxError,
+        # struct.error, IndexError, ZeroDivisionError, ...
+        found, advice = _diagnosis(path, error, max_pixels)
+        message = f"wanted a picture at {os.fspath(path)}, found {found}; {advice}"
+        raise UnreadablePicture(message) from error
+
+
+def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
+    pixels = size[0] * size[1]
+    if pixels < 1:
+        raise ValueError(f"its size is {size[0]} x {size[1]}")
+    if pixels > max_pixels:
+        raise Image.DecompressionBombError(f"{pixels} pixels")
+
+
+def _resized(layers: Layers, shorter: int, max_pixels: int) -> Layers:
+    colour, alpha = layers
+    scale = shorter / min(colour.size)
+    size = round(colour.width * scale), round(colour.height * scale)
+    # A line of 60000 x 1 pixels is a small file, and enormous at size=512.
+    _check_pixels(size, max_pixels)
+    resampling = Image.Resampling.LANCZOS
+    return colour.resize(size, resampling), alpha and alpha.resize(size, resampling)
+
+
+def _diagnosis(path: StrPath, error: Exception, max_pixels: int) -> tuple[str, str]:
+    """Say what was found at the path, and what to do about it."""
+    if isinstance(error, Image.DecompressionBombError):
+        count = re.findall(r"\d+", str(error))[0]  # The first number, in Pillow's words and ours.
+        return (
+            f"one of {count} pixels, over the limit of {max_pixels}",
+            "raise max_pixels to allow it",
+        )
+    if isinstance(error, FileNotFoundError):
+        return "nothing", "check the path"
+    if isinstance(error, IsADirectoryError | PermissionError):
+        is_folder = Path(path).is_dir()  # Windows calls opening a folder a matter of permission.
+        return ("a folder" if is_folder else "a file you may not read"), "name a readable file"
+    if isinstance(error, UnidentifiedImageError):
+        found = "an empty file" if Path(path).stat().st_size == 0 else "an unknown kind of file"
+        return found, "save it again as PNG or JPEG"
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"a file that cannot be decoded ({reason})", "fetch or export it again"
+
+
+def _flattened(image: Image.Image) -> Layers:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _deep_grey(image)
+    profile, alpha = image.info.get("icc_profile"), None
+    if image.has_transparency_data:
+        # Grey stays grey: a grey profile does not fit RGB.
+        grey = image.mode in ("1", "L", "LA", "La")
+        image = image.convert("LA" if grey else "RGBA")
+        image, alpha = image.convert("L" if grey else "RGB"), image.getchannel("A")
+    colour = _as_srgb(image, profile)
+    if alpha is None:
+        return colour, None
+    return Image.composite(colour, Image.new("RGB", colour.size, "white"), alpha), alpha
+
+
+def _deep_grey(image: Image.Image) -> Layers:
+    # By hand: Pillow's own conversions of these modes clip at 255 instead of scaling.
+    values = np.asarray(image)
+    full = 65535
+    if image.mode == "F":
+        # Float files hold 0..1 (and highlights above) or Pillow's own 0..255, and do not say
+        # which; a picture in 0..255 with nothing above 16 would be all but black.
+        full = 255 if np.max(values, where=np.isfinite(values), initial=0) > 16 else 1
+    grey = np.nan_to_num(values.astype(np.float32) / full).clip(0, 1)
+    clear = image.info.get("transparency")
+    if clear is None:
+        return Image.fromarray(grey), None
+    grey[values == clear] = 1
+    return Image.fromarray(grey), Image.fromarray((values != clear).astype(np.uint8) * 255)
+
+
+def _as_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    # A broken or unfitting profile is common; the pixels then go as they are.
+    with suppress(Exception):
+        if profile:
+            return _through_profile(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _through_profile(image: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Image:
+    # Grey and palette pictures often carry an RGB profile; what fits no profile raises.
+    image = image.convert("RGB") if source.profile.xcolor_space.strip() == "RGB" else image
+    srgb = ImageCms.createProfile("sRGB")
+    # As browsers do; the default, perceptual, needs tables that few profiles have.
+    intent, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
+    return ImageCms.buildTransform(source, srgb, image.mode, "RGB", intent, flags).apply(image)
+
+
+def _planes(image: Image.Image) -> Tensor:
+    """``(C, H, W)``, uint8 or float32 as the picture has it."""
+    array = torch.from_numpy(np.array(image))
+    return array.permute(2, 0, 1) if array.ndim == 3 else array[None]
+
+
+def _unit(image: Image.Image) -> Tensor:
+    planes = _planes(image)[None].contiguous()
+    # Resizing a float picture overshoots at edges, hence the clamp.
+    return planes.float().div_(255) if planes.dtype == torch.uint8 else planes.clamp_(0, 1)
+
+
+def _encoder_for(path: StrPath) -> str:
+    suffix = Path(path).suffix.lower()
+    if suffix not in _ENCODERS:
+        known = " ".join(_ENCODERS)
+        raise ValueError(f"cannot write {os.fspath(path)}: its suffix is none of {known}")
+    return _ENCODERS[suffix]
+
+
+def _srgb() -> bytes:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    # Bytes 24 to 35 are the time of its making; a fixed one lets equal pictures be equal files.
+    return profile[:24] + np.array([2000, 1, 1, 0, 0, 0], ">u2").tobytes() + profile[36:]
+
+
+def _checked(tensor: Tensor, name: str, channels: int) -> Tensor:
+    """``(channels, H, W)`` of the same pixels, without gradient; ValueError if they are no such."""
+    shape = tuple(tensor.shape)
+    fits = shape[-3:-2] == (channels,) and shape[:-3] in ((), (1,)) and 0 not in shape
+    if not fits or tensor.dtype != torch.float32:
+        wanted = f"float32 (1, {channels}, H, W) or ({channels}, H, W)"
+        raise ValueError(f"wanted {name} as {wanted}, found {tensor.dtype} {shape}")
+    if not torch.isfinite(tensor).all():
+        raise ValueError(f"wanted finite {name}, found NaN or infinity")
+    return tensor.detach().reshape(shape[-3:])
+
+
+@contextmanager
+def _replacing(path: StrPath) -> Iterator[BinaryIO]:
+    """Yield a new file that takes the path's place once whole, and leaves no trace otherwise."""
+    target = Path(os.path.realpath(path))  # Replace what a link points to, not the link.
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{uuid4().hex}.tmp")
+    try:
+        # Not tempfile, whose files nobody else may read: open() respects the umask.
+        with open(temporary, "xb") as file:
+            yield file
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)

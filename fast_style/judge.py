@@ -1,0 +1,147 @@
+"""The judge: how near pictures are to a style and to their photos, by features they were not trained on.
+
+Relative errors as in the losses, so that figures of different styles, networks and trainings compare:
+style `||G - G_s||^2 / ||G_s||^2`, content `||F - F_c||^2 / ||F_c||^2`, each by layer, averaged over the photos.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fast_style.data.folder import find_pictures
+from fast_style.images import load_image
+from fast_style.losses.statistics import gram, relative_error
+from fast_style.networks.loss_network import AnyLossNetwork
+
+Painter = Callable[[Tensor], Tensor]
+Pair = tuple[Tensor, Tensor]  # (painted, photo)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judge's figures.
+
+    Attributes:
+        photos: how many were judged.
+        style_size: shorter side of the style picture, in pixels, that fits best.
+        style: error by layer at that size.
+        style_by_size: mean error over the layers, by size.
+        content: error by layer.
+    """
+
+    photos: int
+    style_size: int
+    style: dict[str, float]
+    style_by_size: dict[int, float]
+    content: dict[str, float]
+
+    @property
+    def style_error(self) -> float:
+        """Mean over the layers at the best size."""
+        return self.style_by_size[self.style_size]
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values for a JSON file."""
+        return {**asdict(self), "style_error": self.style_error}
+
+    def as_table(self) -> str:
+        """The figures for a terminal."""
+        rows = [("layer", "style error", "content error")]
+        for name in dict.fromkeys([*self.style, *self.content]):
+            rows.append((name, _figure(self.style.get(name)), _figure(self.content.get(name))))
+        rows.append((f"mean, style size {self.style_size}", _figure(self.style_error), ""))
+        return "\n".join(f"{name:24}{style:>12}{content:>15}" for name, style, content in rows)
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def painted_now(painter: Painter, photos: Sequence[str], *, size: int | None) -> Iterator[Pair]:
+    """Paint each photo at a shorter side of `size` pixels, None its own, and pair the result with it."""
+    for file in photos:
+        photo = load_image(file, size=size)
+        yield painter(photo), photo
+
+
+def painted_before(folder: str, photos: Sequence[str]) -> Iterator[Pair]:
+    """Pair each photo with the picture in `folder` that carries its name, or its name and `_style`.
+
+    The painted picture is judged as it is, since resizing would blur away strokes; its photo is brought to its size.
+
+    Raises:
+        ValueError: a photo without a picture.
+    """
+    pictures = {Path(file).stem: file for file in find_pictures(folder)}
+    for file in photos:
+        stem = Path(file).stem
+        picture = pictures.get(stem) or next(
+            (found for name, found in pictures.items() if name.startswith(f"{stem}_")), None
+        )
+        if picture is None:
+            raise ValueError(f"{folder} holds no picture of the name {stem}, which {file} has.")
+        painted = load_image(picture)
+        yield painted, load_image(file, size=min(painted.shape[-2:]))
+
+
+@torch.inference_mode()
+def judge(
+    pairs: Iterable[Pair],
+    styles: Mapping[int, Tensor],
+    *,
+    loss_network: AnyLossNetwork,
+    style_layers: Sequence[str],
+    content_layers: Sequence[str],
+) -> Verdict:
+    """Judge painted pictures.
+
+    Args:
+        pairs: painted picture and its photo, `(1, 3, H, W)` each and of one size.
+        styles: the style picture by its size (shorter side), `(1, 3, H, W)`.
+        loss_network: the judge's eyes.
+        style_layers, content_layers: what they look at.
+
+    Raises:
+        ValueError: no pairs, or a painted picture that has not its photo's size.
+    """
+    layers = {*style_layers, *content_layers}
+    targets = {
+        size: {name: gram(f) for name, f in loss_network(picture, style_layers).items()}
+        for size, picture in styles.items()
+    }
+    style: dict[int, dict[str, float]] = {size: dict.fromkeys(style_layers, 0.0) for size in styles}
+    content = dict.fromkeys(content_layers, 0.0)
+    count = 0
+    for painted, photo in pairs:
+        if painted.shape != photo.shape:
+            raise ValueError(
+                f"A painted picture has its photo's size; got {tuple(painted.shape[-2:])} for "
+                f"{tuple(photo.shape[-2:])} (height, width)."
+            )
+        count += 1
+        found, wanted = loss_network(painted, layers), loss_network(photo, content_layers)
+        for name in content_layers:
+            content[name] += relative_error(found[name], wanted[name]).item()
+        for size, target in targets.items():
+            for name in style_layers:
+                style[size][name] += relative_error(gram(found[name]), target[name]).item()
+    if not count:
+        raise ValueError("There is nothing to judge: no painted picture with its photo.")
+    return _verdict(count, style, content)
+
+
+def _verdict(
+    count: int, style: dict[int, dict[str, float]], content: dict[str, float]
+) -> Verdict:
+    means = {size: sum(by.values()) / len(by) / count for size, by in style.items()}
+    best = min(means, key=means.__getitem__)
+    return Verdict(
+        photos=count,
+        style_size=best,
+        style={name: error / count for name, error in style[best].items()},
+        style_by_size=means,
+        content={name: error / count for name, error in content.items()},
+    )

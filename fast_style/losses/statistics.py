@@ -1,0 +1,43 @@
+"""What feature maps are compared by: pure functions, computed in float32 whatever the autocast."""
+
+import torch
+from torch import Tensor
+
+
+def gram(features: Tensor) -> Tensor:
+    """Gram matrix `G = F F^T / (C H W)` (Johnson et al. 2016, eq. 3).
+
+    Args:
+        features: `(N, C, H, W)`.
+
+    Returns:
+        `(N, C, C)`, float32: in a half-precision autocast the sum over all pixels would lose its small terms.
+    """
+    n, c, h, w = features.shape
+    with torch.autocast(features.device.type, enabled=False):
+        flat = features.float().reshape(n, c, h * w)
+        return flat @ flat.mT / (c * h * w)
+
+
+def squared_error(found: Tensor, wanted: Tensor) -> Tensor:
+    """`||x - y||^2` of each of the N items, float32, `(N,)`; `wanted` may be a single item for all."""
+    return (found.float() - wanted.float()).square().flatten(1).sum(1)
+
+
+def relative_error(found: Tensor, wanted: Tensor) -> Tensor:
+    """`||x - y||^2 / ||y||^2` of each of the N items, float32, `(N,)`."""
+    # A flat black picture may have features of zero; the floor is far below any picture's energy.
+    energy = wanted.float().square().flatten(1).sum(1).clamp_min(1e-12)
+    return squared_error(found, wanted) / energy
+
+
+def total_variation(pictures: Tensor) -> Tensor:
+    """Mean squared difference of neighbouring pixels, down plus across, of each of the N pictures, `(N,)`.
+
+    Args:
+        pictures: `(N, C, H, W)` in 0..1.
+    """
+    pictures = pictures.float()
+    down = (pictures[..., 1:, :] - pictures[..., :-1, :]).square()
+    across = (pictures[..., 1:] - pictures[..., :-1]).square()
+    return down.flatten(1).mean(1) + across.flatten(1).mean(1)

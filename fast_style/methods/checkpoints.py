@@ -1,0 +1,132 @@
+"""Nothing lost: whole checkpoints, random states, and a stop that saves first."""
+
+import os
+import random
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+
+Handler = Callable[[int, FrameType | None], Any] | int | None
+
+
+class Interrupted(Exception):  # noqa: N818 - nothing went wrong: somebody wanted it to stop.
+    """A run was asked to stop and has saved itself.
+
+    Attributes:
+        checkpoint: where it can go on from.
+        signal_number: what asked.
+    """
+
+    def __init__(self, checkpoint: Path, step: int, signal_number: int) -> None:
+        super().__init__(
+            f"Stopped at step {step}; everything is saved in {checkpoint}. Go on with resume={checkpoint}"
+        )
+        self.checkpoint, self.signal_number = checkpoint, signal_number
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Checkpoints that are written next to their place and renamed, and read as data that can run no code."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint: under its name there is always a whole file or none."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            with unfinished.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    def load_checkpoint(
+        self,
+        path: str | os.PathLike[str],
+        map_location: Any = "cpu",
+        weights_only: bool | None = True,
+    ) -> dict[str, Any]:
+        """Read a checkpoint; a pickle that wants more than tensors and plain values is refused."""
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return content
+
+
+class RandomState(pl.Callback):
+    """Puts the random generators' states into the checkpoint, and back when the training goes on."""
+
+    def __init__(self) -> None:
+        self._restored: Mapping[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """States of Python's, torch's and every GPU's generator."""
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        return {"python": random.getstate(), "torch": torch.get_rng_state(), "cuda": cuda}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the states until the set-up, which draws numbers of its own, is over."""
+        self._restored = state_dict
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Set the states."""
+        if self._restored is None:
+            return
+        random.setstate(self._restored["python"])
+        torch.set_rng_state(self._restored["torch"])
+        if torch.cuda.is_available() and len(self._restored["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(self._restored["cuda"])
+        self._restored = None
+
+
+class StopAndSave(pl.Callback):
+    """On Ctrl-C or SIGTERM, finish the step, save, and raise `Interrupted`; a second signal stops at once.
+
+    Args:
+        folder: for the checkpoint.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._asked: int | None = None
+        self._before: dict[int, Handler] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen."""
+        self._before = {n: signal.signal(n, self._ask) for n in (signal.SIGINT, signal.SIGTERM)}
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object
+    ) -> None:
+        """Stop here, between two steps, if somebody asked."""
+        if self._asked is None:
+            return
+        path = self.folder / f"step-{trainer.global_step:06d}.ckpt"
+        trainer.save_checkpoint(path)
+        raise Interrupted(path, trainer.global_step, self._asked)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        self._restore()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Give the signals back."""
+        self._restore()
+
+    def _ask(self, number: int, _frame: FrameType | None) -> None:
+        self._asked = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}

@@ -1,0 +1,1 @@
+"""The networks: what paints, and what the losses look through."""

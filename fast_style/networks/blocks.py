@@ -1,0 +1,121 @@
+"""The parts that the image-transform network is made of (Johnson et al. 2016, supplement)."""
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Padding = Literal["reflect", "none"]
+Upsampling = Literal["fractional", "resize"]
+
+
+def reflect(pictures: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
+    """Extend `(N, C, H, W)` by reflection, by any amount.
+
+    One reflection reaches no further than the picture is long; a wider border is reflected again, which is what a
+    row of mirrors shows.
+    """
+    while left or right or top or bottom:
+        height, width = pictures.shape[-2:]
+        step = (min(left, width - 1), min(right, width - 1))
+        step += (min(top, height - 1), min(bottom, height - 1))
+        pictures = F.pad(pictures, step, mode="reflect")
+        left, right, top, bottom = (
+            wanted - done for wanted, done in zip((left, right, top, bottom), step, strict=True)
+        )
+    return pictures
+
+
+class ConvBlock(nn.Sequential):
+    """Convolution, instance normalisation, ReLU; `(N, C, H, W)` to `(N, C', H / stride, W / stride)`.
+
+    Johnson et al. use batch normalisation; instance normalisation (Ulyanov et al. 2016) is what the field took over.
+    The convolutions carry no bias: the normalisation after them would subtract it.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel: int,
+        stride: int = 1,
+        padding: Padding = "reflect",
+        relu: bool = True,
+    ) -> None:
+        super().__init__(
+            nn.Conv2d(
+                in_channels,
+                out_channels,
+                kernel,
+                stride,
+                padding=kernel // 2 if padding == "reflect" else 0,
+                padding_mode="reflect",
+                bias=False,
+            ),
+            nn.InstanceNorm2d(out_channels, affine=True),
+            *([nn.ReLU()] if relu else []),
+        )
+
+
+class ResidualBlock(nn.Module):
+    """`x + f(x)` with two 3x3 convolutions and no ReLU after the sum (Gross and Wilber, as Johnson et al.).
+
+    With `padding="none"` the result is 2 pixels smaller on every side, and the identity is cropped to it, as in the
+    paper.
+    """
+
+    def __init__(self, channels: int, *, padding: Padding = "reflect") -> None:
+        super().__init__()
+        self.margin = 0 if padding == "reflect" else 2
+        self.branch = nn.Sequential(
+            ConvBlock(channels, channels, kernel=3, padding=padding),
+            ConvBlock(channels, channels, kernel=3, padding=padding, relu=False),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(N, C, H, W)` to `(N, C, H - 2 margin, W - 2 margin)`."""
+        m = self.margin
+        identity = x[..., m : x.shape[-2] - m, m : x.shape[-1] - m] if m else x
+        return identity + self.branch(x)
+
+
+class FractionalConv(nn.Module):
+    """A stride-1/2 convolution (transposed, stride 2): `(N, C, H, W)` to `(N, C', 2H, 2W)`.
+
+    A kernel of 4 gives every output pixel the same number of taps, which kernel 3 does not: that is where
+    checkerboards come from (Odena et al. 2016). The input is extended by reflection, so the border sees a picture and
+    not zeros.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, kernel: int = 4) -> None:
+        super().__init__()
+        self.conv = nn.ConvTranspose2d(
+            in_channels,
+            out_channels,
+            kernel,
+            stride=2,
+            padding=1 + 2,  # 1 of its own, and what the reflected pixel becomes
+            output_padding=kernel % 2,
+            bias=False,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Double height and width."""
+        doubled: Tensor = self.conv(F.pad(x, (1, 1, 1, 1), mode="reflect"))
+        return doubled
+
+
+class ResizeConv(nn.Module):
+    """Nearest-neighbour upsampling, then a 3x3 convolution (Odena et al. 2016): no checkerboards by construction."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, 3, padding=1, padding_mode="reflect", bias=False
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Double height and width."""
+        doubled: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return doubled

@@ -1,0 +1,148 @@
+"""A network file that rebuilds itself: weights, architecture and origin in one safetensors file.
+
+Nobody has to remember the flags a network was trained with. Files from outside are data: a safetensors header or a
+pickle of plain tensors is read, code never runs.
+"""
+
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from fast_style.networks.transform_net import TransformNet
+
+FORMAT = "fast_style/1"
+LARGEST_FILE = 2**32  # Bytes; the largest honest file, a full VGG-19, has 575 MB.
+ARCHITECTURES: dict[str, type[TransformNet]] = {"TransformNet": TransformNet}
+
+Precision = Literal["fp32", "fp16"]
+
+
+def describe(network: TransformNet, origin: Mapping[str, str]) -> dict[str, str]:
+    """Everything but the weights that a network file says: text by name, as safetensors metadata wants it."""
+    return {
+        "format": FORMAT,
+        "network": type(network).__name__,
+        "architecture": json.dumps(network.architecture),
+        **origin,
+    }
+
+
+def save_network(
+    path: str | os.PathLike[str],
+    network: TransformNet,
+    *,
+    origin: Mapping[str, str],
+    precision: Precision = "fp32",
+) -> None:
+    """Write the slim file of a network, whole or not at all.
+
+    Args:
+        path: where; missing folders are made.
+        network: any network of `ARCHITECTURES`.
+        origin: `style`, `recipe`, `version` and whatever else is worth knowing of where it came from.
+        precision: of the stored weights; `fp16` halves the file and moves no pixel by more than rounding.
+    """
+    dtype = torch.float16 if precision == "fp16" else torch.float32
+    tensors = {
+        name: tensor.detach().cpu().to(dtype).contiguous()
+        for name, tensor in network.state_dict().items()
+    }
+    write_whole(path, save(tensors, metadata=describe(network, origin)))
+
+
+def load_network(path: str | os.PathLike[str]) -> tuple[TransformNet, dict[str, str]]:
+    """Rebuild a network from its slim file, or from a training checkpoint, with the metadata it carries.
+
+    Raises:
+        ValueError: not such a file, damaged, from a newer format, or a pickle that wants to run code.
+    """
+    tensors, metadata = read_tensors(path)
+    return rebuild(tensors, metadata, source=str(path)), metadata
+
+
+def rebuild(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, source: str) -> TransformNet:
+    """Make the network that `metadata` describes and fill it with `tensors`, in float32 and eval mode."""
+    if metadata.get("format") != FORMAT:
+        raise ValueError(
+            f"{source} is no network file of fast_style (format {FORMAT!r}, found "
+            f"{metadata.get('format', 'none')!r}); train one with scripts/train.py."
+        )
+    try:
+        build = ARCHITECTURES[metadata["network"]]
+        network = build(**json.loads(metadata["architecture"]))
+        network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    except (KeyError, TypeError, RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"{source} is damaged: its weights do not fit the network it describes ({_first_line(error)})."
+        ) from error
+    return network.eval()
+
+
+def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file, a plain state_dict, or a training checkpoint of ours.
+
+    Raises:
+        ValueError: a missing, oversized or damaged file, or a pickle that wants to run code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "nothing"
+        raise ValueError(f"A file of weights was wanted at {path}, where there is {found}.")
+    if path.stat().st_size > LARGEST_FILE:
+        raise ValueError(f"{path} has over {LARGEST_FILE:,} bytes, more than any network file of ours.")
+    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise ValueError(
+            f"{path} is no whole safetensors file ({_first_line(error)}); copy or make it again."
+        ) from error
+
+
+def _read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} is not read: it is damaged, or a pickle that would run code when loaded. Ask its maker for a "
+            ".safetensors file."
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} is no whole PyTorch file ({_first_line(error)}).") from error
+    if isinstance(content, dict) and "fast_style" in content:
+        return dict(content["fast_style"]["tensors"]), dict(content["fast_style"]["metadata"])
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise ValueError(f"{path} holds no state_dict (a mapping of names to tensors).")
+    return content, {}
+
+
+def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file so that under its name there is always the old or the new one, whole."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

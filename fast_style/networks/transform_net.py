@@ -1,0 +1,106 @@
+"""The image-transform network of Johnson, Alahi and Fei-Fei (2016), supplementary table 1."""
+
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+
+from fast_style.networks.blocks import (
+    ConvBlock,
+    FractionalConv,
+    Padding,
+    ResidualBlock,
+    ResizeConv,
+    Upsampling,
+    reflect,
+)
+
+STRIDE = 4  # Two stride-2 convolutions.
+SMALLEST = 16
+
+
+class TransformNet(nn.Module):
+    """Paint a photo in the learned style, in one pass.
+
+    9x9 to `width` channels, two stride-2 3x3 convolutions to `2 width` and `4 width`, `blocks` residual blocks, two
+    stride-1/2 convolutions back to `width`, 9x9 to RGB, scaled tanh.
+
+    Args:
+        width: channels of the first layer; 32 in the paper.
+        blocks: residual blocks; 5 in the paper.
+        upsample: `fractional` (transposed convolution) or `resize` (nearest neighbour, then 3x3).
+        fractional_kernel: 4 against checkerboards; the paper's own is 3.
+        residual_padding: `reflect`, or `none` for the paper's: the picture is extended by reflection first, and
+            unpadded residual blocks consume the border.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int = 32,
+        blocks: int = 5,
+        upsample: Upsampling = "fractional",
+        fractional_kernel: int = 4,
+        residual_padding: Padding = "reflect",
+    ) -> None:
+        super().__init__()
+        _check(width, blocks, upsample, fractional_kernel, residual_padding)
+        self.architecture: dict[str, Any] = {
+            "width": width,
+            "blocks": blocks,
+            "upsample": upsample,
+            "fractional_kernel": fractional_kernel,
+            "residual_padding": residual_padding,
+        }
+        # Each unpadded block loses 2 pixels a side, at a quarter of the size: 40 for the paper's five.
+        self.border = 2 * STRIDE * blocks if residual_padding == "none" else 0
+        self.encoder = nn.Sequential(
+            ConvBlock(3, width, kernel=9),
+            ConvBlock(width, 2 * width, kernel=3, stride=2),
+            ConvBlock(2 * width, 4 * width, kernel=3, stride=2),
+        )
+        self.residual = nn.Sequential(
+            *(ResidualBlock(4 * width, padding=residual_padding) for _ in range(blocks))
+        )
+
+        def upsampling(in_channels: int, out_channels: int) -> nn.Sequential:
+            conv = (
+                FractionalConv(in_channels, out_channels, kernel=fractional_kernel)
+                if upsample == "fractional"
+                else ResizeConv(in_channels, out_channels)
+            )
+            return nn.Sequential(conv, nn.InstanceNorm2d(out_channels, affine=True), nn.ReLU())
+
+        self.decoder = nn.Sequential(upsampling(4 * width, 2 * width), upsampling(2 * width, width))
+        self.to_rgb = nn.Conv2d(width, 3, 9, padding=4, padding_mode="reflect")
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Paint `(N, 3, H, W)` in 0..1, H and W from 16 up; the result has the same shape and range.
+
+        Raises:
+            ValueError: a picture smaller than 16x16, or not `(N, 3, H, W)`.
+        """
+        if pictures.ndim != 4 or pictures.shape[1] != 3 or min(pictures.shape[-2:]) < SMALLEST:
+            raise ValueError(
+                f"Pictures to paint are (N, 3, H, W) with H and W at least {SMALLEST}; "
+                f"got {tuple(pictures.shape)}."
+            )
+        height, width = pictures.shape[-2:]
+        b = self.border
+        x = reflect(pictures, b, b + -width % STRIDE, b, b + -height % STRIDE)
+        z = self.to_rgb(self.decoder(self.residual(self.encoder(x))))
+        # Johnson's scaled tanh, in the 0..1 convention.
+        return 0.5 * (torch.tanh(z[..., :height, :width]) + 1)
+
+
+def _check(width: int, blocks: int, upsample: str, kernel: int, residual_padding: str) -> None:
+    if width < 1 or blocks < 0:
+        raise ValueError(
+            f"A generator needs width >= 1 and blocks >= 0; got width={width}, blocks={blocks}."
+        )
+    if upsample not in get_args(Upsampling):
+        raise ValueError(f"upsample is one of {get_args(Upsampling)}; got {upsample!r}.")
+    if residual_padding not in get_args(Padding):
+        raise ValueError(f"residual_padding is one of {get_args(Padding)}; got {residual_padding!r}.")
+    if kernel not in (3, 4):
+        raise ValueError(f"fractional_kernel is 3 (the paper's) or 4; got {kernel}.")

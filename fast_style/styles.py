@@ -1,0 +1,51 @@
+"""From a style's picture to what the losses compare with."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from fast_style.images import load_image
+
+
+def style_name(image: str | os.PathLike[str], name: str | None = None) -> str:
+    """The name a style's files go by: the given one, or the picture's without its suffix."""
+    return name or Path(image).stem
+
+
+def load_style(
+    image: str | os.PathLike[str], *, size: int | Sequence[int] = 512, crops: int = 1
+) -> list[Tensor]:
+    """A painting at the sizes, and in the crops, whose statistics are averaged to one target.
+
+    Args:
+        image: the picture's file.
+        size: pixels of the shorter side, one number or several; larger means larger brush strokes in the result.
+        crops: squares cut from each size, evenly spaced along the longer side; 1 takes the whole picture.
+
+    Returns:
+        `(1, 3, H, W)` pictures in 0..1, one a size and crop.
+
+    Raises:
+        ValueError: an unreadable picture; a size below 16 or a number of crops below 1.
+    """
+    sizes = [size] if isinstance(size, int) else list(size)
+    if crops < 1 or not sizes or min(sizes) < 16:
+        raise ValueError(
+            f"A style needs sizes from 16 up and at least one crop; got size={size}, crops={crops}."
+        )
+    pictures = [load_image(image, size=side) for side in sizes]
+    return [crop for picture in pictures for crop in _squares(picture, crops)]
+
+
+def _squares(picture: Tensor, count: int) -> list[Tensor]:
+    if count == 1:
+        return [picture]
+    height, width = picture.shape[-2:]
+    side = min(height, width)
+    spare = max(height, width) - side
+    starts = [round(spare * i / (count - 1)) for i in range(count)]
+    if width >= height:
+        return [picture[..., start : start + side] for start in starts]
+    return [picture[..., start : start + side, :] for start in starts]

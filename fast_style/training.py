@@ -1,0 +1,193 @@
+"""From a configuration to a trained network: builds each object once, fits, saves."""
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from fast_style import __version__
+from fast_style.data.content import ContentPhotos
+from fast_style.methods.checkpoints import RandomState, StopAndSave, WholeFiles
+from fast_style.methods.perceptual import PerceptualMethod
+from fast_style.methods.watching import Panels, StepProgress, Throughput
+from fast_style.networks.saved import save_network
+from fast_style.resuming import CONFIG_FILE, OVERRIDES_FILE, find_resumable
+from fast_style.styles import load_style, style_name
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished run leaves.
+
+    Attributes:
+        network_file: the slim file of the averaged generator.
+        folder: checkpoints and TensorBoard curves.
+        metrics: last training and validation losses by name.
+        unreadable: photos that could not be read.
+    """
+
+    network_file: Path
+    folder: Path
+    metrics: dict[str, float]
+    unreadable: tuple[str, ...]
+
+
+def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> Outcome:
+    """Train one style.
+
+    Args:
+        cfg: composed from `conf/train.yaml`.
+        overrides: what was said on the command line; a resumed run takes its own saved configuration instead of
+            `cfg`, with these on top.
+
+    Raises:
+        ValueError: a setting, picture or file that does not do; the sentence says which.
+        Interrupted: somebody stopped the run, which saved itself.
+    """
+    checkpoint = None
+    if cfg.resume:
+        found = find_resumable(cfg.resume, runs=Path(cfg.runs), overrides=overrides)
+        if found:
+            checkpoint, cfg = found
+            log.info("Going on from %s.", checkpoint)
+        else:
+            log.info("No run to resume below %s; starting a new one.", cfg.runs)
+    _quiet()
+    pl.seed_everything(cfg.seed, verbose=False)
+    name = style_name(cfg.style.image, cfg.style.name)
+    method, data, style = _build(cfg, name)
+    folder = checkpoint.parents[1] if checkpoint else _new_folder(Path(cfg.runs) / name)
+    trainer = _trainer(cfg, folder, style)
+    if trainer.is_global_zero:
+        _write_down(cfg, overrides, folder, trainer, new=checkpoint is None)
+    if cfg.compile:
+        method.generator.compile()
+        method.loss.compile()
+    trainer.fit(method, data, ckpt_path=checkpoint)
+    metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
+    metrics |= trainer.validate(method, data, verbose=False)[0]
+    trainer.save_checkpoint(folder / "checkpoints" / f"step-{trainer.global_step:06d}.ckpt")
+    network_file = Path(cfg.network_file or f"checkpoints/{name}.safetensors")
+    if trainer.is_global_zero:
+        save_network(network_file, method.network, origin=method.origin, precision=cfg.save_as)
+    return Outcome(network_file, folder, metrics, tuple(data.unreadable))
+
+
+def _build(cfg: DictConfig, name: str) -> tuple[PerceptualMethod, ContentPhotos, torch.Tensor]:
+    style = load_style(cfg.style.image, size=_plain(cfg.style.size), crops=cfg.style.crops)
+    data = instantiate(cfg.data, _convert_="all")
+    data.setup()  # Before the networks: what is wrong with a folder is said at once.
+    loss = instantiate(cfg.loss, _convert_="all")(
+        loss_network=instantiate(cfg.loss_network, _convert_="all"), style=style
+    )
+    method = instantiate(cfg.method, _convert_="all")(
+        generator=instantiate(cfg.generator, _convert_="all"),
+        loss=loss,
+        origin={"style": name, "recipe": _recipe(cfg), "version": __version__},
+    )
+    return method.to(memory_format=torch.channels_last), data, style[0]
+
+
+def _trainer(cfg: DictConfig, folder: Path, style: torch.Tensor) -> pl.Trainer:
+    checkpoints = folder / "checkpoints"
+    trainer = instantiate(cfg.trainer, _convert_="all")(
+        max_steps=cfg.steps,
+        precision=best_precision() if cfg.precision == "auto" else cfg.precision,
+        val_check_interval=min(cfg.val_every, cfg.steps),
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        # The data's own order already parts the photos among the processes.
+        use_distributed_sampler=False,
+        logger=TensorBoardLogger(folder, name="", version=""),
+        plugins=[WholeFiles()],
+        callbacks=[
+            StepProgress(),
+            Throughput(),
+            LearningRateMonitor("step"),
+            Panels(style),
+            RandomState(),
+            StopAndSave(checkpoints),
+            ModelCheckpoint(
+                checkpoints,
+                filename="step-{step:06d}",
+                auto_insert_metric_name=False,
+                every_n_train_steps=cfg.checkpoint_every,
+                # The two newest: the older one is there while the newer is written.
+                monitor="step",
+                mode="max",
+                save_top_k=2,
+            ),
+        ],
+        enable_model_summary=False,
+    )
+    assert isinstance(trainer, pl.Trainer)
+    return trainer
+
+
+def best_precision() -> str:
+    """`bf16-mixed` where the processor computes in bfloat16, else `32-true`."""
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return "bf16-mixed" if has_bf16 else "32-true"
+
+
+def _new_folder(parent: Path) -> Path:
+    started = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    folder, copies = parent / started, 1
+    while folder.exists():
+        copies += 1
+        folder = parent / f"{started}_{copies}"
+    return folder
+
+
+def _write_down(
+    cfg: DictConfig, overrides: Sequence[str], folder: Path, trainer: pl.Trainer, *, new: bool
+) -> None:
+    text = OmegaConf.to_yaml(cfg)
+    if new:
+        folder.mkdir(parents=True)
+        (folder / CONFIG_FILE).write_text(text)
+        (folder / OVERRIDES_FILE).write_text(json.dumps(list(overrides)))
+    trainer.logger.experiment.add_text("config", f"```yaml\n{text}\n```")  # type: ignore[union-attr]
+
+
+def _recipe(cfg: DictConfig) -> str:
+    """What made the network, as JSON, without the folders of the machine that made it."""
+    parts = ("steps", "seed", "precision", "style", "generator", "loss", "loss_network", "method", "data")
+    recipe = {part: OmegaConf.to_container(cfg[part], resolve=True) if OmegaConf.is_config(cfg[part]) else cfg[part]
+              for part in parts}
+    return json.dumps(_without_folders(recipe))
+
+
+def _without_folders(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_folders(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(item) for item in value]
+    return os.path.basename(value.rstrip("/")) if isinstance(value, str) else value
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def _quiet() -> None:
+    """Lightning's advice that does not fit an endless, position-seeded loader."""
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    for message in (".*does not have many workers.*", ".*Checkpoint directory .* exists.*"):
+        warnings.filterwarnings("ignore", message=message)

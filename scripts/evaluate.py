@@ -1,0 +1,42 @@
+"""Judge a model or painted pictures: python scripts/evaluate.py ckpt=... style=... photos=... (see --help)."""
+
+import json
+
+import hydra
+from edge import one_sentence_errors
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
+@one_sentence_errors
+def main(cfg: DictConfig) -> None:
+    """Print the verdict as a table, and write it as JSON."""
+    from fast_style.data.folder import find_pictures
+    from fast_style.images import load_image
+    from fast_style.judge import judge, painted_before, painted_now
+    from fast_style.networks.saved import write_whole
+    from fast_style.stylize.stylizer import load_stylizer
+
+    if (cfg.ckpt is None) == (cfg.pictures is None):
+        raise ValueError("Give either a model, ckpt=..., or a folder of painted pictures, pictures=...")
+    photos = find_pictures(cfg.photos)
+    if cfg.ckpt is None:
+        pairs = painted_before(cfg.pictures, photos)
+    else:
+        pairs = painted_now(load_stylizer(cfg.ckpt, device=cfg.device), photos, size=cfg.size)
+    verdict = judge(
+        tqdm(pairs, total=len(photos), unit="photo"),
+        {size: load_image(cfg.style.image, size=size) for size in cfg.style_sizes},
+        loss_network=instantiate(cfg.loss_network, _convert_="all"),
+        style_layers=list(cfg.style_layers),
+        content_layers=list(cfg.content_layers),
+    )
+    print(verdict.as_table())
+    if cfg.json:
+        write_whole(cfg.json, json.dumps(verdict.as_json(), indent=2).encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Paint pictures with a trained style: python scripts/stylize.py ckpt=... input=... (see --help)."""
+
+import sys
+
+import hydra
+from edge import one_sentence_errors
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="stylize")
+@one_sentence_errors
+def main(cfg: DictConfig) -> None:
+    """Paint; name each result, and each photo that could not be painted."""
+    from fast_style.stylize.pictures import paint, plan
+    from fast_style.stylize.stylizer import load_stylizer
+
+    stylizer = load_stylizer(cfg.ckpt, device=cfg.device)
+    pairs = plan(cfg.input, cfg.output, style=stylizer.style, suffix=cfg.suffix)
+    bar = tqdm(total=len(pairs), unit="picture", disable=len(pairs) == 1)
+    failed = 0
+    for painted in paint(stylizer, pairs, size=cfg.size, quality=cfg.quality):
+        bar.update()
+        failed += painted.problem is not None
+        bar.write(str(painted.target) if painted.problem is None else f"Skipped: {painted.problem}")
+    bar.close()
+    if failed:
+        sys.exit(f"Error: {failed} of {len(pairs)} pictures could not be painted.")
+
+
+if __name__ == "__main__":
+    main()

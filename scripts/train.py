@@ -1,0 +1,25 @@
+"""Learn one style: python scripts/train.py style=starry_night (see --help)."""
+
+import hydra
+from edge import one_sentence_errors
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
+@one_sentence_errors
+def main(cfg: DictConfig) -> None:
+    """Train, then say where everything is."""
+    from fast_style.training import run
+
+    outcome = run(cfg, HydraConfig.get().overrides.task)
+    if outcome.unreadable:
+        print(f"{len(outcome.unreadable)} photos could not be read: {', '.join(outcome.unreadable)}")
+    print(f"Losses:      {', '.join(f'{k} {v:.4g}' for k, v in outcome.metrics.items() if '/total' in k)}")
+    print(f"Model:       {outcome.network_file}")
+    print(f"Use it:      python scripts/stylize.py ckpt={outcome.network_file} input=photo.jpg")
+    print(f"TensorBoard: tensorboard --logdir {outcome.folder}")
+
+
+if __name__ == "__main__":
+    main()
