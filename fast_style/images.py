@@ -45,9 +45,7 @@ class Picture:
     alpha: Tensor | None
 
 
-def read_picture(
-    path: StrPath, *, size: int | None = None, max_pixels: int = MAX_PIXELS
-) -> Picture:
+def read_picture(path: StrPath, *, size: int | None = None, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read the first frame: upright, sRGB, transparency composited over white.
 
     ``size`` is the wanted length of the shorter side in pixels; the aspect ratio stays.
@@ -78,9 +76,7 @@ def load_pixels(path: StrPath, *, max_pixels: int = MAX_PIXELS) -> Tensor:
     return planes.clamp(0, 1).mul(255).round().to(torch.uint8).repeat(3, 1, 1)
 
 
-def save_image(
-    pixels: Tensor, path: StrPath, *, quality: int = 95, alpha: Tensor | None = None
-) -> None:
+def save_image(pixels: Tensor, path: StrPath, *, quality: int = 95, alpha: Tensor | None = None) -> None:
     """Write float32 ``(1, 3, H, W)`` or ``(3, H, W)`` pixels, clamped to 0..1, as sRGB.
 
     The suffix names the format; ``quality``, 1 to 100, is for JPEG, WebP and AVIF. ``alpha``,
@@ -100,10 +96,10 @@ def save_image(
         planes = torch.cat([planes, mask.to(planes.device)]) if encoder in _KEEP_ALPHA else planes
     levels = planes.clamp(0, 1).mul(255).round().to(torch.uint8)
     image = Image.fromarray(levels.permute(1, 2, 0).cpu().numpy())
+    # Encoders pass over the options that are not theirs.
     lossy = {"quality": quality, "subsampling": "4:4:4" if quality >= 90 else "4:2:0"}
-    options = {} if encoder == "TIFF" else lossy  # Alone in minding what is not for it.
     with _replacing(path) as file:
-        image.save(file, format=encoder, icc_profile=_srgb(), **options)
+        image.save(file, format=encoder, icc_profile=_srgb(), **lossy)
 
 
 class _PillowGlobals:
@@ -181,10 +177,7 @@ def _diagnosis(path: StrPath, error: Exception, max_pixels: int) -> tuple[str, s
     """Say what was found at the path, and what to do about it."""
     if isinstance(error, Image.DecompressionBombError):
         count = re.findall(r"\d+", str(error))[0]  # The first number, in Pillow's words and ours.
-        return (
-            f"one of {count} pixels, over the limit of {max_pixels}",
-            "raise max_pixels to allow it",
-        )
+        return f"{count} pixels where {max_pixels} are allowed", "raise max_pixels to read it"
     if isinstance(error, FileNotFoundError):
         return "nothing", "check the path"
     if isinstance(error, IsADirectoryError | PermissionError):

@@ -133,9 +133,7 @@ def judge(
     return _verdict(count, style, content)
 
 
-def _verdict(
-    count: int, style: dict[int, dict[str, float]], content: dict[str, float]
-) -> Verdict:
+def _verdict(count: int, style: dict[int, dict[str, float]], content: dict[str, float]) -> Verdict:
     means = {size: sum(by.values()) / len(by) / count for size, by in style.items()}
     best = min(means, key=means.__getitem__)
     return Verdict(

@@ -12,9 +12,7 @@ CONFIG_FILE = "config.yaml"
 OVERRIDES_FILE = "overrides.json"
 
 
-def find_resumable(
-    resume: str, *, runs: Path, overrides: Sequence[str]
-) -> tuple[Path, DictConfig] | None:
+def find_resumable(resume: str, *, runs: Path, overrides: Sequence[str]) -> tuple[Path, DictConfig] | None:
     """The checkpoint to go on from, and the configuration of its run with `overrides` on top.
 
     Args:
@@ -46,9 +44,7 @@ def find_resumable(
 
 
 def _checkpoint_at(path: Path) -> Path:
-    checkpoint = (
-        min(path.glob("checkpoints/*.ckpt"), key=_age, default=path) if path.is_dir() else path
-    )
+    checkpoint = min(path.glob("checkpoints/*.ckpt"), key=_age, default=path) if path.is_dir() else path
     if not checkpoint.is_file() or not (checkpoint.absolute().parents[1] / CONFIG_FILE).is_file():
         raise ValueError(
             f"resume={path} is neither a run's folder with checkpoints nor a checkpoint in one; runs live in runs/, "

@@ -14,9 +14,7 @@ def style_name(image: str | os.PathLike[str], name: str | None = None) -> str:
     return name or Path(image).stem
 
 
-def load_style(
-    image: str | os.PathLike[str], *, size: int | Sequence[int] = 512, crops: int = 1
-) -> list[Tensor]:
+def load_style(image: str | os.PathLike[str], *, size: int | Sequence[int] = 512, crops: int = 1) -> list[Tensor]:
     """A painting at the sizes, and in the crops, whose statistics are averaged to one target.
 
     Args:
@@ -32,9 +30,7 @@ def load_style(
     """
     sizes = [size] if isinstance(size, int) else list(size)
     if crops < 1 or not sizes or min(sizes) < 16:
-        raise ValueError(
-            f"A style needs sizes from 16 up and at least one crop; got size={size}, crops={crops}."
-        )
+        raise ValueError(f"A style needs sizes from 16 up and at least one crop; got size={size}, crops={crops}.")
     pictures = [load_image(image, size=side) for side in sizes]
     return [crop for picture in pictures for crop in _squares(picture, crops)]
 

@@ -116,7 +116,7 @@ def _trainer(cfg: DictConfig, folder: Path, style: torch.Tensor) -> pl.Trainer:
         plugins=[WholeFiles()],
         callbacks=[
             StepProgress(),
-            Throughput(),
+            Throughput(cfg.trainer.log_every_n_steps),
             LearningRateMonitor("step"),
             Panels(style),
             RandomState(),
@@ -155,9 +155,7 @@ def _new_folder(parent: Path) -> Path:
     return folder
 
 
-def _write_down(
-    cfg: DictConfig, overrides: Sequence[str], folder: Path, trainer: pl.Trainer, *, new: bool
-) -> None:
+def _write_down(cfg: DictConfig, overrides: Sequence[str], folder: Path, trainer: pl.Trainer, *, new: bool) -> None:
     text = OmegaConf.to_yaml(cfg)
     if new:
         folder.mkdir(parents=True)
@@ -169,8 +167,10 @@ def _write_down(
 def _recipe(cfg: DictConfig) -> str:
     """What made the network, as JSON, without the folders of the machine that made it."""
     parts = ("steps", "seed", "precision", "style", "generator", "loss", "loss_network", "method", "data")
-    recipe = {part: OmegaConf.to_container(cfg[part], resolve=True) if OmegaConf.is_config(cfg[part]) else cfg[part]
-              for part in parts}
+    recipe = {
+        part: OmegaConf.to_container(cfg[part], resolve=True) if OmegaConf.is_config(cfg[part]) else cfg[part]
+        for part in parts
+    }
     return json.dumps(_without_folders(recipe))
 
 

@@ -22,9 +22,7 @@ class EndlessOrder(Sampler[Place]):
             one would see alone.
     """
 
-    def __init__(
-        self, length: int, *, seed: int, start: int = 0, rank: int = 0, world_size: int = 1
-    ) -> None:
+    def __init__(self, length: int, *, seed: int, start: int = 0, rank: int = 0, world_size: int = 1) -> None:
         if length < 1 or start < 0 or not 0 <= rank < world_size:
             raise ValueError(
                 f"An order needs pictures, a start from 0 and a rank below the world size; got "

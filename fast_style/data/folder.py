@@ -34,14 +34,10 @@ def find_pictures(root: str | os.PathLike[str]) -> list[str]:
         ValueError: no such folder, or no picture in it.
     """
     if not Path(root).is_dir():
-        raise ValueError(
-            f"A folder of photos was wanted at {root}, where there is none; set data.root to one."
-        )
+        raise ValueError(f"A folder of photos was wanted at {root}, where there is none; set data.root to one.")
     found = sorted(_walk(str(root)))
     if not found:
-        raise ValueError(
-            f"The folder {root} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))})."
-        )
+        raise ValueError(f"The folder {root} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}).")
     return found
 
 

@@ -47,9 +47,7 @@ class PerceptualLoss(nn.Module):
     ) -> None:
         super().__init__()
         if normalization not in get_args(Normalization):
-            raise ValueError(
-                f"normalization is one of {get_args(Normalization)}; got {normalization!r}."
-            )
+            raise ValueError(f"normalization is one of {get_args(Normalization)}; got {normalization!r}.")
         if not style:
             raise ValueError("A style needs at least one picture.")
         self.loss_network = loss_network
@@ -71,10 +69,7 @@ class PerceptualLoss(nn.Module):
         features = self.loss_network(painted, {*self.content_layers, *self.style_layers})
         with torch.no_grad():
             content = self.loss_network(photos, self.content_layers)
-        terms = {
-            f"content/{name}": self._content_term(features[name], content[name])
-            for name in self.content_layers
-        }
+        terms = {f"content/{name}": self._content_term(features[name], content[name]) for name in self.content_layers}
         for name in self.style_layers:
             target = self.get_buffer(f"target_{name}")
             error = relative_error if self.normalization == "relative" else squared_error
@@ -101,13 +96,9 @@ class PerceptualLoss(nn.Module):
     @torch.no_grad()
     def _style_targets(self, pictures: Sequence[Tensor]) -> dict[str, Tensor]:
         grams = [
-            {name: gram(f) for name, f in self.loss_network(picture, self.style_layers).items()}
-            for picture in pictures
+            {name: gram(f) for name, f in self.loss_network(picture, self.style_layers).items()} for picture in pictures
         ]
-        return {
-            name: torch.stack([found[name] for found in grams]).mean(0)
-            for name in self.style_layers
-        }
+        return {name: torch.stack([found[name] for found in grams]).mean(0) for name in self.style_layers}
 
 
 def _weights(layers: LayerWeights, overall: float) -> dict[str, float]:

@@ -24,9 +24,7 @@ class Interrupted(Exception):  # noqa: N818 - nothing went wrong: somebody wante
     """
 
     def __init__(self, checkpoint: Path, step: int, signal_number: int) -> None:
-        super().__init__(
-            f"Stopped at step {step}; everything is saved in {checkpoint}. Go on with resume={checkpoint}"
-        )
+        super().__init__(f"Stopped at step {step}; everything is saved in {checkpoint}. Go on with resume={checkpoint}")
         self.checkpoint, self.signal_number = checkpoint, signal_number
 
 
@@ -102,9 +100,7 @@ class StopAndSave(pl.Callback):
         """Listen."""
         self._before = {n: signal.signal(n, self._ask) for n in (signal.SIGINT, signal.SIGTERM)}
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
         """Stop here, between two steps, if somebody asked."""
         if self._asked is None:
             return
@@ -116,9 +112,7 @@ class StopAndSave(pl.Callback):
         """Give the signals back."""
         self._restore()
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Give the signals back."""
         self._restore()
 

@@ -45,16 +45,15 @@ class PerceptualMethod(pl.LightningModule):
         self.generator = generator
         self.loss = loss
         self.make_optimizer, self.make_schedule = optimizer, schedule
-        self.average = AveragedModel(
-            generator, multi_avg_fn=_moving_average(average_decay)
-        )
+        self.average = AveragedModel(generator, multi_avg_fn=_moving_average(average_decay))
         self.average.requires_grad_(False)
         self.origin = origin or {}
 
     @property
     def network(self) -> TransformNet:
         """The averaged generator: what is looked at, validated and exported."""
-        averaged: TransformNet = self.average.module
+        averaged = self.average.module
+        assert isinstance(averaged, TransformNet)
         return averaged
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
@@ -79,7 +78,8 @@ class PerceptualMethod(pl.LightningModule):
         optimizer = self.make_optimizer(self.generator.parameters())
         if self.make_schedule is None:
             return optimizer
-        return [optimizer], [{"scheduler": self.make_schedule(optimizer), "interval": "step"}]
+        schedule = self.make_schedule(optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Log the gradient's norm, before any clipping."""
@@ -103,9 +103,7 @@ class PerceptualMethod(pl.LightningModule):
         return total
 
 
-def _moving_average(
-    decay: float,
-) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+def _moving_average(decay: float) -> Callable[..., None]:
     @torch.no_grad()
     def update(averages: list[Tensor], currents: list[Tensor], updates: Tensor | int) -> None:
         # The average forgets faster while it is young: otherwise short runs export their first steps.

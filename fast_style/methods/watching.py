@@ -36,9 +36,7 @@ class StepProgress(ProgressBar):
                 mininterval=self.refresh_seconds,
             )
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
         """Advance; read the losses, which makes a GPU wait, only now and then."""
         if self._bar is None:
             return
@@ -66,9 +64,10 @@ def _losses_by_kind(trainer: pl.Trainer) -> dict[str, str]:
 
 
 class Throughput(pl.Callback):
-    """Logs `images_per_second`, all processes together, between two logged steps; validation is not counted."""
+    """Logs `images_per_second`, all processes together, over every `every` steps; validation is not counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, every: int) -> None:
+        self.every = every
         self._seconds, self._images, self._started = 0.0, 0, 0.0
 
     def on_train_batch_start(
@@ -85,12 +84,12 @@ class Throughput(pl.Callback):
         batch: Tensor,
         batch_idx: int,
     ) -> None:
-        """Count, and log at the trainer's interval."""
+        """Count, and log at the interval."""
         now = time.monotonic()
         self._seconds += now - self._started
         self._started = now  # The next step's wait for data counts too.
         self._images += len(batch) * trainer.world_size
-        if trainer.global_step % trainer.log_every_n_steps == 0:
+        if trainer.global_step % self.every == 0:
             pl_module.log("images_per_second", self._images / self._seconds)
             self._seconds, self._images = 0.0, 0
 
@@ -114,7 +113,7 @@ class Panels(pl.Callback):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: Tensor,
+        outputs: Any,
         batch: Tensor,
         batch_idx: int,
         dataloader_idx: int = 0,
@@ -123,9 +122,7 @@ class Panels(pl.Callback):
         if batch_idx or trainer.sanity_checking or trainer.logger is None:
             return
         size = batch.shape[-2:]
-        style = torch.nn.functional.interpolate(
-            self.style, size=size, mode="bilinear", antialias=True
-        )
+        style = torch.nn.functional.interpolate(self.style, size=size, mode="bilinear", antialias=True)
         rows = [
             torch.stack([photo, painted, style[0].to(photo)])
             for photo, painted in zip(batch[: self.rows], outputs[: self.rows], strict=True)

@@ -17,12 +17,9 @@ def reflect(pictures: Tensor, left: int, right: int, top: int, bottom: int) -> T
     """
     while left or right or top or bottom:
         height, width = pictures.shape[-2:]
-        step = (min(left, width - 1), min(right, width - 1))
-        step += (min(top, height - 1), min(bottom, height - 1))
-        pictures = F.pad(pictures, step, mode="reflect")
-        left, right, top, bottom = (
-            wanted - done for wanted, done in zip((left, right, top, bottom), step, strict=True)
-        )
+        sides = [min(left, width - 1), min(right, width - 1), min(top, height - 1), min(bottom, height - 1)]
+        pictures = F.pad(pictures, sides, mode="reflect")
+        left, right, top, bottom = left - sides[0], right - sides[1], top - sides[2], bottom - sides[3]
     return pictures
 
 
@@ -77,7 +74,8 @@ class ResidualBlock(nn.Module):
         """Map `(N, C, H, W)` to `(N, C, H - 2 margin, W - 2 margin)`."""
         m = self.margin
         identity = x[..., m : x.shape[-2] - m, m : x.shape[-1] - m] if m else x
-        return identity + self.branch(x)
+        summed: Tensor = identity + self.branch(x)
+        return summed
 
 
 class FractionalConv(nn.Module):
@@ -111,9 +109,7 @@ class ResizeConv(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
-            in_channels, out_channels, 3, padding=1, padding_mode="reflect", bias=False
-        )
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, padding_mode="reflect", bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Double height and width."""

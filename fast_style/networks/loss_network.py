@@ -16,6 +16,7 @@ from torchvision.models.vgg import cfgs, make_layers
 from fast_style.networks.saved import read_tensors
 
 Pooling = Literal["max", "average"]
+PaddingMode = Literal["zeros", "reflect"]
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -30,6 +31,9 @@ class LossNetwork(nn.Module):
         layers: `(name, module)` pairs, run in this order.
         mean, std: what the chain wants its input normalised by; pictures come in 0..1.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -105,9 +109,7 @@ def check_names(names: Collection[str], known: Collection[str]) -> None:
     """Raise a ValueError that lists the known layers if one of `names` is not among them."""
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise ValueError(
-            f"This loss network has no layer {', '.join(unknown)}; its layers are {', '.join(known)}."
-        )
+        raise ValueError(f"This loss network has no layer {', '.join(unknown)}; its layers are {', '.join(known)}.")
 
 
 def vgg(
@@ -143,7 +145,21 @@ def vgg(
 def squeezenet(*, weights: str | None = None) -> LossNetwork:
     """SqueezeNet 1.1 (Iandola et al. 2016): `conv1`, `relu1`, `pool1`, `fire2` ... `fire9`; 5 MB of weights."""
     features = _torchvision_features("squeezenet1_1", weights)
-    names = "conv1 relu1 pool1 fire2 fire3 pool3 fire4 fire5 pool5 fire6 fire7 fire8 fire9".split()
+    names = [
+        "conv1",
+        "relu1",
+        "pool1",
+        "fire2",
+        "fire3",
+        "pool3",
+        "fire4",
+        "fire5",
+        "pool5",
+        "fire6",
+        "fire7",
+        "fire8",
+        "fire9",
+    ]
     for module in features.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = False
@@ -168,19 +184,17 @@ def vgg_from_file(*, weights: str, pool: Pooling = "max") -> LossNetwork:
         ) from error
     if "layers" not in metadata:
         raise ValueError(f"{weights} names no layers in its metadata, so it is no loss network.")
-    mode = "reflect" if metadata.get("padding", "").startswith("reflect") else "zeros"
+    mode: PaddingMode = "reflect" if metadata.get("padding", "").startswith("reflect") else "zeros"
     return LossNetwork(_chain(metadata["layers"].split(), tensors, mode, pool))
 
 
 def vgg_mix(*, shallow: str, deep: str, pool: Pooling = "max") -> CombinedLossNetwork:
     """The layers of the file `shallow` as far as it goes, the layers beyond from the file `deep`."""
-    return CombinedLossNetwork(
-        vgg_from_file(weights=shallow, pool=pool), vgg_from_file(weights=deep, pool=pool)
-    )
+    return CombinedLossNetwork(vgg_from_file(weights=shallow, pool=pool), vgg_from_file(weights=deep, pool=pool))
 
 
 def _chain(
-    names: Sequence[str], tensors: dict[str, Tensor], padding_mode: str, pool: Pooling
+    names: Sequence[str], tensors: dict[str, Tensor], padding_mode: PaddingMode, pool: Pooling
 ) -> Iterable[tuple[str, nn.Module]]:
     stages = itertools.count(1)
     for name in names:
@@ -189,9 +203,7 @@ def _chain(
             continue
         weight, bias = tensors[f"{name}.weight"].float(), tensors[f"{name}.bias"].float()
         out_channels, in_channels, kernel, _ = weight.shape
-        conv = nn.Conv2d(
-            in_channels, out_channels, kernel, padding=kernel // 2, padding_mode=padding_mode
-        )
+        conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, padding_mode=padding_mode)
         conv.load_state_dict({"weight": weight, "bias": bias})
         yield name, conv
         yield name.replace("conv", "relu"), nn.ReLU()

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from fast_style.networks.transform_net import TransformNet
 
@@ -51,10 +51,7 @@ def save_network(
         precision: of the stored weights; `fp16` halves the file and moves no pixel by more than rounding.
     """
     dtype = torch.float16 if precision == "fp16" else torch.float32
-    tensors = {
-        name: tensor.detach().cpu().to(dtype).contiguous()
-        for name, tensor in network.state_dict().items()
-    }
+    tensors = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in network.state_dict().items()}
     write_whole(path, save(tensors, metadata=describe(network, origin)))
 
 

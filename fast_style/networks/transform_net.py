@@ -59,9 +59,7 @@ class TransformNet(nn.Module):
             ConvBlock(width, 2 * width, kernel=3, stride=2),
             ConvBlock(2 * width, 4 * width, kernel=3, stride=2),
         )
-        self.residual = nn.Sequential(
-            *(ResidualBlock(4 * width, padding=residual_padding) for _ in range(blocks))
-        )
+        self.residual = nn.Sequential(*(ResidualBlock(4 * width, padding=residual_padding) for _ in range(blocks)))
 
         def upsampling(in_channels: int, out_channels: int) -> nn.Sequential:
             conv = (
@@ -82,8 +80,7 @@ class TransformNet(nn.Module):
         """
         if pictures.ndim != 4 or pictures.shape[1] != 3 or min(pictures.shape[-2:]) < SMALLEST:
             raise ValueError(
-                f"Pictures to paint are (N, 3, H, W) with H and W at least {SMALLEST}; "
-                f"got {tuple(pictures.shape)}."
+                f"Pictures to paint are (N, 3, H, W) with H and W at least {SMALLEST}; got {tuple(pictures.shape)}."
             )
         height, width = pictures.shape[-2:]
         b = self.border
@@ -95,9 +92,7 @@ class TransformNet(nn.Module):
 
 def _check(width: int, blocks: int, upsample: str, kernel: int, residual_padding: str) -> None:
     if width < 1 or blocks < 0:
-        raise ValueError(
-            f"A generator needs width >= 1 and blocks >= 0; got width={width}, blocks={blocks}."
-        )
+        raise ValueError(f"A generator needs width >= 1 and blocks >= 0; got width={width}, blocks={blocks}.")
     if upsample not in get_args(Upsampling):
         raise ValueError(f"upsample is one of {get_args(Upsampling)}; got {upsample!r}.")
     if residual_padding not in get_args(Padding):

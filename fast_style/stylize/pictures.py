@@ -25,9 +25,7 @@ class Painted:
     problem: str | None = None
 
 
-def plan(
-    source: str, output: str | None, *, style: str, suffix: str | None = None
-) -> list[tuple[Path, Path]]:
+def plan(source: str, output: str | None, *, style: str, suffix: str | None = None) -> list[tuple[Path, Path]]:
     """Pair every photo with the file its painting goes to.
 
     Args:

@@ -17,9 +17,7 @@ class Stylizer:
         origin: what the network's file says of it: `style`, `recipe`, `version`.
     """
 
-    def __init__(
-        self, network: TransformNet, *, origin: Mapping[str, str], device: str = "cpu"
-    ) -> None:
+    def __init__(self, network: TransformNet, *, origin: Mapping[str, str], device: str = "cpu") -> None:
         self.device = torch.device(device)
         self.network = network.eval().requires_grad_(False).to(self.device)
         self.origin = dict(origin)
@@ -37,9 +35,7 @@ class Stylizer:
             ValueError: pictures of another shape or type.
         """
         if not pictures.is_floating_point():
-            raise ValueError(
-                f"Pictures to paint are floats in 0..1; got {pictures.dtype}. Divide 0..255 by 255."
-            )
+            raise ValueError(f"Pictures to paint are floats in 0..1; got {pictures.dtype}. Divide 0..255 by 255.")
         painted: Tensor = self.network(pictures.to(self.device, torch.float32))
         return painted.to(pictures.device)
 

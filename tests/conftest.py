@@ -1,0 +1,6 @@
+"""What several tests share."""
+
+import os
+from pathlib import Path
+
+SHARED = Path(os.environ.get("FAST_STYLE_SHARED", Path(__file__).parents[2] / "shared"))
