@@ -187,7 +187,13 @@ def _plain(value: Any) -> Any:
 
 
 def _quiet() -> None:
-    """Lightning's advice that does not fit an endless, position-seeded loader."""
+    """Silence what Lightning says of things that are meant to be so."""
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    for message in (".*does not have many workers.*", ".*Checkpoint directory .* exists.*"):
+    for message in (
+        ".*does not have many workers.*",  # As many as data.workers says.
+        ".*Checkpoint directory .* exists.*",  # A resumed run goes on in its folder.
+        ".*in eval mode at the start of training.*",  # The loss network, always.
+        r".*treespec, LeafSpec.*",  # Lightning's own use of a torch function that is renamed.
+        ".*GPU available but not used.*",
+    ):
         warnings.filterwarnings("ignore", message=message)

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -82,8 +83,9 @@ class FractionalConv(nn.Module):
     """A stride-1/2 convolution (transposed, stride 2): `(N, C, H, W)` to `(N, C', 2H, 2W)`.
 
     A kernel of 4 gives every output pixel the same number of taps, which kernel 3 does not: that is where
-    checkerboards come from (Odena et al. 2016). The input is extended by reflection, so the border sees a picture and
-    not zeros.
+    checkerboards come from (Odena et al. 2016). Its four phases, which would start as four different networks, start
+    alike (Aitken et al. 2017), or the checkerboard between them is the first texture that a style loss finds. The input
+    is extended by reflection, so the border sees a picture and not zeros.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, kernel: int = 4) -> None:
@@ -97,6 +99,10 @@ class FractionalConv(nn.Module):
             output_padding=kernel % 2,
             bias=False,
         )
+        if kernel == 4:
+            with torch.no_grad():
+                one_phase = self.conv.weight[..., ::2, ::2]
+                self.conv.weight.copy_(one_phase.repeat_interleave(2, -1).repeat_interleave(2, -2))
 
     def forward(self, x: Tensor) -> Tensor:
         """Double height and width."""

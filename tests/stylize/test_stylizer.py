@@ -1,0 +1,84 @@
+"""A stylizer is its network and nothing more, from any file that holds one."""
+
+import pytest
+import torch
+
+import fast_style
+from fast_style import Stylizer, load_stylizer
+from fast_style.networks.saved import describe, save_network
+from fast_style.networks.transform_net import TransformNet
+
+ORIGIN = {"style": "wave", "recipe": "quick", "version": "0.1.0"}
+
+
+@pytest.fixture
+def network():
+    return TransformNet(width=4, blocks=1)
+
+
+def as_slim_file(network, folder):
+    save_network(folder / "wave.safetensors", network, origin=ORIGIN)
+    return folder / "wave.safetensors"
+
+
+def as_checkpoint(network, folder):
+    content = {"tensors": network.state_dict(), "metadata": describe(network, ORIGIN)}
+    torch.save({"fast_style": content, "epoch": 0}, folder / "last.ckpt")
+    return folder / "last.ckpt"
+
+
+@pytest.mark.parametrize("write", [as_slim_file, as_checkpoint])
+@pytest.mark.parametrize("as_text", [True, False], ids=["str", "Path"])
+def test_a_file_paints_as_its_network_does(network, tmp_path, write, as_text):
+    path = write(network, tmp_path)
+    stylizer, pictures = load_stylizer(str(path) if as_text else path, device="cpu"), torch.rand(2, 3, 18, 25)
+    painted = stylizer(pictures)
+    with torch.no_grad():
+        assert torch.equal(painted, network.eval()(pictures))
+    assert painted.shape == pictures.shape
+    assert stylizer.style == "wave"
+    assert stylizer.origin.items() >= ORIGIN.items()
+
+
+def test_painting_keeps_no_graph_and_changes_nothing(network):
+    pictures = torch.rand(1, 3, 16, 16, requires_grad=True)
+    before = pictures.detach().clone()
+    stylizer = Stylizer(network.train(), origin=ORIGIN)
+    painted = stylizer(pictures)
+    assert not painted.requires_grad
+    assert torch.equal(pictures, before)
+    assert torch.equal(stylizer(pictures), painted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_any_float_picture_is_painted_in_float32(network, dtype):
+    picture = torch.rand(1, 3, 16, 16).to(dtype)
+    stylizer = Stylizer(network, origin=ORIGIN)
+    assert torch.equal(stylizer(picture), stylizer(picture.float()))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+def test_bytes_are_refused_with_the_remedy(network, dtype):
+    with pytest.raises(ValueError, match=f"floats in 0..1; got {dtype}. Divide 0..255 by 255"):
+        Stylizer(network, origin=ORIGIN)(torch.ones(1, 3, 16, 16, dtype=dtype))
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 15, 40), (3, 16, 16), (1, 4, 16, 16)])
+def test_what_is_no_picture_is_refused(network, shape):
+    with pytest.raises(ValueError, match="at least 16"):
+        Stylizer(network, origin=ORIGIN)(torch.rand(shape))
+
+
+def test_a_network_without_a_story_still_has_a_style_name(network):
+    assert Stylizer(network, origin={}).style == "stylized"
+
+
+def test_a_file_that_is_no_network_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"wave\.safetensors, where there is nothing"):
+        load_stylizer(tmp_path / "wave.safetensors")
+
+
+def test_the_public_names_are_there():
+    assert all(getattr(fast_style, name) is not None for name in fast_style.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'load_styliser'"):
+        fast_style.load_styliser  # noqa: B018 - the look-up is the test

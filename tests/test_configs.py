@@ -1,0 +1,73 @@
+"""Every YAML composes, and every object in it can be built."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+CONF = Path(__file__).parents[1] / "conf"
+GROUPS = ["method", "style", "data", "loss_network", "generator", "trainer", "experiment"]
+CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
+ROOTS = ["train", "stylize", "evaluate"]
+
+
+def composed(root: str, *overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(root, list(overrides))
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_composes_and_resolves(group: str, choice: str) -> None:
+    cfg = composed("train", f"{group}={choice}")
+    OmegaConf.resolve(cfg)
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_every_root_composes(root: str) -> None:
+    assert composed(root).debug is False
+
+
+def test_every_group_folder_is_covered() -> None:
+    folders = {p.name for p in CONF.iterdir() if p.is_dir()} - {"hydra"}
+    assert folders == set(GROUPS)
+
+
+@pytest.mark.parametrize(("group", "choice"), [c for c in CHOICES if c[0] in ("generator", "method", "trainer", "data")])
+def test_every_target_takes_its_arguments(group: str, choice: str) -> None:
+    cfg = composed("train", f"{group}={choice}")
+    assert instantiate(cfg[group], _convert_="all") is not None
+
+
+@pytest.mark.parametrize("choice", ["vgg16", "vgg19", "squeezenet1_1"])
+def test_every_loss_network_has_the_layers_that_the_loss_asks_for(choice: str) -> None:
+    cfg = composed("train", f"loss_network={choice}", "loss_network.weights=random")
+    known = instantiate(cfg.loss_network, _convert_="all").names
+    assert {*cfg.loss.content_layers, *cfg.loss.style_layers} <= set(known)
+
+
+def test_johnson2016_is_the_papers_recipe() -> None:
+    cfg = composed("train", "experiment=johnson2016")
+    assert cfg.loss_network.architecture == "vgg16"
+    assert list(cfg.loss.style_layers) == ["relu1_2", "relu2_2", "relu3_3", "relu4_3"]
+    assert list(cfg.loss.content_layers) == ["relu2_2"]
+    assert 1e-6 <= cfg.loss.tv_weight <= 1e-4
+    assert (cfg.steps, cfg.data.batch_size, cfg.data.size) == (40_000, 4, 256)
+    assert cfg.method.optimizer._target_ == "torch.optim.Adam"
+    assert cfg.method.optimizer.lr == 1e-3
+    assert cfg.method.schedule is None
+    assert (cfg.generator.fractional_kernel, cfg.generator.residual_padding) == (3, "none")
+    network = instantiate(cfg.generator, _convert_="all")
+    assert round(sum(p.numel() for p in network.parameters()) / 1e6, 2) == 1.68
+
+
+def test_a_misspelt_group_lists_the_choices() -> None:
+    with pytest.raises(HydraException, match=r"(?s)starry_night.*wave"):
+        composed("train", "style=stary_night")
+
+
+def test_a_misspelt_key_is_named() -> None:
+    with pytest.raises(HydraException, match="widht"):
+        composed("train", "generator.widht=8")

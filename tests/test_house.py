@@ -1,0 +1,143 @@
+"""The rules of the house that can be read off the source: imports point along the arrows, modules stay small."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fast_style
+
+PACKAGE = Path(fast_style.__file__).parent
+FILES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
+
+# What the parts of the package may import of it, besides themselves and fast_style.__version__.
+# images -> data -> networks -> losses -> methods -> training; and, from a saved network, stylize.
+ARROWS = {
+    "fast_style": {"images", "stylize"},  # The public names.
+    "images": set(),
+    "data": {"images"},
+    "networks": {"data", "images"},
+    "losses": {"networks", "data", "images"},
+    "methods": {"losses", "networks", "data", "images"},
+    "stylize": {"networks", "images"},
+    "styles": {"images"},
+    "judge": {"losses", "networks", "data", "images"},
+    "resuming": set(),
+    "training": {"resuming", "styles", "judge", "methods", "losses", "networks", "data", "images"},
+}
+SERVING = {"images", "networks", "stylize"}
+LEARNING = {"pytorch_lightning", "lightning", "lightning_fabric", "hydra", "omegaconf", "tensorboard"}
+# What only some files may import.
+ONLY = {
+    "PIL": {"images.py"},
+    "hydra": {"training.py", "resuming.py"},
+    "omegaconf": {"training.py", "resuming.py"},
+}
+
+
+def part_of(name):
+    """`networks` of networks/blocks.py, `images` of images.py, `fast_style` of __init__.py."""
+    first = Path(name).parts[0].removesuffix(".py")
+    return "fast_style" if first == "__init__" else first
+
+
+def imports(name):
+    """The full names of all that a file imports, within functions too."""
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}:{node.lineno} imports relatively"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_imports(name):
+    """The files of the package that a file imports, as keys of FILES."""
+    for full in imports(name):
+        steps = full.split(".")
+        if steps[0] != "fast_style":
+            continue
+        candidates = ["/".join(steps[1:end]) for end in range(len(steps), 1, -1)]
+        modules = [c + ending for c in candidates for ending in (".py", "/__init__.py") if c + ending in FILES]
+        yield modules[0] if modules else "__init__.py"
+
+
+def reached_from(name):
+    reached, waiting = set(), [name]
+    while waiting:
+        current = waiting.pop()
+        if current not in reached:
+            reached.add(current)
+            # The public names are resolved on first use, so the package itself brings nothing in.
+            waiting += [] if current == "__init__.py" else own_imports(current)
+    return reached
+
+
+def outside(name):
+    return {full.split(".")[0] for full in imports(name)} - {"fast_style"}
+
+
+def test_the_source_is_read():
+    assert {"__init__.py", "images.py", "networks/blocks.py"} <= FILES.keys()
+    assert "networks/transform_net.py" in set(own_imports("networks/saved.py"))
+    assert "networks/blocks.py" in reached_from("stylize/pictures.py")
+    assert "hydra" in outside("training.py")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_imports_point_along_the_arrows(name):
+    part = part_of(name)
+    assert part in ARROWS, f"say in ARROWS, and in the design, what {part} may import"
+    found = {part_of(other) for other in own_imports(name)} - {part, "fast_style"}
+    assert found <= ARROWS[part]
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if part_of(name) in SERVING])
+def test_serving_reaches_nothing_that_learning_needs(name):
+    reached = reached_from(name)
+    assert {part_of(other) for other in reached} <= SERVING | {"fast_style"}
+    assert set().union(*map(outside, reached)).isdisjoint(LEARNING)
+
+
+@pytest.mark.parametrize("library", ONLY)
+def test_a_library_is_known_to_its_files_only(library):
+    assert {name for name in FILES if library in outside(name)} == ONLY[library]
+
+
+@pytest.mark.parametrize("heavy", ["torch", "numpy", "PIL", "pytorch_lightning"])
+def test_the_package_alone_imports_nothing_heavy(heavy):
+    code = f"import fast_style, sys; fast_style.__version__; sys.exit({heavy!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_module_says_what_it_is_for(name):
+    assert ast.get_docstring(TREES[name])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_module_is_small(name):
+    assert len(FILES[name].read_text(encoding="utf-8").splitlines()) <= 300
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_function_is_small(name):
+    functions = [n for n in ast.walk(TREES[name]) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    lengths = {f.name: f.end_lineno - f.body[0].lineno + 1 for f in functions}
+    assert {name for name, length in lengths.items() if length > 50} == set()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_module_has_a_name_that_says_something(name):
+    assert not set(Path(name).with_suffix("").parts) & {"utils", "misc", "helpers", "common", "base", "core"}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_package_does_not_print_or_exit(name):
+    calls = [n.func for n in ast.walk(TREES[name]) if isinstance(n, ast.Call)]
+    assert not {"print", "exit", "quit", "input"} & {f.id for f in calls if isinstance(f, ast.Name)}
+    assert "argparse" not in outside(name)
+    assert "sys.exit" not in map(ast.unparse, calls)

@@ -1,0 +1,61 @@
+"""A style's picture comes in the sizes and crops that were asked for."""
+
+import pytest
+import torch
+
+from fast_style import load_image, save_image
+from fast_style.styles import load_style, style_name
+
+SHAPES = {"wide": (40, 90), "tall": (90, 40), "square": (48, 48)}
+
+
+@pytest.fixture(params=SHAPES)
+def painting(request, tmp_path):
+    save_image(torch.rand(3, *SHAPES[request.param]), tmp_path / f"{request.param}.png")
+    return tmp_path / f"{request.param}.png"
+
+
+@pytest.mark.parametrize("size", [16, 20, [16, 24], (32,), [24, 16, 20]], ids=str)
+def test_every_size_is_the_shorter_side(painting, size):
+    sizes = [size] if isinstance(size, int) else size
+    pictures = load_style(painting, size=size)
+    assert [min(picture.shape[-2:]) for picture in pictures] == list(sizes)
+    for side, picture in zip(sizes, pictures, strict=True):
+        assert torch.equal(picture, load_image(painting, size=side))
+
+
+@pytest.mark.parametrize("crops", [2, 3, 5])
+def test_crops_are_squares_evenly_spaced_from_end_to_end(painting, crops):
+    whole = load_image(painting, size=16)[0]
+    squares = load_style(painting, size=16, crops=crops)
+    spare = max(whole.shape[1:]) - 16
+    along_width = whole.shape[2] >= whole.shape[1]
+    assert len(squares) == crops
+    for i, square in enumerate(squares):
+        start = round(i * spare / (crops - 1))
+        expected = whole[:, :, start : start + 16] if along_width else whole[:, start : start + 16]
+        assert square.shape == (1, 3, 16, 16)
+        assert torch.equal(square[0], expected)
+
+
+def test_every_size_has_its_crops(painting):
+    assert [s.shape[-1] for s in load_style(painting, size=[16, 24], crops=3)] == [16, 16, 16, 24, 24, 24]
+
+
+@pytest.mark.parametrize("options", [{"size": 15}, {"size": [32, 8]}, {"size": []}, {"crops": 0}], ids=str)
+def test_bad_sizes_and_crops_are_refused(tmp_path, options):
+    save_image(torch.rand(3, 20, 20), tmp_path / "wave.png")
+    with pytest.raises(ValueError, match="sizes from 16 up and at least one crop"):
+        load_style(tmp_path / "wave.png", **options)
+
+
+def test_a_style_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(ValueError, match=r"wave\.jpg, found nothing"):
+        load_style(tmp_path / "wave.jpg")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"), [(("a/wave.jpg",), "wave"), (("a/wave.jpg", None), "wave"), (("a/wave.jpg", "sea"), "sea")]
+)
+def test_a_style_goes_by_its_given_name_or_its_pictures(arguments, name):
+    assert style_name(*arguments) == name

@@ -1,0 +1,148 @@
+"""The main job: every method trains, saves, resumes, and stops without losing anything."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning import Callback
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from training_runs import composed, settings, train
+
+from fast_style import load_image, load_stylizer
+from fast_style.methods import watching
+from fast_style.methods.checkpoints import Interrupted
+from fast_style.networks.saved import load_network, read_tensors
+from fast_style.training import Outcome, run
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return read_tensors(path)[0]
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def checkpoint(folder: Path, step: int) -> Path:
+    (found,) = folder.glob(f"runs/*/*/checkpoints/step-{step:06d}.ckpt")
+    return found
+
+
+def test_two_steps_and_two_resumed_equal_four_straight(tmp_path: Path) -> None:
+    straight = train(tmp_path, network_file=tmp_path / "straight.safetensors")
+    resumed = train(tmp_path, network_file=tmp_path / "resumed.safetensors", resume=checkpoint(tmp_path, 2))
+    assert same(weights(straight.network_file), weights(resumed.network_file))
+    assert torch.load(checkpoint(tmp_path, 4), weights_only=True)["ContentPhotos"]["batches_seen"] == 4
+
+
+def test_the_second_half_of_training_moves_the_weights(tmp_path: Path) -> None:
+    # Otherwise the equality above would hold for a run that does nothing.
+    train(tmp_path, **{"method.average_decay": 0})
+    assert not same(weights(checkpoint(tmp_path, 2)), weights(checkpoint(tmp_path, 4)))
+
+
+def test_resume_auto_takes_the_newest_run_with_its_own_settings(tmp_path: Path) -> None:
+    train(tmp_path, steps=2, **{"generator.blocks": 2})
+    outcome = train_again(tmp_path, "resume=auto", "steps=3")
+    assert load_network(outcome.network_file)[0].architecture["blocks"] == 2
+    assert (outcome.folder / "checkpoints" / "step-000003.ckpt").exists()
+
+
+def train_again(tmp_path: Path, *overrides: str) -> Outcome:
+    given = [f"runs={tmp_path / 'runs'}", *overrides]
+    return run(composed(given), given)
+
+
+def test_resume_auto_without_a_run_starts_one(tmp_path: Path) -> None:
+    assert train(tmp_path, steps=1, resume="auto").network_file.exists()
+
+
+def test_a_run_of_other_groups_is_not_resumed(tmp_path: Path) -> None:
+    train(tmp_path, steps=2)
+    with pytest.raises(ValueError, match="experiment=quick"):
+        train_again(tmp_path, f"resume={checkpoint(tmp_path, 2)}", "experiment=quick")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_finishes_the_step_saves_and_says_where(
+    tmp_path: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask_during_step_2(self: Callback, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.global_step == 1:
+            os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr(watching.Panels, "on_train_batch_start", ask_during_step_2)
+    with pytest.raises(Interrupted) as stopped:
+        train(tmp_path, checkpoint_every=100)
+    monkeypatch.undo()
+    assert stopped.value.checkpoint == checkpoint(tmp_path, 2)
+    assert str(stopped.value.checkpoint) in str(stopped.value)
+    assert signal.getsignal(number) == before
+    straight = train(tmp_path / "straight", network_file=tmp_path / "straight.safetensors")
+    resumed = train(tmp_path, resume=stopped.value.checkpoint)
+    assert same(weights(straight.network_file), weights(resumed.network_file))
+
+
+def test_the_loss_network_enters_no_checkpoint(tmp_path: Path) -> None:
+    train(tmp_path)
+    content = torch.load(checkpoint(tmp_path, 4), weights_only=True)
+    assert {name.split(".")[0] for name in content["state_dict"]} == {"generator", "average"}
+    trained = sum(p.numel() for p in load_network(checkpoint(tmp_path, 4))[0].parameters())
+    state = content["optimizer_states"][0]["state"].values()
+    assert sum(s["exp_avg"].numel() for s in state) == trained
+
+
+def test_the_checkpoint_is_a_network_file_of_the_same_network(tmp_path: Path) -> None:
+    outcome = train(tmp_path)
+    picture = load_image(tmp_path / "photos" / "0.png")
+    from_checkpoint = load_stylizer(checkpoint(tmp_path, 4))(picture)
+    assert torch.equal(from_checkpoint, load_stylizer(outcome.network_file)(picture))
+
+
+def test_the_two_newest_checkpoints_stay(tmp_path: Path) -> None:
+    outcome = train(tmp_path, steps=8)
+    assert len(list((outcome.folder / "checkpoints").glob("*.ckpt"))) == 2
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_everything_is_logged_and_adds_up(tmp_path: Path, precision: str) -> None:
+    outcome = train(tmp_path, precision=precision, **{"trainer.log_every_n_steps": 1})
+    events = EventAccumulator(str(outcome.folder)).Reload()
+    scalars = set(events.Tags()["scalars"])
+    terms = {"content/relu1_2", "style/relu1_1", "style/relu2_1", "tv"}
+    for stage in ("train", "val"):
+        assert {f"{stage}/{term}" for term in terms} | {f"{stage}_raw/{term}" for term in terms} <= scalars
+    assert {"gradient_norm", "images_per_second", "lr-Adam"} <= scalars
+    last = {name: events.Scalars(name)[-1].value for name in scalars}
+    assert last["train/total"] == pytest.approx(sum(last[f"train/{term}"] for term in terms), rel=1e-4)
+    assert events.Tags()["images"] == ["content_painted_style"]
+    assert events.Tags()["tensors"] == ["config/text_summary"]
+
+
+def test_a_folder_with_broken_files_trains_and_names_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings(tmp_path)
+    broken = tmp_path / "photos" / "broken.jpg"
+    broken.write_bytes((tmp_path / "photos" / "0.png").read_bytes()[:200])
+    (tmp_path / "photos" / "notes.txt").write_text("no picture")
+    outcome = train(tmp_path, steps=8)
+    assert outcome.unreadable == (str(broken),)
+    assert sum(str(broken) in record.getMessage() for record in caplog.records) == 1
+
+
+def test_training_lowers_the_loss(tmp_path: Path) -> None:
+    few = train(tmp_path, steps=2, network_file=tmp_path / "few.safetensors")
+    many = train(tmp_path, steps=60, val_every=60, network_file=tmp_path / "many.safetensors")
+    assert many.metrics["val/total"] < 0.5 * few.metrics["val/total"]
+
+
+def test_paths_of_this_machine_stay_out_of_the_network_file(tmp_path: Path) -> None:
+    outcome = train(tmp_path, steps=1)
+    metadata = read_tensors(outcome.network_file)[1]
+    assert metadata["style"] == "dots"
+    assert str(tmp_path) not in str(metadata)
