@@ -75,14 +75,18 @@ def painted_before(folder: str, photos: Sequence[str]) -> Iterator[Pair]:
     Raises:
         ValueError: a photo without a picture.
     """
-    pictures = {Path(file).stem: file for file in find_pictures(folder)}
+    stems = sorted((Path(file).stem for file in photos), key=len)
+    pictures = {}
+    for file in find_pictures(folder):
+        name = Path(file).stem
+        # The longest stem that fits: a_b_wave is a painting of a_b, even where there is a photo a.
+        fitting = [stem for stem in stems if name == stem or name.startswith(f"{stem}_")]
+        if fitting:
+            pictures[fitting[-1]] = file
     for file in photos:
-        stem = Path(file).stem
-        picture = pictures.get(stem) or next(
-            (found for name, found in pictures.items() if name.startswith(f"{stem}_")), None
-        )
+        picture = pictures.get(Path(file).stem)
         if picture is None:
-            raise ValueError(f"{folder} holds no picture of the name {stem}, which {file} has.")
+            raise ValueError(f"{folder} holds no picture of the name {Path(file).stem}, which {file} has.")
         painted = load_image(picture)
         yield painted, load_image(file, size=min(painted.shape[-2:]))
 
@@ -107,6 +111,8 @@ def judge(
     Raises:
         ValueError: no pairs, or a painted picture that has not its photo's size.
     """
+    if not styles or not style_layers or not content_layers:
+        raise ValueError("The judge needs a style picture, style layers and content layers.")
     layers = {*style_layers, *content_layers}
     targets = {
         size: {name: gram(f) for name, f in loss_network(picture, style_layers).items()}

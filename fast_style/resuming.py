@@ -79,6 +79,11 @@ def _config(folder: Path, given: Sequence[Override]) -> DictConfig:
     assert isinstance(config, DictConfig)
     OmegaConf.set_struct(config, True)
     for override in given:
+        if override.key_or_group == "steps" and OmegaConf.select(config, "method.schedule") is not None:
+            raise ValueError(
+                f"A resumed run keeps its steps={config.steps}, which its learning-rate schedule was made for; leave "
+                "steps out, or start a new run."
+            )
         if not _is_group(config, override):
             OmegaConf.update(config, override.key_or_group, override.value())
     return config

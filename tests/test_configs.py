@@ -35,7 +35,9 @@ def test_every_group_folder_is_covered() -> None:
     assert folders == set(GROUPS)
 
 
-@pytest.mark.parametrize(("group", "choice"), [c for c in CHOICES if c[0] in ("generator", "method", "trainer", "data")])
+@pytest.mark.parametrize(
+    ("group", "choice"), [c for c in CHOICES if c[0] in ("generator", "method", "trainer", "data")]
+)
 def test_every_target_takes_its_arguments(group: str, choice: str) -> None:
     cfg = composed("train", f"{group}={choice}")
     assert instantiate(cfg[group], _convert_="all") is not None

@@ -45,7 +45,7 @@ def test_the_second_half_of_training_moves_the_weights(tmp_path: Path) -> None:
 
 
 def test_resume_auto_takes_the_newest_run_with_its_own_settings(tmp_path: Path) -> None:
-    train(tmp_path, steps=2, **{"generator.blocks": 2})
+    train(tmp_path, steps=2, **{"generator.blocks": 2, "method.schedule": "null"})
     outcome = train_again(tmp_path, "resume=auto", "steps=3")
     assert load_network(outcome.network_file)[0].architecture["blocks"] == 2
     assert (outcome.folder / "checkpoints" / "step-000003.ckpt").exists()
@@ -54,6 +54,12 @@ def test_resume_auto_takes_the_newest_run_with_its_own_settings(tmp_path: Path) 
 def train_again(tmp_path: Path, *overrides: str) -> Outcome:
     given = [f"runs={tmp_path / 'runs'}", *overrides]
     return run(composed(given), given)
+
+
+def test_steps_of_a_schedule_do_not_change_on_resume(tmp_path: Path) -> None:
+    train(tmp_path, steps=2)
+    with pytest.raises(ValueError, match="steps=2"):
+        train_again(tmp_path, "resume=auto", "steps=3")
 
 
 def test_resume_auto_without_a_run_starts_one(tmp_path: Path) -> None:
@@ -123,9 +129,7 @@ def test_everything_is_logged_and_adds_up(tmp_path: Path, precision: str) -> Non
     assert events.Tags()["tensors"] == ["config/text_summary"]
 
 
-def test_a_folder_with_broken_files_trains_and_names_them(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_folder_with_broken_files_trains_and_names_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     settings(tmp_path)
     broken = tmp_path / "photos" / "broken.jpg"
     broken.write_bytes((tmp_path / "photos" / "0.png").read_bytes()[:200])

@@ -3,6 +3,7 @@
 So a run can stop anywhere and go on with the very next picture, with any number of workers or processes.
 """
 
+import random
 from collections.abc import Iterator
 
 import torch
@@ -50,4 +51,5 @@ class EndlessOrder(Sampler[Place]):
 
 def seed_of(seed: int, position: int) -> int:
     """A seed of its own for every position of a run; the same one each time."""
-    return (seed * 2**32 + position) % 2**63
+    # torch's generator keeps the low 32 bits of a seed alone, so both numbers must reach them.
+    return random.Random(f"{seed}/{position}").getrandbits(32)

@@ -45,16 +45,18 @@ def _walk(root: str) -> Iterator[str]:
     seen: set[tuple[int, int]] = set()
     folders = [root]
     while folders:
-        with os.scandir(folders.pop()) as entries:
+        folder = folders.pop()
+        # Told apart by device and inode: a link to a parent folder would never end.
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as entries:
             for entry in entries:
-                if os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES:
+                if entry.is_dir():
+                    folders.append(entry.path)
+                elif os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES:
                     yield entry.path
-                elif entry.is_dir():
-                    status = os.stat(entry.path)
-                    # Told apart by device and inode: a link to a parent folder would never end.
-                    if (status.st_dev, status.st_ino) not in seen:
-                        seen.add((status.st_dev, status.st_ino))
-                        folders.append(entry.path)
 
 
 class PhotoFolder(Dataset[Photos]):

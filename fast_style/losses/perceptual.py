@@ -88,10 +88,9 @@ class PerceptualLoss(nn.Module):
         return squared_error(found, wanted).mean() / found[0].numel()
 
     def _tv_term(self, painted: Tensor) -> Tensor:
-        mean = total_variation(painted).mean()
         if self.normalization == "relative":
-            return mean
-        return mean * painted[0].numel() * 255**2
+            return total_variation(painted).mean()
+        return total_variation(painted, reduction="sum").mean() * 255**2
 
     @torch.no_grad()
     def _style_targets(self, pictures: Sequence[Tensor]) -> dict[str, Tensor]:

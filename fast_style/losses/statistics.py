@@ -1,5 +1,7 @@
 """What feature maps are compared by: pure functions, computed in float32 whatever the autocast."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -31,13 +33,16 @@ def relative_error(found: Tensor, wanted: Tensor) -> Tensor:
     return squared_error(found, wanted) / energy
 
 
-def total_variation(pictures: Tensor) -> Tensor:
-    """Mean squared difference of neighbouring pixels, down plus across, of each of the N pictures, `(N,)`.
+def total_variation(pictures: Tensor, *, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
+    """Squared difference of neighbouring pixels, down plus across, of each of the N pictures, float32, `(N,)`.
 
     Args:
         pictures: `(N, C, H, W)` in 0..1.
+        reduction: `mean` over each direction's pairs of pixels, or their `sum` (Johnson et al. 2016, section 3.2).
     """
     pictures = pictures.float()
-    down = (pictures[..., 1:, :] - pictures[..., :-1, :]).square()
-    across = (pictures[..., 1:] - pictures[..., :-1]).square()
-    return down.flatten(1).mean(1) + across.flatten(1).mean(1)
+    down = (pictures[..., 1:, :] - pictures[..., :-1, :]).square().flatten(1)
+    across = (pictures[..., 1:] - pictures[..., :-1]).square().flatten(1)
+    if reduction == "sum":
+        return down.sum(1) + across.sum(1)
+    return down.mean(1) + across.mean(1)

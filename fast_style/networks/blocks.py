@@ -16,8 +16,8 @@ def reflect(pictures: Tensor, left: int, right: int, top: int, bottom: int) -> T
     One reflection reaches no further than the picture is long; a wider border is reflected again, which is what a
     row of mirrors shows.
     """
+    height, width = pictures.shape[-2:]
     while left or right or top or bottom:
-        height, width = pictures.shape[-2:]
         sides = [min(left, width - 1), min(right, width - 1), min(top, height - 1), min(bottom, height - 1)]
         pictures = F.pad(pictures, sides, mode="reflect")
         left, right, top, bottom = left - sides[0], right - sides[1], top - sides[2], bottom - sides[3]

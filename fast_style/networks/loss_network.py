@@ -66,7 +66,7 @@ class LossNetwork(nn.Module):
         for name, layer in self.layers.items():
             if len(features) == len(set(names)):
                 break
-            if min(x.shape[-2:]) < 2:
+            if min(x.shape[-2:]) < _needed_side(layer):
                 raise ValueError(
                     f"A picture of {pictures.shape[-1]}x{pictures.shape[-2]} pixels is too small "
                     f"for layer {name}: use a larger one or shallower layers."
@@ -185,7 +185,11 @@ def vgg_from_file(*, weights: str, pool: Pooling = "max") -> LossNetwork:
     if "layers" not in metadata:
         raise ValueError(f"{weights} names no layers in its metadata, so it is no loss network.")
     mode: PaddingMode = "reflect" if metadata.get("padding", "").startswith("reflect") else "zeros"
-    return LossNetwork(_chain(metadata["layers"].split(), tensors, mode, pool))
+    names = metadata["layers"].split()
+    missing = [n for n in names if n != "pool" and not {f"{n}.weight", f"{n}.bias"} <= tensors.keys()]
+    if missing:
+        raise ValueError(f"{weights} is damaged: it lists the layer {missing[0]} and has no weights for it.")
+    return LossNetwork(_chain(names, tensors, mode, pool))
 
 
 def vgg_mix(*, shallow: str, deep: str, pool: Pooling = "max") -> CombinedLossNetwork:
@@ -207,6 +211,15 @@ def _chain(
         conv.load_state_dict({"weight": weight, "bias": bias})
         yield name, conv
         yield name.replace("conv", "relu"), nn.ReLU()
+
+
+def _needed_side(layer: nn.Module) -> int:
+    """Pixels a side below which a layer has nothing to look at."""
+    if isinstance(layer, nn.Conv2d):
+        kernel, padding = layer.kernel_size[0], layer.padding
+        assert not isinstance(padding, str)
+        return 2 if layer.padding_mode == "reflect" else kernel - 2 * padding[0]
+    return 2 if isinstance(layer, nn.MaxPool2d | nn.AvgPool2d) else 1
 
 
 def _pool(kind: Pooling) -> nn.Module:

@@ -120,7 +120,10 @@ def _read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise ValueError(f"{path} is no whole PyTorch file ({_first_line(error)}).") from error
     if isinstance(content, dict) and "fast_style" in content:
-        return dict(content["fast_style"]["tensors"]), dict(content["fast_style"]["metadata"])
+        ours = content["fast_style"]
+        if not isinstance(ours, dict) or not {"tensors", "metadata"} <= ours.keys():
+            raise ValueError(f"{path} is damaged: the network is missing from this checkpoint.")
+        return dict(ours["tensors"]), dict(ours["metadata"])
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise ValueError(f"{path} holds no state_dict (a mapping of names to tensors).")
     return content, {}

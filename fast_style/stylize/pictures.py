@@ -2,6 +2,7 @@
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,11 +46,24 @@ def plan(source: str, output: str | None, *, style: str, suffix: str | None = No
         pairs = [(photos[0], Path(output))]
     else:
         folder = Path(output or "stylized")
-        pairs = [(p, folder / _target_name(p.relative_to(root), style, suffix)) for p in photos]
-    for photo, target in pairs:
-        if target.exists() and target.samefile(photo):
-            raise ValueError(f"The output {target} is the photo itself; give another output.")
+        targets = [_target_name(photo.relative_to(root), style, suffix) for photo in photos]
+        # a.gif and a.png would both become a_wave.png; they then keep their suffixes, a.gif_wave.png.
+        taken = Counter(targets)
+        pairs = [
+            (photo, folder / (name if taken[name] == 1 else name.with_name(f"{photo.name}_{style}{name.suffix}")))
+            for photo, name in zip(photos, targets, strict=True)
+        ]
+    _refuse_to_lose(pairs)
     return pairs
+
+
+def _refuse_to_lose(pairs: Sequence[tuple[Path, Path]]) -> None:
+    photos = {photo.resolve() for photo, _ in pairs}
+    for photo, target in pairs:
+        if target.resolve() == photo.resolve():
+            raise ValueError(f"The output {target} is the photo itself; give another output.")
+        if target.resolve() in photos:
+            raise ValueError(f"The output {target} is one of the photos; give another output.")
 
 
 def paint(

@@ -57,7 +57,6 @@ def expected_terms(network, painted, photos, style, normalization):
 PAPERS_TV = pytest.param(
     "johnson2016",
     "tv",
-    marks=pytest.mark.xfail(strict=True, reason="losses/perceptual.py: too large by H / (H - 1) and W / (W - 1)"),
 )
 
 

@@ -159,18 +159,13 @@ def test_weights_follow_the_module(tiny_loss_network):
     assert all(buffer.is_meta for buffer in tiny_loss_network.to("meta").buffers())
 
 
-SQUEEZED = pytest.mark.xfail(
-    strict=True, raises=RuntimeError, reason="loss_network.py: 2 pixels pass the check but not a kernel of 3"
-)
-
-
 @pytest.mark.parametrize(
     ("architecture", "size"),
     [
         ("vgg16", (1, 9)),
         ("vgg19", (15, 40)),
         ("squeezenet1_1", (4, 4)),
-        pytest.param("squeezenet1_1", (2, 2), marks=SQUEEZED),
+        pytest.param("squeezenet1_1", (2, 2)),
     ],
 )
 @pytest.mark.usefixtures("narrow")
@@ -233,9 +228,6 @@ def truncate(file):
         pytest.param(
             lambda file: write(file, layers=LAYERS + " conv2_2"),
             "conv2_2",
-            marks=pytest.mark.xfail(
-                strict=True, raises=KeyError, reason="loss_network.py: a listed layer without weights is a KeyError"
-            ),
         ),
     ],
     ids=["missing", "truncated", "layers-unnamed", "no-metadata", "layer-without-weights"],

@@ -197,7 +197,6 @@ def test_a_residual_block_adds_to_the_middle_of_its_input(padding, margin):
 
 LOPSIDED = pytest.param(
     (11, 0, 3, 17),
-    marks=pytest.mark.xfail(strict=True, reason="blocks.py: a third reflection starts from no edge of the picture"),
 )
 
 
