@@ -53,10 +53,12 @@ def _walk(root: str) -> Iterator[str]:
         seen.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.is_dir():
-                    folders.append(entry.path)
-                elif os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES:
+                named_as_picture = os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES
+                # A link of a picture's name is believed: asking where 120,000 links lead takes seconds.
+                if named_as_picture and not entry.is_dir(follow_symlinks=False):
                     yield entry.path
+                elif entry.is_dir():
+                    folders.append(entry.path)
 
 
 class PhotoFolder(Dataset[Photos]):

@@ -1,0 +1,180 @@
+"""The commands as a person types them: results, and one sentence with exit code 1 for what goes wrong."""
+
+import json
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from training_runs import settings
+
+from fast_style import load_image, load_stylizer, save_image
+from fast_style.networks.saved import save_network
+from fast_style.networks.transform_net import TransformNet
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Run a script in this process (torch takes seconds to import) from the folder `tmp_path`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+
+    def run(script: str, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [f"{script}.py", *arguments])
+        code = 0
+        try:
+            runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1 if stop.code else 0
+            if isinstance(stop.code, str):
+                print(stop.code, file=sys.stderr)
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    path = tmp_path / "dots.safetensors"
+    save_network(path, TransformNet(width=2, blocks=0), origin={"style": "dots"})
+    return path
+
+
+def test_train_then_stylize_then_evaluate(tmp_path: Path, command: Command) -> None:
+    code, out, err = command("train", *settings(tmp_path), "network_file=model.safetensors")
+    assert code == 0, err
+    assert "Model:       model.safetensors" in out
+    assert "tensorboard --logdir" in out
+    code, out, _ = command("stylize", "ckpt=model.safetensors", "input=photos", "output=painted")
+    assert code == 0
+    assert len(list(Path("painted").glob("*_dots.png"))) == 6
+    eyes = {"conv1_1.weight": torch.randn(4, 3, 3, 3), "conv1_1.bias": torch.randn(4)}
+    save_file(eyes, "eyes.safetensors", metadata={"layers": "conv1_1"})
+    network = ["loss_network=vgg19_distilled", "loss_network.weights=eyes.safetensors"]
+    network += ["content_layers=[relu1_1]", "style_layers=[relu1_1]"]
+    figures = []
+    for way in ("ckpt=model.safetensors", "pictures=painted"):
+        judged = [way, "style.image=dots.png", "photos=photos", "style_sizes=[32]", "json=figures.json", *network]
+        code, out, err = command("evaluate", *judged)
+        assert code == 0, err
+        assert "relu1_1" in out
+        figures.append(json.loads(Path("figures.json").read_text()))
+    assert figures[0]["photos"] == figures[1]["photos"] == 6
+    assert figures[0]["style_error"] == pytest.approx(figures[1]["style_error"], rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["plain.png", "two words.png", "a=b, c.png", "it's (1) [x].png"])
+def test_any_file_name_can_be_said(tmp_path: Path, command: Command, network: Path, name: str) -> None:
+    save_image(torch.rand(1, 3, 20, 24), tmp_path / name)
+    code, _, err = command("stylize", f"ckpt={network}", f'input="{name}"', "output=out.png")
+    assert code == 0, err
+    expected = load_stylizer(network)(load_image(tmp_path / name))
+    torch.testing.assert_close(load_image("out.png"), expected, rtol=0, atol=0.51 / 255)
+
+
+def lay_out(folder: Path) -> None:
+    (folder / "text.jpg").write_text("no picture")
+    (folder / "folder.jpg").mkdir()
+    (folder / "empty").mkdir()
+    (folder / "bad").mkdir()
+    (folder / "bad" / "a.jpg").write_text("no picture")
+    (folder / "bad" / "b.jpg").write_text("no picture")
+    (folder / "junk.safetensors").write_bytes(b"junk" * 100)
+    (folder / "junk.ckpt").write_bytes(b"junk" * 100)
+
+
+TRAINING_MISTAKES = [
+    ("style.image=nowhere.jpg", "nowhere.jpg"),
+    ("style.image=text.jpg", "text.jpg"),
+    ("style.image=folder.jpg", "a folder"),
+    ("data.root=nowhere", "data.root"),
+    ("data.root=empty", "no pictures"),
+    ("data.root=bad", "could be read"),
+    ("data.size=0", "data.size"),
+    ("loss.style_layers=[relu9_9]", "relu1_1"),
+    ("loss.normalization=gatys", "johnson2016"),
+    ("generator.upsample=bilinear", "resize"),
+    ("loss_network.weights=nowhere.pth", "nowhere.pth"),
+    ("resume=nowhere", "resume=auto"),
+]
+
+
+@pytest.mark.parametrize(("mistake", "hint"), TRAINING_MISTAKES)
+def test_a_training_mistake_is_one_sentence(tmp_path: Path, command: Command, mistake: str, hint: str) -> None:
+    lay_out(tmp_path)
+    code, _, err = command("train", *settings(tmp_path), mistake)
+    assert code == 1
+    assert err.startswith("Error: ")
+    assert hint in err
+    assert err.strip().count("\n") == 0
+    assert not list(tmp_path.glob("runs/*"))
+
+
+STYLIZING_MISTAKES = [
+    (["ckpt=nowhere.safetensors", "input=photo.png"], "nowhere.safetensors"),
+    (["ckpt=junk.safetensors", "input=photo.png"], "junk.safetensors"),
+    (["ckpt=junk.ckpt", "input=photo.png"], "junk.ckpt"),
+    (["ckpt=dots.safetensors", "input=empty"], "no picture"),
+    (["ckpt=dots.safetensors", "input=photo.png", "output=photo.png"], "photo itself"),
+    (["ckpt=dots.safetensors", "input=photo.png", "output=out.png", "quality=0"], "quality"),
+    (["input=photo.png"], "ckpt"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "hint"), STYLIZING_MISTAKES)
+@pytest.mark.usefixtures("network")
+def test_a_stylizing_mistake_is_one_sentence(tmp_path: Path, command: Command, arguments: list[str], hint: str) -> None:
+    lay_out(tmp_path)
+    save_image(torch.rand(1, 3, 20, 24), tmp_path / "photo.png")
+    code, _, err = command("stylize", *arguments)
+    assert code == 1
+    assert err.startswith("Error: ")
+    assert hint in err
+    assert err.strip().count("\n") == 0
+
+
+def test_a_broken_photo_among_others_is_named_and_the_exit_code_says_so(
+    tmp_path: Path, command: Command, network: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    save_image(torch.rand(1, 3, 20, 24), tmp_path / "in" / "whole.png")
+    (tmp_path / "in" / "broken.png").write_text("no picture")
+    code, out, err = command("stylize", f"ckpt={network}", "input=in", "output=out")
+    assert code == 1
+    assert "broken.png" in out + err
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["whole_dots.png"]
+
+
+def test_debug_shows_the_traceback(tmp_path: Path, command: Command) -> None:
+    code, _, err = command("train", *settings(tmp_path), "style.image=nowhere.jpg", "debug=true")
+    assert code == 1
+    assert "Traceback" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [(["style=stary_night"], "starry_night"), (["generator.widht=3"], "widht"), (["styl=wave"], "styl")],
+)
+def test_a_misspelling_gets_hydras_answer(tmp_path: Path, command: Command, arguments: list[str], hint: str) -> None:
+    code, _, err = command("train", *arguments)
+    assert code == 1
+    assert hint in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("script", ["train", "stylize", "evaluate"])
+def test_help_in_a_process_of_its_own(script: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / f"{script}.py", "--help"], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert "quoted twice" in done.stdout
+    assert "debug=true" in done.stdout
+    assert not list(tmp_path.iterdir())
