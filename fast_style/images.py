@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
-from uuid import uuid4
 
 import numpy as np
 import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, features
 from torch import Tensor
+
+from fast_style.whole_files import whole_file
 
 StrPath = str | os.PathLike[str]
 # Colour over white (mode RGB, or F from 0 to 1 for deep greys) and alpha (mode L).
@@ -98,7 +98,7 @@ def save_image(pixels: Tensor, path: StrPath, *, quality: int = 95, alpha: Tenso
     image = Image.fromarray(levels.permute(1, 2, 0).cpu().numpy())
     # Encoders pass over the options that are not theirs.
     lossy = {"quality": quality, "subsampling": "4:4:4" if quality >= 90 else "4:2:0"}
-    with _replacing(path) as file:
+    with whole_file(path) as file:
         image.save(file, format=encoder, icc_profile=_srgb(), **lossy)
 
 
@@ -274,18 +274,3 @@ def _checked(tensor: Tensor, name: str, channels: int) -> Tensor:
     if not torch.isfinite(tensor).all():
         raise ValueError(f"wanted finite {name}, found NaN or infinity")
     return tensor.detach().reshape(shape[-3:])
-
-
-@contextmanager
-def _replacing(path: StrPath) -> Iterator[BinaryIO]:
-    """Yield a new file that takes the path's place once whole, and leaves no trace otherwise."""
-    target = Path(os.path.realpath(path))  # Replace what a link points to, not the link.
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{uuid4().hex}.tmp")
-    try:
-        # Not tempfile, whose files nobody else may read: open() respects the umask.
-        with open(temporary, "xb") as file:
-            yield file
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -81,7 +81,7 @@ def painted_before(folder: str, photos: Sequence[str]) -> Iterator[Pair]:
         name = Path(file).stem
         # The longest stem that fits: a_b_wave is a painting of a_b, even where there is a photo a.
         fitting = [stem for stem in stems if name == stem or name.startswith(f"{stem}_")]
-        if fitting:
+        if fitting and (name == fitting[-1] or fitting[-1] not in pictures):
             pictures[fitting[-1]] = file
     for file in photos:
         picture = pictures.get(Path(file).stem)

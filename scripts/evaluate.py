@@ -16,8 +16,8 @@ def main(cfg: DictConfig) -> None:
     from fast_style.data.folder import find_pictures
     from fast_style.images import load_image
     from fast_style.judge import judge, painted_before, painted_now
-    from fast_style.networks.saved import write_whole
     from fast_style.stylize.stylizer import load_stylizer
+    from fast_style.whole_files import whole_file
 
     if (cfg.ckpt is None) == (cfg.pictures is None):
         raise ValueError("Give either a model, ckpt=..., or a folder of painted pictures, pictures=...")
@@ -35,7 +35,8 @@ def main(cfg: DictConfig) -> None:
     )
     print(verdict.as_table())
     if cfg.json:
-        write_whole(cfg.json, json.dumps(verdict.as_json(), indent=2).encode())
+        with whole_file(cfg.json) as file:
+            file.write(json.dumps(verdict.as_json(), indent=2).encode())
 
 
 if __name__ == "__main__":

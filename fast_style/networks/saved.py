@@ -7,6 +7,7 @@ pickle of plain tensors is read, code never runs.
 import json
 import os
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fast_style.networks.transform_net import TransformNet
+from fast_style.whole_files import whole_file
 
 FORMAT = "fast_style/1"
 LARGEST_FILE = 2**32  # Bytes; the largest honest file, a full VGG-19, has 575 MB.
@@ -52,7 +54,8 @@ def save_network(
     """
     dtype = torch.float16 if precision == "fp16" else torch.float32
     tensors = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in network.state_dict().items()}
-    write_whole(path, save(tensors, metadata=describe(network, origin)))
+    with whole_file(path) as file:
+        file.write(save(tensors, metadata=describe(network, origin)))
 
 
 def load_network(path: str | os.PathLike[str]) -> tuple[TransformNet, dict[str, str]]:
@@ -74,8 +77,10 @@ def rebuild(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, sourc
         )
     try:
         build = ARCHITECTURES[metadata["network"]]
-        network = build(**json.loads(metadata["architecture"]))
-        network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        # Without memory of its own: a damaged file may claim any width, and random weights would be thrown away.
+        with torch.device("meta"):
+            network = build(**json.loads(metadata["architecture"]))
+        network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise ValueError(
             f"{source} is damaged: its weights do not fit the network it describes ({_first_line(error)})."
@@ -111,7 +116,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Of odd pickles; what cannot be read is said below.
+            content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} is not read: it is damaged, or a pickle that would run code when loaded. Ask its maker for a "
@@ -127,21 +134,6 @@ def _read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise ValueError(f"{path} holds no state_dict (a mapping of names to tensors).")
     return content, {}
-
-
-def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file so that under its name there is always the old or the new one, whole."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _first_line(error: BaseException) -> str:

@@ -19,7 +19,7 @@ class Stylizer:
 
     def __init__(self, network: TransformNet, *, origin: Mapping[str, str], device: str = "cpu") -> None:
         self.device = torch.device(device)
-        self.network = network.eval().requires_grad_(False).to(self.device)
+        self.network = network.to(self.device)
         self.origin = dict(origin)
 
     @property

@@ -1,0 +1,25 @@
+"""Files that are written whole or not at all: pictures, networks and checkpoints alike."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Yield a new file that takes the path's place once it is whole and on the disk, and leaves no trace otherwise."""
+    target = Path(os.path.realpath(path))  # Replace what a link points to, not the link.
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{uuid4().hex}.tmp")
+    try:
+        # Not tempfile, whose files nobody else may read: open() respects the umask.
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
