@@ -30,6 +30,7 @@ PICTURE_SUFFIXES |= {".tif", ".tiff", ".jp2", ".tga", ".qoi", ".ppm", ".pgm", ".
 _ENCODERS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF"}
 _ENCODERS |= {".tiff": "TIFF", ".bmp": "BMP", ".ppm": "PPM"}
 _ENCODERS |= {".avif": "AVIF"} if features.check("avif") else {}
+WRITABLE_SUFFIXES = frozenset(_ENCODERS)
 _KEEP_ALPHA = frozenset({"PNG", "WEBP", "TIFF", "AVIF"})
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fast_style.data.folder import find_pictures
+from fast_style.folders import find_pictures
 from fast_style.images import load_image
 from fast_style.losses.statistics import gram, relative_error
 from fast_style.networks.loss_network import AnyLossNetwork
@@ -113,9 +113,10 @@ def judge(
     """
     if not styles or not style_layers or not content_layers:
         raise ValueError("The judge needs a style picture, style layers and content layers.")
+    device = next(loss_network.buffers()).device
     layers = {*style_layers, *content_layers}
     targets = {
-        size: {name: gram(f) for name, f in loss_network(picture, style_layers).items()}
+        size: {name: gram(f) for name, f in loss_network(picture.to(device), style_layers).items()}
         for size, picture in styles.items()
     }
     style: dict[int, dict[str, float]] = {size: dict.fromkeys(style_layers, 0.0) for size in styles}
@@ -128,7 +129,8 @@ def judge(
                 f"{tuple(photo.shape[-2:])} (height, width)."
             )
         count += 1
-        found, wanted = loss_network(painted, layers), loss_network(photo, content_layers)
+        found = loss_network(painted.to(device), layers)
+        wanted = loss_network(photo.to(device), content_layers)
         for name in content_layers:
             content[name] += relative_error(found[name], wanted[name]).item()
         for size, target in targets.items():

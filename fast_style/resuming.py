@@ -1,25 +1,48 @@
 """Finding a run that can go on, with the configuration it was started with."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 CONFIG_FILE = "config.yaml"
 OVERRIDES_FILE = "overrides.json"
 
+#: What a resumed run may be told anew, since it changes nothing that is learnt.
+MAY_CHANGE = frozenset(
+    [
+        *("resume", "runs", "network_file", "save_as", "debug", "compile"),
+        *("val_every", "checkpoint_every", "data.workers", "material"),
+    ]
+)
+_PATHS = (
+    *("style.image", "data.root", "data.held_out_root"),
+    *("loss_network.weights", "loss_network.shallow", "loss_network.deep", "material"),
+)
 
-def find_resumable(resume: str, *, runs: Path, overrides: Sequence[str]) -> tuple[Path, DictConfig] | None:
-    """The checkpoint to go on from, and the configuration of its run with `overrides` on top.
+
+def settled(cfg: DictConfig) -> DictConfig:
+    """The configuration without references to the environment or the folder it was said in."""
+    plain = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    for key in _PATHS:
+        path = OmegaConf.select(plain, key)
+        if path is not None and os.path.exists(path):
+            OmegaConf.update(plain, key, os.path.abspath(path))
+    assert isinstance(plain, DictConfig)
+    return plain
+
+
+def find_resumable(cfg: DictConfig, overrides: Sequence[str]) -> tuple[Path, DictConfig] | None:
+    """The checkpoint to go on from, and the configuration of its run.
 
     Args:
-        resume: a checkpoint, a run's folder, or `auto`: the newest run below `runs` that was started with the
-            groups (style, experiment, ...) that `overrides` names, if any.
-        runs: where runs live.
-        overrides: Hydra overrides of the command line.
+        cfg: what the command line composes to; `cfg.resume` is a checkpoint, a run's folder, or `auto`: the newest
+            run below `cfg.runs` that agrees with all that was said, an unfinished one first.
+        overrides: what was said on the command line.
 
     Returns:
         None if `auto` finds no run.
@@ -27,14 +50,16 @@ def find_resumable(resume: str, *, runs: Path, overrides: Sequence[str]) -> tupl
     Raises:
         ValueError: no checkpoint at a given path, or overrides that would make it another run.
     """
-    given = [o for o in OverridesParser.create().parse_overrides(list(overrides)) if o.key_or_group != "resume"]
-    if resume == "auto":
-        newest_first = sorted(runs.glob("*/*/checkpoints/*.ckpt"), key=_age)
-        fitting = (path for path in newest_first if not _misfits(path.parents[1], given))
-        checkpoint = next(fitting, None)
+    given = OverridesParser.create().parse_overrides(list(overrides))
+    wanted = settled(cfg)
+    if cfg.resume == "auto":
+        newest_first = sorted(Path(cfg.runs).glob("*/*/checkpoints/*.ckpt"), key=_age)
+        fitting = [path.absolute() for path in newest_first if not _misfits(path.absolute().parents[1], wanted, given)]
+        unfinished = [path for path in fitting if not _is_finished(path)]
+        checkpoint = next(iter(unfinished or fitting), None)
         return (checkpoint, _config(checkpoint.parents[1], given)) if checkpoint else None
-    checkpoint = _checkpoint_at(Path(resume))
-    misfits = _misfits(checkpoint.parents[1], given)
+    checkpoint = _checkpoint_at(Path(cfg.resume))
+    misfits = _misfits(checkpoint.parents[1], wanted, given)
     if misfits:
         raise ValueError(
             f"{checkpoint} belongs to a run that was not started with {' '.join(misfits)}; leave that out to resume "
@@ -57,21 +82,32 @@ def _age(path: Path) -> float:
     return -path.stat().st_mtime
 
 
-def _misfits(folder: Path, given: Sequence[Override]) -> list[str]:
-    """Group choices (style=wave) that the run in `folder` was not started with."""
+def _is_finished(checkpoint: Path) -> bool:
+    """Whether the newest checkpoint of this one's run is its last step's."""
+    last = OmegaConf.load(checkpoint.parents[1] / CONFIG_FILE).steps
+    return any(checkpoint.parent.glob(f"step-{last:06d}*.ckpt"))
+
+
+def _misfits(folder: Path, wanted: DictConfig, given: Sequence[Override]) -> list[str]:
+    """What was said on the command line and is not so in the run in `folder`."""
     try:
-        config = OmegaConf.load(folder / CONFIG_FILE)
-        started_with = json.loads((folder / OVERRIDES_FILE).read_text())
+        saved = OmegaConf.load(folder / CONFIG_FILE)
+        said_then = json.loads((folder / OVERRIDES_FILE).read_text())
     except (OSError, ValueError):
-        return ["its configuration, which can't be read"]
-    lines = [o.input_line or "" for o in given if _is_group(config, o)]
-    return [line for line in lines if line not in started_with]
+        return ["a configuration that can be read"]
+    misfits = []
+    for override in given:
+        key, line = override.key_or_group, override.input_line or ""
+        if _may_change(saved, key) or line in said_then:
+            continue
+        if key == "experiment" or OmegaConf.select(saved, key) != OmegaConf.select(wanted, key):
+            misfits.append(line)
+    return misfits
 
 
-def _is_group(config: object, override: Override) -> bool:
-    assert isinstance(config, DictConfig)
-    key = override.key_or_group
-    return key == "experiment" or OmegaConf.is_dict(OmegaConf.select(config, key))
+def _may_change(saved: DictConfig | ListConfig, key: str) -> bool:
+    # A schedule is made for its number of steps; without one, a run may be prolonged.
+    return key in MAY_CHANGE or (key == "steps" and OmegaConf.select(saved, "method.schedule") is None)
 
 
 def _config(folder: Path, given: Sequence[Override]) -> DictConfig:
@@ -79,11 +115,6 @@ def _config(folder: Path, given: Sequence[Override]) -> DictConfig:
     assert isinstance(config, DictConfig)
     OmegaConf.set_struct(config, True)
     for override in given:
-        if override.key_or_group == "steps" and OmegaConf.select(config, "method.schedule") is not None:
-            raise ValueError(
-                f"A resumed run keeps its steps={config.steps}, which its learning-rate schedule was made for; leave "
-                "steps out, or start a new run."
-            )
-        if not _is_group(config, override):
+        if _may_change(config, override.key_or_group):
             OmegaConf.update(config, override.key_or_group, override.value())
     return config

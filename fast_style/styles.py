@@ -1,6 +1,7 @@
 """From a style's picture to what the losses compare with."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from fast_style.images import load_image
 
 def style_name(image: str | os.PathLike[str], name: str | None = None) -> str:
     """The name a style's files go by: the given one, or the picture's without its suffix."""
-    return name or Path(image).stem
+    # Only what can be typed and named without quoting; the painting itself may be called anything.
+    return re.sub(r"[^\w.-]+", "_", name or Path(image).stem).strip("_.") or "style"
 
 
 def load_style(image: str | os.PathLike[str], *, size: int | Sequence[int] = 512, crops: int = 1) -> list[Tensor]:
@@ -28,8 +30,8 @@ def load_style(image: str | os.PathLike[str], *, size: int | Sequence[int] = 512
     Raises:
         ValueError: an unreadable picture; a size below 16 or a number of crops below 1.
     """
-    sizes = [size] if isinstance(size, int) else list(size)
-    if crops < 1 or not sizes or min(sizes) < 16:
+    sizes = list(size) if isinstance(size, Sequence) else [size]
+    if crops < 1 or not sizes or not all(isinstance(side, int) and side >= 16 for side in sizes):
         raise ValueError(f"A style needs sizes from 16 up and at least one crop; got size={size}, crops={crops}.")
     pictures = [load_image(image, size=side) for side in sizes]
     return [crop for picture in pictures for crop in _squares(picture, crops)]

@@ -1,5 +1,6 @@
 """From a configuration to a trained network: builds each object once, fits, saves."""
 
+import itertools
 import json
 import logging
 import os
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytorch_lightning as pl
 import torch
@@ -22,8 +23,8 @@ from fast_style.data.content import ContentPhotos
 from fast_style.methods.checkpoints import RandomState, StopAndSave, WholeFiles
 from fast_style.methods.perceptual import PerceptualMethod
 from fast_style.methods.watching import Panels, StepProgress, Throughput
-from fast_style.networks.saved import save_network
-from fast_style.resuming import CONFIG_FILE, OVERRIDES_FILE, find_resumable
+from fast_style.networks.saved import Precision, save_network
+from fast_style.resuming import CONFIG_FILE, OVERRIDES_FILE, find_resumable, settled
 from fast_style.styles import load_style, style_name
 
 log = logging.getLogger(__name__)
@@ -60,28 +61,30 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> Outcome:
     """
     checkpoint = None
     if cfg.resume:
-        found = find_resumable(cfg.resume, runs=Path(cfg.runs), overrides=overrides)
+        found = find_resumable(cfg, overrides)
         if found:
             checkpoint, cfg = found
             log.info("Going on from %s.", checkpoint)
         else:
             log.info("No run to resume below %s; starting a new one.", cfg.runs)
+    if cfg.style.image is None:
+        raise ValueError("No style was named: give style.image=my.jpg, or style=NAME of conf/style/.")
+    name = style_name(cfg.style.image, cfg.style.name)
+    network_file = Path(cfg.network_file or f"checkpoints/{name}.safetensors")
+    _check(cfg, network_file)
     _quiet()
     pl.seed_everything(cfg.seed, verbose=False)
-    name = style_name(cfg.style.image, cfg.style.name)
     method, data, style = _build(cfg, name)
-    folder = checkpoint.parents[1] if checkpoint else _new_folder(Path(cfg.runs) / name)
+    folder = checkpoint.parents[1] if checkpoint else _new_folder(Path(cfg.runs) / name, cfg, overrides)
     trainer = _trainer(cfg, folder, style)
-    if trainer.is_global_zero:
-        _write_down(cfg, overrides, folder, trainer, new=checkpoint is None)
     if cfg.compile:
         method.generator.compile()
         method.loss.compile()
-    trainer.fit(method, data, ckpt_path=checkpoint)
-    metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
-    metrics |= trainer.validate(method, data, verbose=False)[0]
+    trainer.fit(method, data, ckpt_path=checkpoint, weights_only=True)
     trainer.save_checkpoint(folder / "checkpoints" / f"step-{trainer.global_step:06d}.ckpt")
-    network_file = Path(cfg.network_file or f"checkpoints/{name}.safetensors")
+    metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
+    if cfg.steps % cfg.val_every or not any(name.startswith("val/") for name in metrics):
+        metrics |= trainer.validate(method, data, verbose=False, weights_only=True)[0]
     if trainer.is_global_zero:
         save_network(network_file, method.network, origin=method.origin, precision=cfg.save_as)
     return Outcome(network_file, folder, metrics, tuple(data.unreadable))
@@ -135,6 +138,9 @@ def _trainer(cfg: DictConfig, folder: Path, style: torch.Tensor) -> pl.Trainer:
         enable_model_summary=False,
     )
     assert isinstance(trainer, pl.Trainer)
+    if trainer.is_global_zero:
+        text = f"```yaml\n{OmegaConf.to_yaml(settled(cfg))}\n```"
+        trainer.logger.experiment.add_text("config", text)  # type: ignore[union-attr]
     return trainer
 
 
@@ -146,22 +152,33 @@ def best_precision() -> str:
     return "bf16-mixed" if has_bf16 else "32-true"
 
 
-def _new_folder(parent: Path) -> Path:
+def _check(cfg: DictConfig, network_file: Path) -> None:
+    """What would otherwise be found out after hours."""
+    for key in ("steps", "val_every", "checkpoint_every"):
+        if cfg[key] < 1:
+            raise ValueError(f"{key} is at least 1; got {cfg[key]}.")
+    if cfg.save_as not in get_args(Precision):
+        raise ValueError(f"save_as is one of {get_args(Precision)}; got {cfg.save_as!r}.")
+    if network_file.suffix != ".safetensors":
+        raise ValueError(f"network_file ends in .safetensors; got {network_file}.")
+    network_file.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(network_file.parent, os.W_OK):
+        raise ValueError(f"The folder {network_file.parent} can't be written to; set network_file to another.")
+
+
+def _new_folder(parent: Path, cfg: DictConfig, overrides: Sequence[str]) -> Path:
+    """A folder of its own for a run, with what it was told."""
     started = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    folder, copies = parent / started, 1
-    while folder.exists():
-        copies += 1
-        folder = parent / f"{started}_{copies}"
+    for copy in itertools.count(1):
+        folder = parent / (started if copy == 1 else f"{started}_{copy}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        break
+    (folder / CONFIG_FILE).write_text(OmegaConf.to_yaml(settled(cfg)))
+    (folder / OVERRIDES_FILE).write_text(json.dumps(list(overrides)))
     return folder
-
-
-def _write_down(cfg: DictConfig, overrides: Sequence[str], folder: Path, trainer: pl.Trainer, *, new: bool) -> None:
-    text = OmegaConf.to_yaml(cfg)
-    if new:
-        folder.mkdir(parents=True)
-        (folder / CONFIG_FILE).write_text(text)
-        (folder / OVERRIDES_FILE).write_text(json.dumps(list(overrides)))
-    trainer.logger.experiment.add_text("config", f"```yaml\n{text}\n```")  # type: ignore[union-attr]
 
 
 def _recipe(cfg: DictConfig) -> str:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -12,14 +12,18 @@ from uuid import uuid4
 def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Yield a new file that takes the path's place once it is whole and on the disk, and leaves no trace otherwise."""
     target = Path(os.path.realpath(path))  # Replace what a link points to, not the link.
-    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{uuid4().hex}.tmp")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         # Not tempfile, whose files nobody else may read: open() respects the umask.
         with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
+    except OSError as error:
+        # Named by the file that was asked for, not by the temporary one.
+        raise OSError(error.errno, f"{os.fspath(path)} can't be written: {error.strerror or error}.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -24,13 +24,16 @@ def one_sentence_errors(main: Main) -> Main:
                 raise
             sys.exit(f"Error: {_sentence(error)}")
         except KeyboardInterrupt:
+            print("Stopped.", file=sys.stderr)
             sys.exit(128 + signal.SIGINT)
         except Exception as error:
             number = getattr(error, "signal_number", None)
-            if number is None:
+            if number is not None:
+                print(error, file=sys.stderr)
+                sys.exit(128 + number)
+            if cfg.get("debug"):
                 raise
-            print(error, file=sys.stderr)
-            sys.exit(128 + number)
+            sys.exit(f"Error: {type(error).__name__}: {_sentence(error)} (debug=true shows where)")
 
     return guarded
 
@@ -39,4 +42,9 @@ def _sentence(error: BaseException) -> str:
     # Hydra wraps what a constructor raises; the constructor's own sentence is the useful one.
     while isinstance(error, HydraException) and error.__cause__ is not None:
         error = error.__cause__
-    return " ".join(str(error).split())
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}." if error.filename else error.strerror
+    # A data loader's worker sends its whole traceback; what it raised stands in the last line.
+    text = str(error).strip()
+    last = text.splitlines()[-1] if "Original Traceback" in text else text
+    return " ".join(last.split())

@@ -13,7 +13,7 @@ from tqdm import tqdm
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
     """Print the verdict as a table, and write it as JSON."""
-    from fast_style.data.folder import find_pictures
+    from fast_style.folders import find_pictures
     from fast_style.images import load_image
     from fast_style.judge import judge, painted_before, painted_now
     from fast_style.stylize.stylizer import load_stylizer
@@ -29,7 +29,7 @@ def main(cfg: DictConfig) -> None:
     verdict = judge(
         tqdm(pairs, total=len(photos), unit="photo"),
         {size: load_image(cfg.style.image, size=size) for size in cfg.style_sizes},
-        loss_network=instantiate(cfg.loss_network, _convert_="all"),
+        loss_network=instantiate(cfg.loss_network, _convert_="all").to(cfg.device or "cpu"),
         style_layers=list(cfg.style_layers),
         content_layers=list(cfg.content_layers),
     )

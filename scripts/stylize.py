@@ -12,6 +12,7 @@ from tqdm import tqdm
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
     """Paint; name each result, and each photo that could not be painted."""
+    from fast_style.images import MAX_PIXELS
     from fast_style.stylize.pictures import paint, plan
     from fast_style.stylize.stylizer import load_stylizer
 
@@ -19,7 +20,8 @@ def main(cfg: DictConfig) -> None:
     pairs = plan(cfg.input, cfg.output, style=stylizer.style, suffix=cfg.suffix)
     bar = tqdm(total=len(pairs), unit="picture", disable=len(pairs) == 1)
     failed = 0
-    for painted in paint(stylizer, pairs, size=cfg.size, quality=cfg.quality):
+    limit = MAX_PIXELS if cfg.max_pixels is None else cfg.max_pixels
+    for painted in paint(stylizer, pairs, size=cfg.size, quality=cfg.quality, max_pixels=limit):
         bar.update()
         failed += painted.problem is not None
         bar.write(str(painted.target) if painted.problem is None else f"Skipped: {painted.problem}")

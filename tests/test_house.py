@@ -19,17 +19,18 @@ ARROWS = {
     "fast_style": {"images", "stylize"},  # The public names.
     "whole_files": set(),
     "images": set(),
-    "data": {"images"},
-    "networks": {"data", "images"},
-    "losses": {"networks", "data", "images"},
-    "methods": {"losses", "networks", "data", "images"},
-    "stylize": {"networks", "images"},
+    "folders": {"images"},
+    "data": {"images", "folders"},
+    "networks": set(),
+    "losses": {"networks"},
+    "methods": {"losses", "networks"},
+    "stylize": {"networks", "images", "folders"},
     "styles": {"images"},
-    "judge": {"losses", "networks", "data", "images"},
+    "judge": {"losses", "networks", "images", "folders"},
     "resuming": set(),
-    "training": {"resuming", "styles", "judge", "methods", "losses", "networks", "data", "images"},
+    "training": {"resuming", "styles", "methods", "losses", "networks", "data"},
 }
-SERVING = {"whole_files", "images", "networks", "stylize"}
+SERVING = {"whole_files", "folders", "images", "networks", "stylize"}
 LEARNING = {"pytorch_lightning", "lightning", "lightning_fabric", "hydra", "omegaconf", "tensorboard"}
 # What only some files may import.
 ONLY = {

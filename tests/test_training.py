@@ -11,7 +11,7 @@ from pytorch_lightning import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training_runs import composed, settings, train
 
-from fast_style import load_image, load_stylizer
+from fast_style import load_image, load_stylizer, save_image
 from fast_style.methods import watching
 from fast_style.methods.checkpoints import Interrupted
 from fast_style.networks.saved import load_network, read_tensors
@@ -58,8 +58,74 @@ def train_again(tmp_path: Path, *overrides: str) -> Outcome:
 
 def test_steps_of_a_schedule_do_not_change_on_resume(tmp_path: Path) -> None:
     train(tmp_path, steps=2)
-    with pytest.raises(ValueError, match="steps=2"):
-        train_again(tmp_path, "resume=auto", "steps=3")
+    with pytest.raises(ValueError, match="steps=3"):
+        train_again(tmp_path, f"resume={checkpoint(tmp_path, 2)}", "steps=3")
+
+
+def test_resume_auto_never_goes_on_with_another_painting(tmp_path: Path) -> None:
+    first = train(tmp_path, steps=2)
+    save_image(torch.rand(1, 3, 40, 40), tmp_path / "other.png")
+    other = train(tmp_path, steps=1, resume="auto", **{"style.image": tmp_path / "other.png"})
+    assert other.folder != first.folder
+    with pytest.raises(ValueError, match=r"other\.png"):
+        train_again(tmp_path, f"resume={first.folder}", f"style.image={tmp_path / 'other.png'}")
+
+
+def test_resume_needs_neither_the_folder_nor_the_environment_of_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FAST_STYLE_MATERIAL", str(tmp_path))
+    relative = {"style.image": "${material}/dots.png", "data.root": "photos", "method.schedule": "null"}
+    first = train(tmp_path, steps=2, **relative)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.delenv("FAST_STYLE_MATERIAL")
+    assert train_again(tmp_path, f"resume={first.folder}", "steps=3").folder == first.folder
+
+
+def test_an_unfinished_run_goes_first(tmp_path: Path) -> None:
+    constant = {"method.schedule": "null", "style.name": "unfinished"}
+    unfinished = train(tmp_path, steps=2, **constant)
+    config = unfinished.folder / "config.yaml"
+    config.write_text(config.read_text().replace("steps: 2", "steps: 3"))
+    train(tmp_path, steps=2)
+    assert train_again(tmp_path, "resume=auto").folder == unfinished.folder
+
+
+def test_a_damaged_checkpoint_is_said(tmp_path: Path) -> None:
+    train(tmp_path, steps=2)
+    path = checkpoint(tmp_path, 2)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=path.name):
+        train_again(tmp_path, f"resume={path}")
+
+
+class Draws(pl.Callback):
+    """Something that draws from the global generator at every step, as dropout would."""
+
+    def __init__(self) -> None:
+        self.drawn: list[float] = []
+
+    def on_train_batch_start(self, *_: object) -> None:
+        self.drawn.append(torch.rand(1).item())
+
+
+def test_random_numbers_go_on_where_they_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    straight, resumed = Draws(), Draws()
+    for draws, changes in ((straight, {}), (resumed, {"resume": "CHECKPOINT"})):
+        monkeypatch.setattr(watching.Panels, "on_train_batch_start", lambda self, *_, d=draws: d.on_train_batch_start())
+        if changes:
+            changes = {"resume": checkpoint(tmp_path, 2)}
+        train(tmp_path, **changes)
+    assert resumed.drawn == straight.drawn[2:]
+
+
+def test_resume_with_workers_equals_the_straight_run(tmp_path: Path) -> None:
+    straight = train(tmp_path, network_file=tmp_path / "straight.safetensors")
+    resumed = train(tmp_path, resume=checkpoint(tmp_path, 2), **{"data.workers": 2})
+    assert same(weights(straight.network_file), weights(resumed.network_file))
 
 
 def test_resume_auto_without_a_run_starts_one(tmp_path: Path) -> None:

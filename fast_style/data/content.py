@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from fast_style.data.endless import EndlessOrder
-from fast_style.data.folder import PhotoFolder, Photos, collate, find_pictures
+from fast_style.data.folder import PhotoFolder, Photos, collate
+from fast_style.folders import find_pictures
 
 log = logging.getLogger(__name__)
 
@@ -135,5 +136,7 @@ class ContentPhotos(pl.LightningDataModule):
 
 
 def _leave_interrupts_to_the_trainer(_worker: int) -> None:
-    # Ctrl-C reaches every process of the terminal; a dying worker would take the last step with it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches every process of the terminal, and a scheduler's SIGTERM every process of the job; a dying worker
+    # would take the last step with it. Workers end when the trainer says so, or is no more.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

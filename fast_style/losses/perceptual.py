@@ -61,6 +61,8 @@ class PerceptualLoss(nn.Module):
             **{f"style/{name}": weight for name, weight in self.style_layers.items()},
             **({"tv": tv_weight} if tv_weight else {}),
         }
+        if not self.weights:
+            raise ValueError("Every loss weight is 0, so there is nothing to learn from; raise one.")
         for name, target in self._style_targets(style).items():
             self.register_buffer(f"target_{name}", target, persistent=False)
 

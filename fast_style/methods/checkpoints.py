@@ -1,6 +1,8 @@
 """Nothing lost: whole checkpoints, random states, and a stop that saves first."""
 
+import logging
 import os
+import pickle
 import random
 import signal
 from collections.abc import Callable, Mapping
@@ -13,6 +15,8 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from fast_style.whole_files import whole_file
+
+log = logging.getLogger(__name__)
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
@@ -47,7 +51,10 @@ class WholeFiles(TorchCheckpointIO):
         weights_only: bool | None = True,
     ) -> dict[str, Any]:
         """Read a checkpoint; a pickle that wants more than tensors and plain values is refused."""
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise ValueError(f"{path} is no whole checkpoint; resume from another one in its folder.") from error
         return content
 
 
@@ -111,6 +118,7 @@ class StopAndSave(pl.Callback):
 
     def _ask(self, number: int, _frame: FrameType | None) -> None:
         self._asked = number
+        log.warning("Finishing this step, then saving; the same again stops at once.")
         self._restore()
 
     def _restore(self) -> None:

@@ -47,8 +47,15 @@ class StepProgress(ProgressBar):
             self._bar.set_postfix(_losses_by_kind(trainer), refresh=False)
         self._bar.update(trainer.global_step - self._bar.n)
 
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Close the bar before anything is said."""
+        self._close()
+
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Close the bar."""
+        self._close()
+
+    def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None

@@ -4,21 +4,10 @@ Layers go by the names of the literature (`relu3_3` is the third activation of V
 same before its ReLU.
 """
 
-import itertools
 from collections.abc import Collection, Iterable, Sequence
-from typing import Literal
 
 import torch
-import torchvision
 from torch import Tensor, nn
-from torchvision.models.vgg import cfgs, make_layers
-
-from fast_style.networks.saved import read_tensors
-
-Pooling = Literal["max", "average"]
-PaddingMode = Literal["zeros", "reflect"]
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class LossNetwork(nn.Module):
@@ -112,107 +101,6 @@ def check_names(names: Collection[str], known: Collection[str]) -> None:
         raise ValueError(f"This loss network has no layer {', '.join(unknown)}; its layers are {', '.join(known)}.")
 
 
-def vgg(
-    architecture: Literal["vgg16", "vgg19"],
-    *,
-    weights: str | None = None,
-    pool: Pooling = "max",
-) -> LossNetwork:
-    """VGG-16 or VGG-19 (Simonyan and Zisserman 2015) without its classifier.
-
-    Args:
-        architecture: `vgg16` or `vgg19`.
-        weights: a file of torchvision's state_dict (.pth or .safetensors); None lets torchvision fetch its ImageNet
-            weights (verified, cached); `random` is for tests and timing.
-        pool: `average` is Gatys et al.'s smoother replacement of max pooling.
-    """
-    features = _torchvision_features(architecture, weights)
-    stage, index = 1, 1
-    named: list[tuple[str, nn.Module]] = []
-    for module in features:
-        if isinstance(module, nn.Conv2d):
-            named.append((f"conv{stage}_{index}", module))
-        elif isinstance(module, nn.ReLU):
-            # Not in place: the convolution's output may have been asked for.
-            named.append((f"relu{stage}_{index}", nn.ReLU()))
-            index += 1
-        else:
-            named.append((f"pool{stage}", _pool(pool)))
-            stage, index = stage + 1, 1
-    return LossNetwork(named, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-
-
-def squeezenet(*, weights: str | None = None) -> LossNetwork:
-    """SqueezeNet 1.1 (Iandola et al. 2016): `conv1`, `relu1`, `pool1`, `fire2` ... `fire9`; 5 MB of weights."""
-    features = _torchvision_features("squeezenet1_1", weights)
-    names = [
-        "conv1",
-        "relu1",
-        "pool1",
-        "fire2",
-        "fire3",
-        "pool3",
-        "fire4",
-        "fire5",
-        "pool5",
-        "fire6",
-        "fire7",
-        "fire8",
-        "fire9",
-    ]
-    for module in features.modules():
-        if isinstance(module, nn.ReLU):
-            module.inplace = False
-    return LossNetwork(zip(names, features, strict=True), mean=IMAGENET_MEAN, std=IMAGENET_STD)
-
-
-def vgg_from_file(*, weights: str, pool: Pooling = "max") -> LossNetwork:
-    """A VGG-like chain from a safetensors file that lists its own layers.
-
-    The metadata `layers` is a list such as `conv1_1 conv1_2 pool conv2_1`; `padding` is `reflect 1` or absent for
-    zeros. Tensors are `conv1_1.weight` and `conv1_1.bias`. The input normalisation is folded into the first layer.
-
-    Raises:
-        ValueError: a missing or damaged file, or one without the metadata.
-    """
-    try:
-        tensors, metadata = read_tensors(weights)
-    except ValueError as error:
-        raise ValueError(
-            f"{error} It should hold loss-network weights: give their path, or take loss_network=vgg16, whose "
-            "weights torchvision fetches."
-        ) from error
-    if "layers" not in metadata:
-        raise ValueError(f"{weights} names no layers in its metadata, so it is no loss network.")
-    mode: PaddingMode = "reflect" if metadata.get("padding", "").startswith("reflect") else "zeros"
-    names = metadata["layers"].split()
-    missing = [n for n in names if n != "pool" and not {f"{n}.weight", f"{n}.bias"} <= tensors.keys()]
-    if missing:
-        raise ValueError(f"{weights} is damaged: it lists the layer {missing[0]} and has no weights for it.")
-    return LossNetwork(_chain(names, tensors, mode, pool))
-
-
-def vgg_mix(*, shallow: str, deep: str, pool: Pooling = "max") -> CombinedLossNetwork:
-    """The layers of the file `shallow` as far as it goes, the layers beyond from the file `deep`."""
-    return CombinedLossNetwork(vgg_from_file(weights=shallow, pool=pool), vgg_from_file(weights=deep, pool=pool))
-
-
-def _chain(
-    names: Sequence[str], tensors: dict[str, Tensor], padding_mode: PaddingMode, pool: Pooling
-) -> Iterable[tuple[str, nn.Module]]:
-    stages = itertools.count(1)
-    for name in names:
-        if name == "pool":
-            yield f"pool{next(stages)}", _pool(pool)
-            continue
-        weight, bias = tensors[f"{name}.weight"].float(), tensors[f"{name}.bias"].float()
-        out_channels, in_channels, kernel, _ = weight.shape
-        conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, padding_mode=padding_mode)
-        conv.load_state_dict({"weight": weight, "bias": bias})
-        yield name, conv
-        yield name.replace("conv", "relu"), nn.ReLU()
-
-
 def _needed_side(layer: nn.Module) -> int:
     """Pixels a side below which a layer has nothing to look at."""
     if isinstance(layer, nn.Conv2d):
@@ -220,37 +108,6 @@ def _needed_side(layer: nn.Module) -> int:
         assert not isinstance(padding, str)
         return 2 if layer.padding_mode == "reflect" else kernel - 2 * padding[0]
     return 2 if isinstance(layer, nn.MaxPool2d | nn.AvgPool2d) else 1
-
-
-def _pool(kind: Pooling) -> nn.Module:
-    if kind not in ("max", "average"):
-        raise ValueError(f"pool is max or average; got {kind!r}.")
-    return nn.MaxPool2d(2) if kind == "max" else nn.AvgPool2d(2)
-
-
-def _torchvision_features(architecture: str, weights: str | None) -> nn.Sequential:
-    if weights is None:
-        trained: nn.Sequential = torchvision.models.get_model(architecture, weights="DEFAULT").features
-        return trained
-    # The classifier, most of VGG's size, is not even built.
-    features: nn.Sequential = (
-        make_layers(cfgs["D" if architecture == "vgg16" else "E"])
-        if architecture.startswith("vgg")
-        else torchvision.models.squeezenet1_1(weights=None).features
-    )
-    if weights == "random":
-        for module in features.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        return features
-    tensors, _ = read_tensors(weights)
-    try:
-        features.load_state_dict(
-            {k.removeprefix("features."): v for k, v in tensors.items() if k.startswith("features.")}
-        )
-    except RuntimeError as error:
-        raise ValueError(f"{weights} does not hold the weights of {architecture}.") from error
-    return features
 
 
 def _freeze(network: nn.Module) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fast_style.images import PICTURE_SUFFIXES, UnreadablePicture, load_image, save_image
+from fast_style.folders import find_pictures
+from fast_style.images import MAX_PIXELS, WRITABLE_SUFFIXES, UnreadablePicture, read_picture, save_image
 from fast_style.stylize.stylizer import Stylizer
 
 
@@ -38,8 +39,15 @@ def plan(source: str, output: str | None, *, style: str, suffix: str | None = No
     Raises:
         ValueError: nothing to paint, one file for several photos, or an output that would overwrite its photo.
     """
+    if suffix is not None and suffix.lower() not in WRITABLE_SUFFIXES:
+        raise ValueError(f"suffix is one of {', '.join(sorted(WRITABLE_SUFFIXES))}; got {suffix!r}.")
     root, photos = _photos(source)
-    single_file = output is not None and Path(output).suffix.lower() in PICTURE_SUFFIXES
+    single_file = output is not None and Path(output).suffix.lower() in WRITABLE_SUFFIXES
+    if output is not None and Path(output).suffix and not single_file and not Path(output).is_dir():
+        raise ValueError(
+            f"The output {output} is named as a file of a format that can't be written; take one of "
+            f"{', '.join(sorted(WRITABLE_SUFFIXES))}, or a folder."
+        )
     if single_file and len(photos) > 1:
         raise ValueError(f"{len(photos)} photos can't go to the one file {output}; give a folder.")
     if output is not None and single_file:
@@ -67,7 +75,12 @@ def _refuse_to_lose(pairs: Sequence[tuple[Path, Path]]) -> None:
 
 
 def paint(
-    stylizer: Stylizer, pairs: Sequence[tuple[Path, Path]], *, size: int | None, quality: int
+    stylizer: Stylizer,
+    pairs: Sequence[tuple[Path, Path]],
+    *,
+    size: int | None = None,
+    quality: int = 95,
+    max_pixels: int = MAX_PIXELS,
 ) -> Iterator[Painted]:
     """Paint one picture after the other; one that can't be read is reported and skipped.
 
@@ -76,27 +89,27 @@ def paint(
         pairs: photos and targets, from `plan`.
         size: shorter side to paint at, in pixels; None keeps the photo's.
         quality: of JPEG, WebP and AVIF files, 1 to 100.
+        max_pixels: a larger picture is refused.
     """
     for photo, target in pairs:
         try:
-            picture = load_image(photo, size=size)
+            picture = read_picture(photo, size=size, max_pixels=max_pixels)
         except UnreadablePicture as error:
             yield Painted(photo, None, str(error))
             continue
         try:
-            painted = stylizer(picture)
+            painted = stylizer(picture.pixels)
         except ValueError as error:
             yield Painted(photo, None, f"{photo} can't be painted: {error}")
             continue
-        save_image(painted, target, quality=quality)
+        save_image(painted, target, quality=quality, alpha=picture.alpha)
         yield Painted(photo, target)
 
 
 def _photos(source: str) -> tuple[Path, list[Path]]:
     path = Path(source)
     if path.is_dir():
-        found = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in PICTURE_SUFFIXES]
-        root = path
+        found, root = [Path(file) for file in find_pictures(path)], path
     elif path.exists() or not glob.has_magic(source):
         found, root = [path], path.parent
     else:
@@ -108,5 +121,5 @@ def _photos(source: str) -> tuple[Path, list[Path]]:
 
 
 def _target_name(photo: Path, style: str, suffix: str | None) -> Path:
-    writable = photo.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+    writable = photo.suffix.lower() in WRITABLE_SUFFIXES
     return photo.with_name(f"{photo.stem}_{style}{suffix or (photo.suffix if writable else '.png')}")

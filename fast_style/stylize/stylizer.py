@@ -18,7 +18,7 @@ class Stylizer:
     """
 
     def __init__(self, network: TransformNet, *, origin: Mapping[str, str], device: str = "cpu") -> None:
-        self.device = torch.device(device)
+        self.device = _usable(device)
         self.network = network.to(self.device)
         self.origin = dict(origin)
 
@@ -38,6 +38,15 @@ class Stylizer:
             raise ValueError(f"Pictures to paint are floats in 0..1; got {pictures.dtype}. Divide 0..255 by 255.")
         painted: Tensor = self.network(pictures.to(self.device, torch.float32))
         return painted.to(pictures.device)
+
+
+def _usable(device: str) -> torch.device:
+    try:
+        torch.zeros(1, device=device).cpu()
+        return torch.device(device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"The device {device!r} can't be used here ({reason}); take cpu.") from error
 
 
 def load_stylizer(path: str | os.PathLike[str], *, device: str | None = None) -> Stylizer:

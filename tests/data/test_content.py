@@ -9,7 +9,7 @@ import torch
 
 from fast_style import load_image, save_image
 from fast_style.data.content import ContentPhotos
-from fast_style.data.folder import find_pictures
+from fast_style.folders import find_pictures
 
 
 def photos(root, *, seen=None, **options):

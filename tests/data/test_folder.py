@@ -8,7 +8,8 @@ import torch
 from torchvision.transforms import v2
 
 from fast_style import save_image
-from fast_style.data.folder import PhotoFolder, Photos, collate, find_pictures
+from fast_style.data.folder import PhotoFolder, Photos, collate
+from fast_style.folders import find_pictures
 from fast_style.images import load_pixels
 
 

@@ -10,14 +10,8 @@ from torch import nn
 from torchvision.models.vgg import cfgs, make_layers
 
 from fast_style.images import load_image
-from fast_style.networks.loss_network import (
-    CombinedLossNetwork,
-    LossNetwork,
-    squeezenet,
-    vgg,
-    vgg_from_file,
-    vgg_mix,
-)
+from fast_style.networks.loss_network import CombinedLossNetwork, LossNetwork
+from fast_style.networks.pretrained import squeezenet, vgg, vgg_from_file, vgg_mix
 from fast_style.networks.saved import read_tensors
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)

@@ -104,13 +104,20 @@ TRAINING_MISTAKES = [
     ("generator.upsample=bilinear", "resize"),
     ("loss_network.weights=nowhere.pth", "nowhere.pth"),
     ("resume=nowhere", "resume=auto"),
+    ("style.image=null", "style.image"),
+    ("style.size=big", "sizes"),
+    ("style.crops=0", "crop"),
+    ("steps=0", "steps"),
+    ("save_as=fp61", "fp16"),
+    ("network_file=model.pt", ".safetensors"),
+    ("loss.content_weight=0 loss.style_weight=0 loss.tv_weight=0", "raise one"),
 ]
 
 
 @pytest.mark.parametrize(("mistake", "hint"), TRAINING_MISTAKES)
 def test_a_training_mistake_is_one_sentence(tmp_path: Path, command: Command, mistake: str, hint: str) -> None:
     lay_out(tmp_path)
-    code, _, err = command("train", *settings(tmp_path), mistake)
+    code, _, err = command("train", *settings(tmp_path), *mistake.split())
     assert code == 1
     assert err.startswith("Error: ")
     assert hint in err
@@ -126,6 +133,10 @@ STYLIZING_MISTAKES = [
     (["ckpt=dots.safetensors", "input=photo.png", "output=photo.png"], "photo itself"),
     (["ckpt=dots.safetensors", "input=photo.png", "output=out.png", "quality=0"], "quality"),
     (["input=photo.png"], "ckpt"),
+    (["ckpt=dots.safetensors", "input=photo.png", "device=quantum"], "quantum"),
+    (["ckpt=dots.safetensors", "input=photo.png", "output=out.pdf"], ".png"),
+    (["ckpt=dots.safetensors", "input=photo.png", "suffix=png"], ".png"),
+    (["ckpt=dots.safetensors", "input=photo.png", "output=text.jpg/out.png"], "can't be written"),
 ]
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fast_style import Stylizer, load_image, save_image
+from fast_style.images import read_picture
 from fast_style.networks.transform_net import TransformNet
 from fast_style.stylize.pictures import Painted, paint, plan
 
@@ -167,3 +168,19 @@ def test_quality_is_the_files(stylizer):
         list(paint(stylizer, plan("photo.jpg", f"{quality}.jpg", style="wave"), size=64, quality=quality))
         sizes[quality] = Path(f"{quality}.jpg").stat().st_size
     assert sizes[10] < sizes[95]
+
+
+@pytest.mark.usefixtures("here")
+def test_alpha_is_kept_where_the_format_can(stylizer):
+    alpha = torch.zeros(1, 1, 20, 24)
+    alpha[..., :10] = 1
+    save_image(torch.rand(1, 3, 20, 24), "cut.png", alpha=alpha)
+    [painted] = paint(stylizer, plan("cut.png", "out.png", style="wave"))
+    assert painted.problem is None
+    assert torch.equal(read_picture("out.png").alpha, alpha)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_picture_over_the_limit_is_skipped(stylizer):
+    [painted] = paint(stylizer, plan("photo.jpg", "out.png", style="wave"), max_pixels=100)
+    assert "max_pixels" in painted.problem
