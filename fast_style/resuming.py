@@ -19,7 +19,7 @@ MAY_CHANGE = frozenset(
         *("val_every", "checkpoint_every", "data.workers", "material"),
     ]
 )
-_PATHS = (
+PATH_KEYS = (
     *("style.image", "data.root", "data.held_out_root"),
     *("loss_network.weights", "loss_network.shallow", "loss_network.deep", "material"),
 )
@@ -28,7 +28,7 @@ _PATHS = (
 def settled(cfg: DictConfig) -> DictConfig:
     """The configuration without references to the environment or the folder it was said in."""
     plain = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
-    for key in _PATHS:
+    for key in PATH_KEYS:
         path = OmegaConf.select(plain, key)
         if path is not None and os.path.exists(path):
             OmegaConf.update(plain, key, os.path.abspath(path))

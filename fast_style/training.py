@@ -24,7 +24,7 @@ from fast_style.methods.checkpoints import RandomState, StopAndSave, WholeFiles
 from fast_style.methods.perceptual import PerceptualMethod
 from fast_style.methods.watching import Panels, StepProgress, Throughput
 from fast_style.networks.saved import Precision, save_network
-from fast_style.resuming import CONFIG_FILE, OVERRIDES_FILE, find_resumable, settled
+from fast_style.resuming import CONFIG_FILE, OVERRIDES_FILE, PATH_KEYS, find_resumable, settled
 from fast_style.styles import load_style, style_name
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> Outcome:
         method.generator.compile()
         method.loss.compile()
     trainer.fit(method, data, ckpt_path=checkpoint, weights_only=True)
-    trainer.save_checkpoint(folder / "checkpoints" / f"step-{trainer.global_step:06d}.ckpt")
+    trainer.save_checkpoint(folder / "checkpoints" / f"step-{trainer.global_step:06d}.ckpt", weights_only=False)
     metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
     if cfg.steps % cfg.val_every or not any(name.startswith("val/") for name in metrics):
         metrics |= trainer.validate(method, data, verbose=False, weights_only=True)[0]
@@ -161,6 +161,13 @@ def _check(cfg: DictConfig, network_file: Path) -> None:
         raise ValueError(f"save_as is one of {get_args(Precision)}; got {cfg.save_as!r}.")
     if network_file.suffix != ".safetensors":
         raise ValueError(f"network_file ends in .safetensors; got {network_file}.")
+    for key in PATH_KEYS:
+        path = OmegaConf.select(cfg, key)
+        if key != "material" and path and Path(path).is_relative_to(cfg.material) and not os.path.exists(path):
+            raise ValueError(
+                f"{key} is wanted at {path}, where there is nothing: put training material there (data/README.md "
+                f"says what), name its folder with material=..., or set {key}."
+            )
     network_file.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(network_file.parent, os.W_OK):
         raise ValueError(f"The folder {network_file.parent} can't be written to; set network_file to another.")
@@ -212,5 +219,6 @@ def _quiet() -> None:
         ".*in eval mode at the start of training.*",  # The loss network, always.
         r".*treespec, LeafSpec.*",  # Lightning's own use of a torch function that is renamed.
         ".*GPU available but not used.*",
+        ".*callbacks used to create the checkpoint.*",  # A resumed run may save at other steps.
     ):
         warnings.filterwarnings("ignore", message=message)

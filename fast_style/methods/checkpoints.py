@@ -105,7 +105,7 @@ class StopAndSave(pl.Callback):
         if self._asked is None:
             return
         path = self.folder / f"step-{trainer.global_step:06d}.ckpt"
-        trainer.save_checkpoint(path)
+        trainer.save_checkpoint(path, weights_only=False)
         raise Interrupted(path, trainer.global_step, self._asked)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

@@ -80,7 +80,7 @@ def rebuild(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, sourc
         # Without memory of its own: a damaged file may claim any width, and random weights would be thrown away.
         with torch.device("meta"):
             network = build(**json.loads(metadata["architecture"]))
-        network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+        network.load_state_dict({name: tensor.float().contiguous() for name, tensor in tensors.items()}, assign=True)
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise ValueError(
             f"{source} is damaged: its weights do not fit the network it describes ({_first_line(error)})."

@@ -65,7 +65,7 @@ def test_a_link_loop_ends_and_lists_nothing_twice(tmp_path, target):
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda root: None, "wanted at .*photos, where there is none; set data.root"),
+        (lambda root: None, "wanted at .*photos, where there is none"),
         (lambda root: root.touch(), "wanted at .*photos, where there is none"),
         (lambda root: root.mkdir(), "photos holds no pictures .*.jpg"),
         (lambda root: touch(root, "notes.txt", "deep/more.txt"), "photos holds no pictures"),

@@ -1,6 +1,7 @@
 """The commands as a person types them: results, and one sentence with exit code 1 for what goes wrong."""
 
 import json
+import logging
 import runpy
 import subprocess
 import sys
@@ -25,6 +26,10 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
     """Run a script in this process (torch takes seconds to import) from the folder `tmp_path`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(SCRIPTS))
+
+    # Hydra points the root logger at this test's terminal; the next test's is another.
+    monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
+    monkeypatch.setattr(logging.root, "level", logging.root.level)
 
     def run(script: str, *arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", [f"{script}.py", *arguments])
@@ -95,7 +100,7 @@ TRAINING_MISTAKES = [
     ("style.image=nowhere.jpg", "nowhere.jpg"),
     ("style.image=text.jpg", "text.jpg"),
     ("style.image=folder.jpg", "a folder"),
-    ("data.root=nowhere", "data.root"),
+    ("data.root=nowhere", "nowhere"),
     ("data.root=empty", "no pictures"),
     ("data.root=bad", "could be read"),
     ("data.size=0", "data.size"),
@@ -123,6 +128,14 @@ def test_a_training_mistake_is_one_sentence(tmp_path: Path, command: Command, mi
     assert hint in err
     assert err.strip().count("\n") == 0
     assert not list(tmp_path.glob("runs/*"))
+
+
+def test_material_that_is_not_there_is_said_with_the_way_to_name_it(command: Command) -> None:
+    code, _, err = command("train", "style=wave", "material=nowhere")
+    assert code == 1
+    assert "nowhere/styles/wave.jpg" in err
+    assert "material=" in err
+    assert err.strip().count("\n") == 0
 
 
 STYLIZING_MISTAKES = [

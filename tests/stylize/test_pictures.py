@@ -77,7 +77,7 @@ def test_a_name_with_brackets_is_a_file_before_it_is_a_pattern(here):
         ("photo.jpg", "photo.jpg", "photo.jpg is the photo itself"),
         ("photo.jpg", "photos/../photo.jpg", "is the photo itself"),
         ("photo.jpg", "link.jpg", "link.jpg is the photo itself"),
-        ("empty", None, "no picture to paint at empty"),
+        ("empty", None, "empty holds no pictures"),
         ("*.webp", "new", r"no picture to paint at \*.webp"),
     ],
 )
