@@ -4,10 +4,13 @@ import json
 
 import pytest
 import torch
+from conftest import SHARED
 
 from fast_style import load_image, save_image
+from fast_style.folders import find_pictures
 from fast_style.judge import judge, painted_before, painted_now
 from fast_style.losses.perceptual import PerceptualLoss
+from fast_style.networks.pretrained import vgg_mix
 
 LAYERS = {"style_layers": ["relu1", "conv2"], "content_layers": ["relu2"]}
 
@@ -129,3 +132,30 @@ def test_a_photo_without_a_painting_is_said(tmp_path):
     white(tmp_path / "a.png", 0)
     with pytest.raises(ValueError, match=r"no picture of the name a, which .*a\.png has"):
         list(painted_before(str(tmp_path / "painted"), [str(tmp_path / "a.png")]))
+
+
+# ---- published pictures
+
+PUBLISHED = {"wave": (0.016, 1.26, 0.33), "the_scream": (0.057, 0.68, 0.27)}  # Measured before the start, 16 photos.
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the published models' pictures in {SHARED}")
+@pytest.mark.parametrize("style", PUBLISHED)
+def test_published_models_score_as_they_did_before(style):
+    weights = SHARED / "weights"
+    network = vgg_mix(
+        shallow=str(weights / "vgg19_relu3_1.safetensors"), deep=str(weights / "vgg19_distilled_16x.safetensors")
+    )
+    photos = find_pictures(SHARED / "photos" / "val")[:6]
+    verdict = judge(
+        painted_before(str(SHARED / "reference" / style), photos),
+        {size: load_image(SHARED / "styles" / f"{style}.jpg", size=size) for size in (384, 512)},
+        loss_network=network,
+        style_layers=["relu1_1", "relu2_1", "relu3_1", "relu4_1"],
+        content_layers=["relu3_1", "relu4_1"],
+    )
+    assert verdict.style_size == 512
+    found = (verdict.style_error, verdict.content["relu3_1"], verdict.content["relu4_1"])
+    # Six photos of the sixteen.
+    assert found == pytest.approx(PUBLISHED[style], rel=0.35)
