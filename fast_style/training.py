@@ -53,7 +53,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> Outcome:
     Args:
         cfg: composed from `conf/train.yaml`.
         overrides: what was said on the command line; a resumed run takes its own saved configuration instead of
-            `cfg`, with these on top.
+            `cfg`, with those of `resuming.MAY_CHANGE` on top.
 
     Raises:
         ValueError: a setting, picture or file that does not do; the sentence says which.

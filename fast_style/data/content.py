@@ -31,6 +31,7 @@ class ContentPhotos(pl.LightningDataModule):
         size: pixels a side of a training crop.
         batch_size: photos a step and process.
         crop_scale: smallest and largest share of a photo's area that a crop takes.
+        flip: share of the crops that are mirrored.
         workers: loading processes; 0 loads in the training process.
         seed: of order and crops.
     """
@@ -44,6 +45,7 @@ class ContentPhotos(pl.LightningDataModule):
         size: int = 256,
         batch_size: int = 4,
         crop_scale: Sequence[float] = (0.25, 1.0),
+        flip: float = 0.5,
         workers: int = 2,
         seed: int = 0,
     ) -> None:
@@ -58,16 +60,19 @@ class ContentPhotos(pl.LightningDataModule):
         self.augment = v2.Compose(
             [
                 v2.RandomResizedCrop(size, scale=tuple(crop_scale), antialias=True),
-                v2.RandomHorizontalFlip(),
+                v2.RandomHorizontalFlip(flip),
             ]
         )
         self.frame = v2.Compose([v2.Resize(size, antialias=True), v2.CenterCrop(size)])
+        self._listed = False
         self.batches_seen = 0
         #: Files that could not be read, in the order they were met.
         self.unreadable: dict[str, None] = {}
 
     def setup(self, stage: str = "fit") -> None:
-        """List the files and part them into training and held-out ones."""
+        """List the files and part them into training and held-out ones, once: listing 120,000 takes seconds."""
+        if self._listed:
+            return
         files = find_pictures(self.root)
         if self.held_out_root is None:
             if len(files) < 2:
@@ -85,6 +90,7 @@ class ContentPhotos(pl.LightningDataModule):
         self.validation = PhotoFolder(kept, transform=self.frame, seed=self.seed)
         # Here, where the sentence reaches a person, and not from within a worker.
         self.training[0, 0], self.validation[0, 0]
+        self._listed = True
 
     def train_dataloader(self) -> DataLoader[Photos]:
         """Batches without end, from where a resumed run stopped."""
