@@ -216,3 +216,12 @@ def test_paths_of_this_machine_stay_out_of_the_network_file(tmp_path: Path) -> N
     metadata = read_tensors(outcome.network_file)[1]
     assert metadata["style"] == "dots"
     assert str(tmp_path) not in str(metadata)
+
+
+@pytest.mark.parametrize(("clip", "moves"), [("1e-6", False), ("null", True)])
+def test_gradients_are_clipped_by_config(tmp_path: Path, clip: str, moves: bool) -> None:
+    plain = {"method.optimizer": "{_target_: torch.optim.SGD, _partial_: true, lr: 1.0}", "method.schedule": "null"}
+    train(tmp_path, steps=2, checkpoint_every=1, **plain, **{"trainer.gradient_clip_val": clip})
+    first, second = (torch.load(checkpoint(tmp_path, step), weights_only=True)["state_dict"] for step in (1, 2))
+    largest = max((second[k] - first[k]).abs().max().item() for k in first if k.startswith("generator."))
+    assert (largest > 1e-5) is moves

@@ -142,3 +142,9 @@ def test_a_folder_without_photos_is_said_at_once(tmp_path, photo_folder, options
     root = photo_folder if options else tmp_path / "nowhere"
     with pytest.raises(ValueError, match="nowhere, where there is none"):
         photos(root, **options)
+
+
+def test_flip_is_the_share_of_mirrored_crops(photo_folder):
+    never, always = (batches(photos(photo_folder, flip=share), 1)[0] for share in (0.0, 1.0))
+    assert torch.equal(always, never.flip(-1))
+    assert not torch.equal(always, never)
