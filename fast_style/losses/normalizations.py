@@ -1,0 +1,71 @@
+"""What makes a number of a difference: every paper divides by something else, and its weights belong to that."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from fast_style.losses.statistics import relative_error, squared_error, total_variation
+
+#: Layer names, or names with the weight of each.
+LayerWeights = Sequence[str] | Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """The terms of one recipe; each function returns a number an item, `(N,)`.
+
+    Attributes:
+        content: of features found and wanted, `(N, C, H, W)`.
+        style: of Gram matrices found and wanted, `(N, C, C)`, as `statistics.gram` makes them.
+        variation: of pictures in 0..1.
+    """
+
+    content: Callable[[Tensor, Tensor], Tensor]
+    style: Callable[[Tensor, Tensor], Tensor]
+    variation: Callable[[Tensor], Tensor]
+
+
+def _mean_square(found: Tensor, wanted: Tensor) -> Tensor:
+    return squared_error(found, wanted) / found[0].numel()
+
+
+def _paper_variation(pictures: Tensor) -> Tensor:
+    # On the 0..255 scale, to which the published weights, 1e-6 to 1e-4, belong.
+    return total_variation(pictures, reduction="sum") * 255**2
+
+
+#: `F` features, `G = F F^T / (C H W)` their Gram matrix, `_c` of the photo, `_s` of the painting.
+NORMALIZATIONS: dict[str, Normalization] = {
+    # ||F - F_c||^2 / ||F_c||^2 and ||G - G_s||^2 / ||G_s||^2: one set of weights for every style and loss network.
+    "relative": Normalization(relative_error, relative_error, total_variation),
+    # Gatys, Ecker and Bethge (2016), eq. 1 and 4: 1/2 ||F - F_c||^2 and 1/(4 N^2 M^2) ||F F^T - F_s F_s^T||^2, with
+    # N = C and M = H W, which with this G is 1/4 ||G - G_s||^2. The paper's painting has the photo's size; here each
+    # Gram matrix is divided by its own M, so that another size changes nothing. No variation in the paper.
+    "gatys2016": Normalization(
+        lambda found, wanted: squared_error(found, wanted) / 2,
+        lambda found, wanted: squared_error(found, wanted) / 4,
+        total_variation,
+    ),
+    # Johnson, Alahi and Fei-Fei (2016), eq. 2 and 4: ||F - F_c||^2 / (C H W) and the squared Frobenius norm.
+    "johnson2016": Normalization(_mean_square, squared_error, _paper_variation),
+    # Jacq's PyTorch tutorial: means of squares, of features and of Gram matrices divided by a b c d.
+    "pytorch_tutorial": Normalization(_mean_square, _mean_square, total_variation),
+}
+
+
+def normalization_of(name: str) -> Normalization:
+    """Look a recipe up.
+
+    Raises:
+        ValueError: there is none of that name; lists those there are.
+    """
+    if name not in NORMALIZATIONS:
+        raise ValueError(f"normalization is one of {', '.join(NORMALIZATIONS)}; got {name!r}.")
+    return NORMALIZATIONS[name]
+
+
+def layer_weights(layers: LayerWeights, overall: float) -> dict[str, float]:
+    """Layer names with the weight of each; no layers at all where the overall weight is 0."""
+    shares = dict(layers) if isinstance(layers, Mapping) else dict.fromkeys(layers, 1.0)
+    return {name: overall * share for name, share in shares.items() if overall * share}
