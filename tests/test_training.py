@@ -13,8 +13,8 @@ from training_runs import composed, settings, train
 
 from fast_style import load_image, load_stylizer, save_image
 from fast_style.methods import watching
-from fast_style.methods.checkpoints import Interrupted
 from fast_style.networks.saved import load_network, read_tensors
+from fast_style.stopping import Interrupted
 from fast_style.training import Outcome, run
 
 
@@ -151,11 +151,11 @@ def test_a_stop_finishes_the_step_saves_and_says_where(
     with pytest.raises(Interrupted) as stopped:
         train(tmp_path, checkpoint_every=100)
     monkeypatch.undo()
-    assert stopped.value.checkpoint == checkpoint(tmp_path, 2)
-    assert str(stopped.value.checkpoint) in str(stopped.value)
+    assert stopped.value.saved == checkpoint(tmp_path, 2)
+    assert str(stopped.value.saved) in str(stopped.value)
     assert signal.getsignal(number) == before
     straight = train(tmp_path / "straight", network_file=tmp_path / "straight.safetensors")
-    resumed = train(tmp_path, resume=stopped.value.checkpoint)
+    resumed = train(tmp_path, resume=stopped.value.saved)
     assert same(weights(straight.network_file), weights(resumed.network_file))
 
 

@@ -1,37 +1,19 @@
 """Nothing lost: whole checkpoints, random states, and a stop that saves first."""
 
-import logging
 import os
 import pickle
 import random
-import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from fast_style.stopping import Interrupted, StopRequest
 from fast_style.whole_files import whole_file
-
-log = logging.getLogger(__name__)
-
-Handler = Callable[[int, FrameType | None], Any] | int | None
-
-
-class Interrupted(Exception):  # noqa: N818 - nothing went wrong: somebody wanted it to stop.
-    """A run was asked to stop and has saved itself.
-
-    Attributes:
-        checkpoint: where it can go on from.
-        signal_number: what asked.
-    """
-
-    def __init__(self, checkpoint: Path, step: int, signal_number: int) -> None:
-        super().__init__(f"Stopped at step {step}; everything is saved in {checkpoint}. Go on with resume={checkpoint}")
-        self.checkpoint, self.signal_number = checkpoint, signal_number
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -93,35 +75,27 @@ class StopAndSave(pl.Callback):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._asked: int | None = None
-        self._before: dict[int, Handler] = {}
+        self._request = StopRequest()
+        self._listening = ExitStack()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen."""
-        self._before = {n: signal.signal(n, self._ask) for n in (signal.SIGINT, signal.SIGTERM)}
+        self._listening.enter_context(self._request)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
         """Stop here, between two steps, if somebody asked."""
-        if self._asked is None:
+        number = self._request.signal_number
+        if number is None:
             return
         path = self.folder / f"step-{trainer.global_step:06d}.ckpt"
         trainer.save_checkpoint(path, weights_only=False)
-        raise Interrupted(path, trainer.global_step, self._asked)
+        message = f"Stopped at step {trainer.global_step}; everything is saved in {path}. Go on with resume={path}"
+        raise Interrupted(message, number, saved=path)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Give the signals back."""
-        self._restore()
+        self._listening.close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Give the signals back."""
-        self._restore()
-
-    def _ask(self, number: int, _frame: FrameType | None) -> None:
-        self._asked = number
-        log.warning("Finishing this step, then saving; the same again stops at once.")
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+        self._listening.close()
