@@ -20,6 +20,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from fast_style import __version__
 from fast_style.data.content import ContentPhotos
+from fast_style.devices import best_precision
 from fast_style.methods.checkpoints import RandomState, StopAndSave, WholeFiles
 from fast_style.methods.perceptual import PerceptualMethod
 from fast_style.methods.watching import Panels, StepProgress, Throughput
@@ -142,14 +143,6 @@ def _trainer(cfg: DictConfig, folder: Path, style: torch.Tensor) -> pl.Trainer:
         text = f"```yaml\n{OmegaConf.to_yaml(settled(cfg))}\n```"
         trainer.logger.experiment.add_text("config", text)  # type: ignore[union-attr]
     return trainer
-
-
-def best_precision() -> str:
-    """`bf16-mixed` where the processor computes in bfloat16, else `32-true`."""
-    if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return "bf16-mixed" if has_bf16 else "32-true"
 
 
 def _check(cfg: DictConfig, network_file: Path) -> None:

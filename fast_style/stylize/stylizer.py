@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from fast_style.devices import usable_device
 from fast_style.networks.saved import load_network
 from fast_style.networks.transform_net import TransformNet
 
@@ -17,8 +18,8 @@ class Stylizer:
         origin: what the network's file says of it: `style`, `recipe`, `version`.
     """
 
-    def __init__(self, network: TransformNet, *, origin: Mapping[str, str], device: str = "cpu") -> None:
-        self.device = _usable(device)
+    def __init__(self, network: TransformNet, *, origin: Mapping[str, str], device: str | None = "cpu") -> None:
+        self.device = usable_device(device)
         self.network = network.to(self.device)
         self.origin = dict(origin)
 
@@ -40,15 +41,6 @@ class Stylizer:
         return painted.to(pictures.device)
 
 
-def _usable(device: str) -> torch.device:
-    try:
-        torch.zeros(1, device=device).cpu()
-        return torch.device(device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"The device {device!r} can't be used here ({reason}); take cpu.") from error
-
-
 def load_stylizer(path: str | os.PathLike[str], *, device: str | None = None) -> Stylizer:
     """Load a network file (.safetensors) or a training checkpoint (.ckpt); no other argument is needed.
 
@@ -60,5 +52,4 @@ def load_stylizer(path: str | os.PathLike[str], *, device: str | None = None) ->
         ValueError: not such a file, or a damaged one.
     """
     network, origin = load_network(path)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return Stylizer(network, origin=origin, device=device)
