@@ -5,16 +5,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fast_style.images import load_image, save_image
+    from fast_style.losses.picture import Style
+    from fast_style.methods.optimization import optimize
     from fast_style.stylize.stylizer import Stylizer, load_stylizer
 
 __version__ = "0.1.0"
-__all__ = ["Stylizer", "__version__", "load_image", "load_stylizer", "save_image"]
+__all__ = ["Style", "Stylizer", "__version__", "load_image", "load_stylizer", "optimize", "save_image"]
 
 _HOMES = {
+    "Style": "fast_style.losses.picture",
     "Stylizer": "fast_style.stylize.stylizer",
     "load_stylizer": "fast_style.stylize.stylizer",
     "load_image": "fast_style.images",
     "save_image": "fast_style.images",
+    "optimize": "fast_style.methods.optimization",
 }
 
 

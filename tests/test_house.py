@@ -16,21 +16,24 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FIL
 # What the parts of the package may import of it, besides themselves and fast_style.__version__.
 # images -> data -> networks -> losses -> methods -> training; and, from a saved network, stylize.
 ARROWS = {
-    "fast_style": {"images", "stylize"},  # The public names.
+    "fast_style": {"images", "stylize", "losses", "methods"},  # The public names.
     "whole_files": set(),
+    "stopping": set(),
+    "colors": set(),
+    "devices": set(),
     "images": set(),
     "folders": {"images"},
     "data": {"images", "folders"},
     "networks": set(),
     "losses": {"networks"},
-    "methods": {"losses", "networks"},
-    "stylize": {"networks", "images", "folders"},
+    "methods": {"losses", "networks", "stopping", "colors", "devices"},
+    "stylize": {"networks", "images", "folders", "devices"},
     "styles": {"images"},
     "judge": {"losses", "networks", "images", "folders"},
     "resuming": set(),
-    "training": {"resuming", "styles", "methods", "losses", "networks", "data"},
+    "training": {"devices", "resuming", "styles", "methods", "losses", "networks", "data"},
 }
-SERVING = {"whole_files", "folders", "images", "networks", "stylize"}
+SERVING = {"whole_files", "folders", "images", "devices", "networks", "stylize"}
 LEARNING = {"pytorch_lightning", "lightning", "lightning_fabric", "hydra", "omegaconf", "tensorboard"}
 # What only some files may import.
 ONLY = {

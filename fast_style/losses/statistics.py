@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 
 
-def gram(features: Tensor) -> Tensor:
+def gram(features: Tensor, guide: Tensor | None = None) -> Tensor:
     """Gram matrix `G = F F^T / (C H W)` (Johnson et al. 2016, eq. 3).
 
     Args:
         features: `(N, C, H, W)`.
+        guide: `(N or 1, 1, H, W)` in 0..1, where to look: `G = (T F)(T F)^T / (C sum(T^2))`, the spatially guided Gram
+            matrix of Gatys et al. (2017), section 4. None looks everywhere alike.
 
     Returns:
         `(N, C, C)`, float32: in a half-precision autocast the sum over all pixels would lose its small terms.
@@ -18,7 +20,13 @@ def gram(features: Tensor) -> Tensor:
     n, c, h, w = features.shape
     with torch.autocast(features.device.type, enabled=False):
         flat = features.float().reshape(n, c, h * w)
-        return flat @ flat.mT / (c * h * w)
+        if guide is None:
+            return flat @ flat.mT / (c * h * w)
+        where = guide.float().reshape(-1, 1, h * w)
+        # A region smaller than one feature may weigh nothing; its matrix is then zero, not infinite.
+        area = where.square().sum(-1, keepdim=True).clamp_min(1e-12)
+        flat = flat * where
+        return flat @ flat.mT / (c * area)
 
 
 def squared_error(found: Tensor, wanted: Tensor) -> Tensor:

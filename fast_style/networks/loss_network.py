@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 class LossNetwork(nn.Module):
@@ -43,27 +44,54 @@ class LossNetwork(nn.Module):
         """The layers that can be asked for, shallow to deep."""
         return tuple(self.layers)
 
-    def forward(self, pictures: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+    def forward(self, pictures: Tensor, names: Collection[str], *, recompute: bool = False) -> dict[str, Tensor]:
         """Features of `(N, 3, H, W)` in 0..1 by layer name; runs no deeper than the deepest one asked for.
+
+        Args:
+            pictures: what to look at.
+            names: layers, in any order.
+            recompute: keep only the first and the asked-for features of each stage (what lies between two poolings)
+                for the gradient, and compute the others again when it is their turn: less memory, more time.
 
         Raises:
             ValueError: a layer that this network has not; a picture too small for the depth.
         """
         check_names(names, self.names)
-        features: dict[str, Tensor] = {}
         x = (pictures - self.mean) / self.std
-        for name, layer in self.layers.items():
-            if len(features) == len(set(names)):
-                break
+        features: dict[str, Tensor] = {}
+        for stage in self._stages(names):
+            if recompute:
+                x, found = checkpoint(self._run, stage, x, names, pictures.shape, use_reentrant=False)
+            else:
+                x, found = self._run(stage, x, names, pictures.shape)
+            features |= found
+        return features
+
+    def _stages(self, names: Collection[str]) -> list[list[str]]:
+        """The layers to run, each pooling the last of its stage."""
+        depth = max((self.names.index(name) for name in names), default=-1)
+        stages: list[list[str]] = [[]]
+        for name in self.names[: depth + 1]:
+            stages[-1].append(name)
+            if isinstance(self.layers[name], nn.MaxPool2d | nn.AvgPool2d):
+                stages.append([])
+        return stages
+
+    def _run(
+        self, stage: Sequence[str], x: Tensor, names: Collection[str], shape: torch.Size
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        features = {}
+        for name in stage:
+            layer = self.layers[name]
             if min(x.shape[-2:]) < _needed_side(layer):
                 raise ValueError(
-                    f"A picture of {pictures.shape[-1]}x{pictures.shape[-2]} pixels is too small "
+                    f"A picture of {shape[-1]}x{shape[-2]} pixels is too small "
                     f"for layer {name}: use a larger one or shallower layers."
                 )
             x = layer(x)
             if name in names:
                 features[name] = x
-        return features
+        return x, features
 
     def train(self, mode: bool = True) -> "LossNetwork":
         """Stay in eval mode, whatever the surrounding module does."""
@@ -82,13 +110,13 @@ class CombinedLossNetwork(nn.Module):
         """The layers that can be asked for."""
         return tuple(dict.fromkeys(self.first.names + self.second.names))
 
-    def forward(self, pictures: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+    def forward(self, pictures: Tensor, names: Collection[str], *, recompute: bool = False) -> dict[str, Tensor]:
         """As `LossNetwork.forward`; a network none of whose layers is asked for does not run."""
         check_names(names, self.names)
         ours = [name for name in names if name in self.first.names]
         others = [name for name in names if name not in self.first.names]
-        features = self.first(pictures, ours) if ours else {}
-        return features | (self.second(pictures, others) if others else {})
+        features = self.first(pictures, ours, recompute=recompute) if ours else {}
+        return features | (self.second(pictures, others, recompute=recompute) if others else {})
 
 
 AnyLossNetwork = LossNetwork | CombinedLossNetwork
