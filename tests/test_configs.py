@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 CONF = Path(__file__).parents[1] / "conf"
 GROUPS = ["method", "style", "data", "loss_network", "generator", "trainer", "experiment"]
 CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
-ROOTS = ["train", "stylize", "evaluate"]
+ROOTS = ["train", "stylize", "evaluate", "optimize"]
+OPTIMIZING = {"lbfgs", "gatys2016", "pytorch_tutorial", "adam_noise"}  # Experiments of scripts/optimize.py.
 
 
 def composed(root: str, *overrides: str) -> DictConfig:
@@ -21,8 +22,9 @@ def composed(root: str, *overrides: str) -> DictConfig:
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_resolves(group: str, choice: str) -> None:
-    cfg = composed("train", f"{group}={choice}")
-    OmegaConf.resolve(cfg)
+    root = "optimize" if group == "experiment" and choice in OPTIMIZING else "train"
+    cfg = composed(root, f"{group}={choice}")
+    OmegaConf.resolve(cfg.style if root == "optimize" else cfg)
 
 
 @pytest.mark.parametrize("root", ROOTS)

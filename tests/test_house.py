@@ -31,6 +31,8 @@ ARROWS = {
     "styles": {"images"},
     "judge": {"losses", "networks", "images", "folders"},
     "resuming": set(),
+    "onlookers": {"images", "methods"},
+    "optimizing": {"onlookers", "images", "colors", "stopping", "losses", "methods"},
     "training": {"devices", "resuming", "styles", "methods", "losses", "networks", "data"},
 }
 SERVING = {"whole_files", "folders", "images", "devices", "networks", "stylize"}

@@ -1,0 +1,126 @@
+"""Who looks on while a picture is optimised: a progress bar, TensorBoard, and a keeper of pictures on the way."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from fast_style.images import save_image
+from fast_style.methods.optimization import Iterate, Watch
+
+
+class Onlookers:
+    """Shows every iterate to several, and lets go of their files and terminals at the end."""
+
+    def __init__(self, onlookers: Sequence["Watch"]) -> None:
+        self.onlookers = onlookers
+
+    def __call__(self, iterate: Iterate) -> None:
+        """Show it."""
+        for onlooker in self.onlookers:
+            onlooker(iterate)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for onlooker in self.onlookers:
+            close = getattr(onlooker, "close", None)
+            if close:
+                close()
+
+
+class Bar:
+    """One progress bar over all evaluations, with the weighted terms by kind, the size and the time left."""
+
+    def __init__(self, *, refresh_seconds: float = 0.5) -> None:
+        self.refresh_seconds = refresh_seconds
+        self._bar: tqdm[Any] | None = None
+
+    def __call__(self, iterate: Iterate) -> None:
+        """Advance; read the terms, which makes a GPU wait, only when the bar is drawn anew."""
+        if self._bar is None:
+            self._bar = tqdm(total=iterate.steps, dynamic_ncols=True, mininterval=self.refresh_seconds)
+        if self._bar.update(iterate.step - self._bar.n) or iterate.step in (1, iterate.steps):
+            height, width = iterate.size
+            kinds = {kind: f"{value:.3g}" for kind, value in by_kind(iterate.weighted).items()}
+            self._bar.set_description(f"{width}x{height}", refresh=False)
+            self._bar.set_postfix(kinds)
+
+    def close(self) -> None:
+        """Leave the terminal to others."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+class Curves:
+    """TensorBoard: the weighted terms and their sum (`loss/...`), the plain ones (`raw/...`), and the picture.
+
+    Args:
+        folder: of the event file.
+        every: evaluations between points; ten times as many between pictures.
+    """
+
+    def __init__(self, folder: Path, *, every: int) -> None:
+        if every < 1:
+            raise ValueError(f"log_every is at least 1; got {every}.")
+        self.every = every
+        self._writer = SummaryWriter(str(folder))
+
+    def __call__(self, iterate: Iterate) -> None:
+        """Write a point, or a point and the picture."""
+        last = iterate.step == iterate.steps
+        if iterate.step % self.every and iterate.step != 1 and not last:
+            return
+        self._write("loss/total", sum(by_kind(iterate.weighted).values()), iterate.step)
+        for name, term in iterate.weighted.items():
+            self._write(f"loss/{name}", float(term), iterate.step)
+        for name, term in iterate.terms.items():
+            self._write(f"raw/{name}", float(term), iterate.step)
+        if last or iterate.step == 1 or iterate.step % (10 * self.every) == 0:
+            self._writer.add_image("picture", iterate.picture()[0], iterate.step)
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._writer.close()
+
+    def _write(self, name: str, value: float, step: int) -> None:
+        self._writer.add_scalar(name, value, step)
+
+
+class Snapshots:
+    """Keeps the picture as it is on the way, `<output>_<step><suffix>`.
+
+    Args:
+        output: the file of the finished picture.
+        every: evaluations between two.
+    """
+
+    def __init__(self, output: Path, *, every: int) -> None:
+        if every < 1:
+            raise ValueError(f"save_every is at least 1; got {every}.")
+        self.output, self.every = output, every
+
+    def __call__(self, iterate: Iterate) -> None:
+        """Save it if it is time."""
+        if iterate.step % self.every == 0:
+            save_image(iterate.picture(), self.file(iterate.step))
+
+    def file(self, step: int) -> Path:
+        """Where the picture of that evaluation goes."""
+        return self.output.with_name(f"{self.output.stem}_{step:05d}{self.output.suffix}")
+
+
+def by_kind(weighted: Mapping[str, Tensor]) -> dict[str, float]:
+    """Sums of the terms by kind: `content`, `style`, ..."""
+    kinds: dict[str, float] = {}
+    for name, term in weighted.items():
+        kind = name.split("/")[0]
+        kinds[kind] = kinds.get(kind, 0.0) + float(term)
+    return kinds

@@ -1,0 +1,182 @@
+"""From a photo's and paintings' files to the file of an optimised picture, watched and saved."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fast_style.colors import luminance
+from fast_style.images import WRITABLE_SUFFIXES, Picture, StrPath, load_image, read_picture, save_image
+from fast_style.losses.picture import Style
+from fast_style.methods.memory import check_memory
+from fast_style.methods.optimization import Iterate, PictureOptimization, Watch
+from fast_style.methods.scales import Size, resized
+from fast_style.onlookers import Bar, Curves, Onlookers, Snapshots
+from fast_style.stopping import Interrupted, StopRequest
+
+
+@dataclass(frozen=True)
+class Paintings:
+    """The files of the styles.
+
+    Attributes:
+        images: at least one.
+        weights: one an image; None: all alike.
+        masks: one an image, pictures as large as the photo, white where the style goes; None: everywhere.
+    """
+
+    images: Sequence[StrPath]
+    weights: Sequence[float] | None = None
+    masks: Sequence[StrPath] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.images or any(image is None for image in self.images):
+            raise ValueError("No style was named: give style.image=my.jpg, or style=NAME of conf/style/.")
+        for name, given in (("weights", self.weights), ("masks", self.masks)):
+            if given is not None and len(given) != len(self.images):
+                raise ValueError(
+                    f"style.{name} has {len(given)} entries for {len(self.images)} styles "
+                    f"({', '.join(os.fspath(image) for image in self.images)}): give one a style."
+                )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished optimisation leaves.
+
+    Attributes:
+        output: the picture's file.
+        folder: of TensorBoard's curves; None if there are none.
+        terms: the last evaluation's unweighted terms by name.
+    """
+
+    output: Path
+    folder: Path | None
+    terms: dict[str, float]
+
+
+def optimize_file(
+    method: PictureOptimization,
+    *,
+    content: StrPath | None,
+    paintings: Paintings,
+    output: StrPath,
+    size: int | Sequence[int] | None = 512,
+    init: StrPath | None = None,
+    seed: int = 0,
+    save_every: int | None = None,
+    log_every: int = 10,
+    runs: StrPath | None = "runs",
+    max_memory: float | None = None,
+) -> Outcome:
+    """Paint a file.
+
+    Args:
+        method: how.
+        content: the photo; None makes a texture.
+        paintings: the styles.
+        output: the picture's file; it appears whole or not at all.
+        size: shorter side in pixels, None the photo's own; of a texture one side or `[width, height]`.
+        init: a picture to go on from.
+        seed: of the noise.
+        save_every: evaluations between pictures kept on the way; None keeps none.
+        log_every: evaluations between points of TensorBoard's curves.
+        runs: their folder; None draws none.
+        max_memory: GiB to paint in; None takes what is free.
+
+    Raises:
+        ValueError: something given does not do, or the loss is no longer a number; the sentence says what to do.
+        Interrupted: somebody stopped it; the best picture so far is in `output`.
+    """
+    target = Path(output)
+    _check_output(target, [content, *paintings.images, *(paintings.masks or [])])
+    photo, full = _photo(content, size)
+    styles = _styles(paintings, photo, full)
+    pixels = None if photo is None else resized(photo.pixels, full)
+    start = None if init is None else load_image(init)
+    check_memory(method, full, limit=max_memory)
+    folder = None if runs is None else Path(runs) / "optimized" / target.stem / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    seen: list[Iterate] = []
+    watchers: list[Watch] = [lambda iterate: seen.__setitem__(slice(None), [iterate]), Bar()]
+    watchers += [Curves(folder, every=log_every)] if folder else []
+    watchers += [Snapshots(target, every=save_every)] if save_every is not None else []
+    with StopRequest() as request, Onlookers(watchers) as watch:
+        picture = method.run(
+            pixels,
+            styles,
+            size=full if photo is None else None,
+            start=start,
+            seed=seed,
+            watch=watch,
+            stop=lambda: request.signal_number is not None,
+        )
+    here: Size = (picture.shape[-2], picture.shape[-1])
+    alpha = None if photo is None or photo.alpha is None else resized(photo.alpha, here)
+    save_image(picture, target, alpha=alpha)
+    last = seen[-1]
+    if request.signal_number is not None:
+        raise Interrupted(
+            f"Stopped at evaluation {last.step} of {last.steps}; the best picture so far, {here[1]}x{here[0]} pixels, "
+            f"is {target}. Go on from it with init={target}",
+            request.signal_number,
+            saved=target,
+        )
+    return Outcome(target, folder, {name: float(term) for name, term in last.terms.items()})
+
+
+def _check_output(target: Path, inputs: Sequence[StrPath | None]) -> None:
+    """What would otherwise be found out in the end."""
+    if target.suffix.lower() not in WRITABLE_SUFFIXES:
+        raise ValueError(f"The output {target} is wanted with one of {', '.join(sorted(WRITABLE_SUFFIXES))}.")
+    if target.is_dir():
+        raise ValueError(f"The output {target} is a folder; name a file.")
+    if any(path is not None and target.resolve() == Path(path).resolve() for path in inputs):
+        raise ValueError(f"The output {target} is one of the pictures it is made of; give another output.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(target.parent, os.W_OK):
+        raise ValueError(f"The folder {target.parent} can't be written to; give another output.")
+
+
+def _photo(content: StrPath | None, size: int | Sequence[int] | None) -> tuple[Picture | None, Size]:
+    """The photo as it is, and the height and width to paint at."""
+    sides = [size] if isinstance(size, int) else size
+    if sides is not None and (len(sides) not in (1, 2) or not all(isinstance(s, int) and s >= 1 for s in sides)):
+        raise ValueError(f"size is a number of pixels, of a texture also [width,height]; got {size}.")
+    if content is None:
+        if sides is None:
+            raise ValueError("A texture needs a size, a number of pixels or [width,height].")
+        return None, (sides[-1], sides[0])
+    if sides is not None and len(sides) > 1:
+        raise ValueError(f"A photo keeps its shape: size is its shorter side in pixels; got {size}.")
+    photo = read_picture(content)
+    height, width = photo.pixels.shape[-2:]
+    scale = 1.0 if sides is None else sides[0] / min(height, width)
+    return photo, (max(1, round(height * scale)), max(1, round(width * scale)))
+
+
+def _styles(paintings: Paintings, photo: Picture | None, full: Size) -> list[Style]:
+    weights = paintings.weights or [1.0] * len(paintings.images)
+    masks: Sequence[StrPath | None] = paintings.masks or [None] * len(paintings.images)
+    return [
+        Style(load_image(image), weight, None if mask is None else _region(mask, photo, full))
+        for image, weight, mask in zip(paintings.images, weights, masks, strict=True)
+    ]
+
+
+def _region(mask: StrPath, photo: Picture | None, full: Size) -> Tensor:
+    if photo is None:
+        raise ValueError(f"The mask {mask} says where in a photo a style goes; a texture has no photo.")
+    region = luminance(load_image(mask))
+    found, wanted = region.shape[-2:], photo.pixels.shape[-2:]
+    if found != wanted:
+        raise ValueError(
+            f"The mask {mask} is {found[1]}x{found[0]} pixels and the photo {wanted[1]}x{wanted[0]}: a mask is as "
+            "large as the photo."
+        )
+    if not torch.any(region > 0.5):
+        raise ValueError(f"The mask {mask} is empty: paint white where the style is to go.")
+    return resized(region, full)

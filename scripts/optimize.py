@@ -1,0 +1,50 @@
+"""Paint one picture by optimising its pixels: python scripts/optimize.py content=... style=... (see --help)."""
+
+import hydra
+from edge import one_sentence_errors
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="optimize")
+@one_sentence_errors
+def main(cfg: DictConfig) -> None:
+    """Paint, then say where everything is."""
+    from fast_style.devices import usable_device
+    from fast_style.optimizing import Paintings, optimize_file
+
+    network = instantiate(cfg.loss_network, _convert_="all").to(usable_device(cfg.device))
+    method = instantiate(cfg.method, _convert_="all")(loss_network=network, loss=instantiate(cfg.loss, _convert_="all"))
+    style = OmegaConf.to_container(cfg.style, resolve=True)
+    assert isinstance(style, dict)
+    outcome = optimize_file(
+        method,
+        content=cfg.content,
+        paintings=Paintings(images=_images(style), weights=style["weights"], masks=_listed(style["masks"])),
+        output=cfg.output,
+        size=OmegaConf.to_container(cfg.size) if OmegaConf.is_config(cfg.size) else cfg.size,
+        init=cfg.init,
+        seed=cfg.seed,
+        save_every=cfg.save_every,
+        log_every=cfg.log_every,
+        runs=cfg.runs,
+        max_memory=cfg.max_memory,
+    )
+    print(f"Losses:      {', '.join(f'{name} {value:.4g}' for name, value in outcome.terms.items())}")
+    print(f"Picture:     {outcome.output}")
+    if outcome.folder:
+        print(f"TensorBoard: tensorboard --logdir {outcome.folder}")
+
+
+def _images(style: dict) -> list:
+    """The pictures of style=[a,b], unless style.image names others."""
+    named = list(style["images"].values())
+    return named if style["image"] in named else _listed(style["image"])
+
+
+def _listed(value: object) -> list | None:
+    return value if value is None or isinstance(value, list) else [value]
+
+
+if __name__ == "__main__":
+    main()
