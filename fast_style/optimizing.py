@@ -100,10 +100,8 @@ def optimize_file(
     start = None if init is None else load_image(init)
     check_memory(method, full, limit=max_memory)
     folder = None if runs is None else Path(runs) / "optimized" / target.stem / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    seen: list[Iterate] = []
-    watchers: list[Watch] = [lambda iterate: seen.__setitem__(slice(None), [iterate]), Bar()]
-    watchers += [Curves(folder, every=log_every)] if folder else []
-    watchers += [Snapshots(target, every=save_every)] if save_every is not None else []
+    last = _Last()
+    watchers: list[Watch] = [last, *_watchers(target, folder, log_every, save_every)]
     with StopRequest() as request, Onlookers(watchers) as watch:
         picture = method.run(
             pixels,
@@ -114,18 +112,35 @@ def optimize_file(
             watch=watch,
             stop=lambda: request.signal_number is not None,
         )
-    here: Size = (picture.shape[-2], picture.shape[-1])
-    alpha = None if photo is None or photo.alpha is None else resized(photo.alpha, here)
+    height, width = picture.shape[-2:]
+    alpha = None if photo is None or photo.alpha is None else resized(photo.alpha, (height, width))
     save_image(picture, target, alpha=alpha)
-    last = seen[-1]
     if request.signal_number is not None:
         raise Interrupted(
-            f"Stopped at evaluation {last.step} of {last.steps}; the best picture so far, {here[1]}x{here[0]} pixels, "
-            f"is {target}. Go on from it with init={target}",
+            f"Stopped at evaluation {last.iterate.step} of {last.iterate.steps}; the best picture so far, {width}x"
+            f"{height} pixels, is {target}. Go on from it with init={target}",
             request.signal_number,
             saved=target,
         )
-    return Outcome(target, folder, {name: float(term) for name, term in last.terms.items()})
+    return Outcome(target, folder, {name: float(term) for name, term in last.iterate.terms.items()})
+
+
+class _Last:
+    """Remembers the iterate seen last."""
+
+    iterate: Iterate
+
+    def __call__(self, iterate: Iterate) -> None:
+        self.iterate = iterate
+
+
+def _watchers(target: Path, folder: Path | None, log_every: int, save_every: int | None) -> list[Watch]:
+    watchers: list[Watch] = [Bar()]
+    if folder is not None:
+        watchers.append(Curves(folder, every=log_every))
+    if save_every is not None:
+        watchers.append(Snapshots(target, every=save_every))
+    return watchers
 
 
 def _check_output(target: Path, inputs: Sequence[StrPath | None]) -> None:

@@ -16,8 +16,7 @@ from fast_style.methods.descent import Descent
 from fast_style.methods.scales import Size, resized, sizes_up_to, warm_start
 from fast_style.networks.loss_network import AnyLossNetwork
 
-#: As crowsonkb/style-transfer-pytorch sets it.
-ADAM = partial(torch.optim.Adam, lr=0.02)
+ADAM = partial(torch.optim.Adam, lr=0.04, betas=(0.9, 0.99))
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class PictureOptimization:
         steps: int = 200,
         first_steps: int | None = None,
         smallest: int | None = 128,
-        average_decay: float = 0.99,
+        average_decay: float = 0.97,
         clamp: bool = True,
         color: Color = "style",
         style_scale: float = 1.0,
