@@ -59,7 +59,7 @@ class PictureLoss(nn.Module):
         content_layers: LayerWeights = ("relu4_2",),
         style_layers: LayerWeights = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
         content_weight: float = 1.0,
-        style_weight: float = 20.0,
+        style_weight: float = 5.0,
         tv_weight: float = 0.0,
         range_weight: float = 100.0,
         strength: float = 1.0,

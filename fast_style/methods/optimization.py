@@ -16,7 +16,7 @@ from fast_style.methods.descent import Descent
 from fast_style.methods.scales import Size, resized, sizes_up_to, warm_start
 from fast_style.networks.loss_network import AnyLossNetwork
 
-ADAM = partial(torch.optim.Adam, lr=0.04, betas=(0.9, 0.99))
+ADAM = partial(torch.optim.Adam, lr=0.02, betas=(0.9, 0.99))
 
 
 @dataclass(frozen=True)
@@ -148,19 +148,19 @@ class PictureOptimization:
                 )
             return not stop()
 
-        descent = self._descent(canvas, self._start(canvas, sizes[0], start, seed))
+        descent = self.descent(canvas, self._start(canvas, sizes[0], start, seed))
         for count, larger in zip(counts, [*sizes[1:], None], strict=True):
             if not descent.go(count, after) or larger is None:
                 break
             done += count
-            former, descent = descent, self._descent(canvas, resized(descent.picture, larger))
+            former, descent = descent, self.descent(canvas, resized(descent.picture, larger))
             warm_start(descent.optimizer, former.optimizer, larger)
         return canvas.finished(descent.picture).cpu()
 
     def first_evaluations(self, content: Tensor | None, styles: Sequence[Style], *, count: int) -> None:
         """Only so many evaluations, at the photo's size: to time them, or to see what they need."""
         canvas = self.canvas(content, styles)
-        descent = self._descent(canvas, self._start(canvas, canvas.size, None, 0))
+        descent = self.descent(canvas, self._start(canvas, canvas.size, None, 0))
         descent.go(count, lambda _: True)
 
     def canvas(self, content: Tensor | None, styles: Sequence[Style], size: Size | None = None) -> Canvas:
@@ -194,7 +194,8 @@ class PictureOptimization:
             loss_network=self.loss_network, content=canvas.content_at(size), styles=canvas.styles_at(size)
         ).to(self.device)
 
-    def _descent(self, canvas: Canvas, start: Tensor) -> Descent:
+    def descent(self, canvas: Canvas, start: Tensor) -> Descent:
+        """One size of a run, at that of `start`."""
         return Descent(
             start,
             self.loss_at((start.shape[-2], start.shape[-1]), canvas),
