@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 CONF = Path(__file__).parents[1] / "conf"
-GROUPS = ["method", "style", "data", "loss_network", "generator", "trainer", "experiment"]
+GROUPS = ["method", "style", "data", "loss_network", "generator", "trainer", "experiment", "optimizer"]
 CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
 ROOTS = ["train", "stylize", "evaluate", "optimize"]
 OPTIMIZING = {"lbfgs", "gatys2016", "pytorch_tutorial", "adam_noise"}  # Experiments of scripts/optimize.py.
@@ -22,9 +23,27 @@ def composed(root: str, *overrides: str) -> DictConfig:
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_resolves(group: str, choice: str) -> None:
-    root = "optimize" if group == "experiment" and choice in OPTIMIZING else "train"
-    cfg = composed(root, f"{group}={choice}")
-    OmegaConf.resolve(cfg.style if root == "optimize" else cfg)
+    if group == "optimizer":
+        cfg = composed("optimize", f"optimizer@method.optimizer={choice}", "content=null")
+    else:
+        root = "optimize" if group == "experiment" and choice in OPTIMIZING else "train"
+        cfg = composed(root, f"{group}={choice}", *(["content=null"] if root == "optimize" else []))
+    OmegaConf.resolve(cfg)
+
+
+@pytest.mark.parametrize("choice", sorted(OPTIMIZING))
+def test_every_recipe_of_one_picture_can_be_built(choice: str) -> None:
+    cfg = composed("optimize", f"experiment={choice}", "loss_network=vgg19", "loss_network.weights=random")
+    method = instantiate(cfg.method, _convert_="all")(
+        loss_network=instantiate(cfg.loss_network, _convert_="all"), loss=instantiate(cfg.loss, _convert_="all")
+    )
+    optimizer = method.optimizer([torch.zeros(1, requires_grad=True)])
+    settings = OmegaConf.to_container(cfg.method.optimizer)
+    assert all(
+        optimizer.param_groups[0][key] in (value, tuple(value or ()) if isinstance(value, list) else value)
+        for key, value in settings.items()
+        if not key.startswith("_") and value is not None
+    )
 
 
 @pytest.mark.parametrize("root", ROOTS)

@@ -119,9 +119,9 @@ class PictureLoss(nn.Module):
         return torch.stack(errors).sum()
 
     def _gram(self, features: Tensor, region: Tensor | None) -> Tensor:
-        if not self.recompute:
+        if not self.recompute or region is None:
             return gram(features, region)
-        # The features' float32 copy, twice their size under autocast, would be kept for the gradient.
+        # The features as the region weighs them, in float32, would be kept for the gradient.
         found: Tensor = checkpoint(gram, features, region, use_reentrant=False)
         return found
 

@@ -1,6 +1,6 @@
 """What feature maps are compared by: pure functions, computed in float32 whatever the autocast."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,27 +17,61 @@ def gram(features: Tensor, guide: Tensor | None = None) -> Tensor:
     Returns:
         `(N, C, C)`, float32: in a half-precision autocast the sum over all pixels would lose its small terms.
     """
+    _, c, h, w = features.shape
+    if guide is None:
+        return _products(features) / (c * h * w)
+    # A region smaller than one feature may weigh nothing; its matrix is then zero, not infinite.
+    area = guide.float().square().sum((2, 3)).clamp_min(1e-12)
+    return _products(features.float() * guide.float()) / (c * area.unsqueeze(-1))
+
+
+class _Products(torch.autograd.Function):
+    """`F F^T` with its gradient `(D + D^T) F` as one product, where autograd takes two.
+
+    The gradient has the features' memory format: another one would cost a copy of every feature map in every backward
+    pass. And the features are kept as they are, not their float32 copy.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        ctx.save_for_backward(features)
+        flat = _flat(features)
+        return flat.mT @ flat
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (features,) = ctx.saved_tensors
+        n, c, h, w = features.shape
+        both, flat = gradient + gradient.mT, _flat(features)
+        with torch.autocast(features.device.type, enabled=False):
+            if features.is_contiguous():
+                result = (both @ flat.mT).reshape(n, c, h, w)
+            else:
+                result = (flat @ both).reshape(n, h, w, c).permute(0, 3, 1, 2)
+        return result.to(features.dtype)
+
+
+def _flat(features: Tensor) -> Tensor:
+    """`(N, H W, C)`, float32: a view of either memory format."""
     n, c, h, w = features.shape
+    return features.float().permute(0, 2, 3, 1).reshape(n, h * w, c)
+
+
+def _products(features: Tensor) -> Tensor:
     with torch.autocast(features.device.type, enabled=False):
-        flat = features.float().reshape(n, c, h * w)
-        if guide is None:
-            return flat @ flat.mT / (c * h * w)
-        where = guide.float().reshape(-1, 1, h * w)
-        # A region smaller than one feature may weigh nothing; its matrix is then zero, not infinite.
-        area = where.square().sum(-1, keepdim=True).clamp_min(1e-12)
-        flat = flat * where
-        return flat @ flat.mT / (c * area)
+        products: Tensor = _Products.apply(features)
+    return products
 
 
 def squared_error(found: Tensor, wanted: Tensor) -> Tensor:
     """`||x - y||^2` of each of the N items, float32, `(N,)`; `wanted` may be a single item for all."""
-    return (found.float() - wanted.float()).square().flatten(1).sum(1)
+    return _sum_of_squares(found.float() - wanted.float())
 
 
 def relative_error(found: Tensor, wanted: Tensor) -> Tensor:
     """`||x - y||^2 / ||y||^2` of each of the N items, float32, `(N,)`."""
     # A flat black picture may have features of zero; the floor is far below any picture's energy.
-    energy = wanted.float().square().flatten(1).sum(1).clamp_min(1e-12)
+    energy = _sum_of_squares(wanted.float()).clamp_min(1e-12)
     return squared_error(found, wanted) / energy
 
 
@@ -49,8 +83,13 @@ def total_variation(pictures: Tensor, *, reduction: Literal["mean", "sum"] = "me
         reduction: `mean` over each direction's pairs of pixels, or their `sum` (Johnson et al. 2016, section 3.2).
     """
     pictures = pictures.float()
-    down = (pictures[..., 1:, :] - pictures[..., :-1, :]).square().flatten(1)
-    across = (pictures[..., 1:] - pictures[..., :-1]).square().flatten(1)
+    down = pictures[..., 1:, :] - pictures[..., :-1, :]
+    across = pictures[..., 1:] - pictures[..., :-1]
     if reduction == "sum":
-        return down.sum(1) + across.sum(1)
-    return down.mean(1) + across.mean(1)
+        return _sum_of_squares(down) + _sum_of_squares(across)
+    return _sum_of_squares(down) / down[0].numel() + _sum_of_squares(across) / across[0].numel()
+
+
+def _sum_of_squares(x: Tensor) -> Tensor:
+    # Not by flattening, which would copy tensors whose channels lie last.
+    return x.square().sum(tuple(range(1, x.dim())))

@@ -63,7 +63,8 @@ class Descent:
         """Evaluate the loss so many times.
 
         Args:
-            evaluations: the number of them, also for optimisers that evaluate many times a step.
+            evaluations: the number of them since the beginning, also for optimisers that evaluate many times a step;
+                L-BFGS can go on afterwards only if that was the end of an inner loop (`max_iter`).
             after: called after every evaluation; False ends the descent there.
 
         Returns:
@@ -76,14 +77,16 @@ class Descent:
 
         def evaluate() -> Tensor:
             nonlocal going
+            if self.evaluations >= evaluations:
+                raise _Enough
             total = self._evaluate()
             going = after(self)
-            if not going or self.evaluations >= evaluations:
+            if not going:
                 raise _Enough
             return total
 
         with suppress(_Enough):
-            while True:
+            while self.evaluations < evaluations:
                 self.optimizer.step(evaluate)  # type: ignore[arg-type]  # torch says float; it is given tensors.
         return going
 
