@@ -61,7 +61,7 @@ class PictureLoss(nn.Module):
         content_weight: float = 1.0,
         style_weight: float = 5.0,
         tv_weight: float = 0.0,
-        range_weight: float = 100.0,
+        range_weight: float = 1000.0,
         strength: float = 1.0,
         normalization: str = "relative",
         recompute: bool = False,
