@@ -68,6 +68,9 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> Outcome:
             log.info("Going on from %s.", checkpoint)
         else:
             log.info("No run to resume below %s; starting a new one.", cfg.runs)
+    several = OmegaConf.select(cfg, "style.images") or {}
+    if len(several) > 1:
+        raise ValueError(f"A network learns one style; got {', '.join(several)}: train them one by one.")
     if cfg.style.image is None:
         raise ValueError("No style was named: give style.image=my.jpg, or style=NAME of conf/style/.")
     name = style_name(cfg.style.image, cfg.style.name)

@@ -72,6 +72,11 @@ class PictureLoss(nn.Module):
             raise ValueError(
                 f"A picture needs styles with weights above 0; got weights {[style.weight for style in styles]}."
             )
+        if min(content_weight, style_weight, tv_weight, range_weight, strength) < 0:
+            raise ValueError(
+                f"Weights and strength are at least 0; got content {content_weight}, style {style_weight}, "
+                f"tv {tv_weight}, range {range_weight}, strength {strength}."
+            )
         self.loss_network = loss_network
         self.recompute = recompute
         self.content_layers = layer_weights(content_layers, 0.0 if content is None else content_weight)

@@ -110,6 +110,7 @@ TRAINING_MISTAKES = [
     ("loss_network.weights=nowhere.pth", "nowhere.pth"),
     ("resume=nowhere", "resume=auto"),
     ("style.image=null", "style.image"),
+    ("style=[wave,marc]", "one style"),
     ("style.size=big", "sizes"),
     ("style.crops=0", "crop"),
     ("steps=0", "steps"),
