@@ -1,6 +1,7 @@
 """Who looks on while a picture is optimised: a progress bar, TensorBoard, and a keeper of pictures on the way."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -8,6 +9,7 @@ from typing import Any, Self
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from fast_style.images import save_image
 from fast_style.methods.optimization import Iterate, Watch
@@ -30,10 +32,11 @@ class Onlookers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for onlooker in self.onlookers:
-            close = getattr(onlooker, "close", None)
-            if close:
-                close()
+        with ExitStack() as closing:  # All of them, even if one can't.
+            for onlooker in reversed(self.onlookers):
+                close = getattr(onlooker, "close", None)
+                if close:
+                    closing.callback(close)
 
 
 class Bar:
@@ -42,10 +45,12 @@ class Bar:
     def __init__(self, *, refresh_seconds: float = 0.5) -> None:
         self.refresh_seconds = refresh_seconds
         self._bar: tqdm[Any] | None = None
+        self._open = ExitStack()
 
     def __call__(self, iterate: Iterate) -> None:
         """Advance; read the terms, which makes a GPU wait, only when the bar is drawn anew."""
         if self._bar is None:
+            self._open.enter_context(logging_redirect_tqdm())  # Messages get lines of their own.
             self._bar = tqdm(total=iterate.steps, dynamic_ncols=True, mininterval=self.refresh_seconds)
         if self._bar.update(iterate.step - self._bar.n) or iterate.step in (1, iterate.steps):
             height, width = iterate.size
@@ -57,6 +62,7 @@ class Bar:
         """Leave the terminal to others."""
         if self._bar is not None:
             self._bar.close()
+        self._open.close()
 
 
 class Curves:
@@ -70,11 +76,13 @@ class Curves:
     def __init__(self, folder: Path, *, every: int) -> None:
         if every < 1:
             raise ValueError(f"log_every is at least 1; got {every}.")
-        self.every = every
-        self._writer = SummaryWriter(str(folder))
+        self.folder, self.every = folder, every
+        self._writer: SummaryWriter | None = None
 
     def __call__(self, iterate: Iterate) -> None:
         """Write a point, or a point and the picture."""
+        # Not before there is something to write: a run that is refused leaves no folder.
+        self._writer = self._writer or SummaryWriter(str(self.folder))
         last = iterate.step == iterate.steps
         if iterate.step % self.every and iterate.step != 1 and not last:
             return
@@ -88,9 +96,11 @@ class Curves:
 
     def close(self) -> None:
         """Finish the file."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def _write(self, name: str, value: float, step: int) -> None:
+        assert self._writer is not None
         self._writer.add_scalar(name, value, step)
 
 

@@ -1,6 +1,8 @@
 """From a photo's and paintings' files to the file of an optimised picture, watched and saved."""
 
 import os
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,6 +38,8 @@ class Paintings:
     def __post_init__(self) -> None:
         if not self.images or any(image is None for image in self.images):
             raise ValueError("No style was named: give style.image=my.jpg, or style=NAME of conf/style/.")
+        if not all(isinstance(weight, int | float) for weight in self.weights or []):
+            raise ValueError(f"style.weights are numbers, one a style; got {self.weights}.")
         for name, given in (("weights", self.weights), ("masks", self.masks)):
             if given is not None and len(given) != len(self.images):
                 raise ValueError(
@@ -93,7 +97,9 @@ def optimize_file(
         Interrupted: somebody stopped it; the best picture so far is in `output`.
     """
     target = Path(output)
-    _check_output(target, [content, *paintings.images, *(paintings.masks or [])])
+    _check_output(target, [content, *paintings.images, *(paintings.masks or [])], on_the_way=save_every is not None)
+    if runs is not None:
+        _check_folder(Path(runs) / "run", "The folder of TensorBoard's curves")
     photo, full = _photo(content, size)
     styles = _styles(paintings, photo, full)
     pixels = None if photo is None else resized(photo.pixels, full)
@@ -116,13 +122,18 @@ def optimize_file(
     alpha = None if photo is None or photo.alpha is None else resized(photo.alpha, (height, width))
     save_image(picture, target, alpha=alpha)
     if request.signal_number is not None:
-        raise Interrupted(
-            f"Stopped at evaluation {last.iterate.step} of {last.iterate.steps}; the best picture so far, {width}x"
-            f"{height} pixels, is {target}. Go on from it with init={target}",
-            request.signal_number,
-            saved=target,
-        )
+        raise _interrupted(last.iterate, target, request.signal_number)
     return Outcome(target, folder, {name: float(term) for name, term in last.iterate.terms.items()})
+
+
+def _interrupted(last: Iterate, target: Path, signal_number: int) -> Interrupted:
+    height, width = last.size
+    return Interrupted(
+        f"Stopped at evaluation {last.step} of {last.steps}; the best picture so far, {width}x{height} pixels, is "
+        f"{target}. Go on from it with {_said('init', target)}",
+        signal_number,
+        saved=target,
+    )
 
 
 class _Last:
@@ -143,7 +154,13 @@ def _watchers(target: Path, folder: Path | None, log_every: int, save_every: int
     return watchers
 
 
-def _check_output(target: Path, inputs: Sequence[StrPath | None]) -> None:
+def _said(key: str, path: Path) -> str:
+    """The argument as it can be pasted into a shell."""
+    plain = f"{key}={path}"
+    return plain if re.fullmatch(r"[\w./=-]+", plain) else shlex.quote(f'{key}="{path}"')
+
+
+def _check_output(target: Path, inputs: Sequence[StrPath | None], *, on_the_way: bool) -> None:
     """What would otherwise be found out in the end."""
     if target.suffix.lower() not in WRITABLE_SUFFIXES:
         raise ValueError(f"The output {target} is wanted with one of {', '.join(sorted(WRITABLE_SUFFIXES))}.")
@@ -151,14 +168,23 @@ def _check_output(target: Path, inputs: Sequence[StrPath | None]) -> None:
         raise ValueError(f"The output {target} is a folder; name a file.")
     if any(path is not None and target.resolve() == Path(path).resolve() for path in inputs):
         raise ValueError(f"The output {target} is one of the pictures it is made of; give another output.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(target.parent, os.W_OK):
-        raise ValueError(f"The folder {target.parent} can't be written to; give another output.")
+    kept = re.compile(rf"{re.escape(target.stem)}_\d{{5,}}{re.escape(target.suffix)}")
+    for path in (Path(given) for given in inputs if given is not None):
+        if on_the_way and kept.fullmatch(path.name) and path.resolve().parent == target.resolve().parent:
+            raise ValueError(f"save_every would write over {path}, which the picture is made of; give another output.")
+    _check_folder(target, f"The output {target}")
+
+
+def _check_folder(target: Path, name: str) -> None:
+    # It is made when there is something to put into it.
+    folder = next(folder for folder in target.absolute().parents if folder.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ValueError(f"{name} can't be written: {folder} is no folder, or one you may not write to.")
 
 
 def _photo(content: StrPath | None, size: int | Sequence[int] | None) -> tuple[Picture | None, Size]:
     """The photo as it is, and the height and width to paint at."""
-    sides = [size] if isinstance(size, int) else size
+    sides = size if size is None or isinstance(size, Sequence) else [size]
     if sides is not None and (len(sides) not in (1, 2) or not all(isinstance(s, int) and s >= 1 for s in sides)):
         raise ValueError(f"size is a number of pixels, of a texture also [width,height]; got {size}.")
     if content is None:

@@ -1,7 +1,7 @@
 """Paint one picture by optimising its pixels: python scripts/optimize.py content=... style=... (see --help)."""
 
 import hydra
-from edge import one_sentence_errors
+from edge import check_keys, one_sentence_errors
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -13,6 +13,9 @@ def main(cfg: DictConfig) -> None:
     from fast_style.devices import usable_device
     from fast_style.optimizing import Paintings, optimize_file
 
+    check_keys(cfg, "optimize")
+    if cfg.output is None:
+        raise ValueError("Give the picture's file: output=painted.png")
     network = instantiate(cfg.loss_network, _convert_="all").to(usable_device(cfg.device))
     method = instantiate(cfg.method, _convert_="all")(loss_network=network, loss=instantiate(cfg.loss, _convert_="all"))
     style = OmegaConf.to_container(cfg.style, resolve=True)

@@ -74,7 +74,7 @@ class PictureLoss(nn.Module):
             )
         if min(content_weight, style_weight, tv_weight, range_weight, strength) < 0:
             raise ValueError(
-                f"Weights and strength are at least 0; got content {content_weight}, style {style_weight}, "
+                f"A weight or strength is at least 0; got content {content_weight}, style {style_weight}, "
                 f"tv {tv_weight}, range {range_weight}, strength {strength}."
             )
         self.loss_network = loss_network
@@ -152,5 +152,6 @@ class PictureLoss(nn.Module):
             for name in self.style_layers:
                 parts = [style.weight / weight * gram(f[name]) for style, f in zip(group, found, strict=True)]
                 self.register_buffer(f"style{index}_{name}", torch.stack(parts).sum(0), persistent=False)
-            self.register_buffer(f"region{index}", group[0].region, persistent=False)
+            region = group[0].region
+            self.register_buffer(f"region{index}", None if region is None else region.detach(), persistent=False)
         return [sum(style.weight for style in group) / whole for group in groups]

@@ -54,8 +54,8 @@ class Canvas:
                 "take color=style and no mask."
             )
         self.style_scale, self.style_size, self.color = style_scale, style_size, color
-        self.photo = None if content is None else content.detach().to(device, torch.float32)
-        placed = [replace(s, picture=s.picture.to(device), region=_to(s.region, device)) for s in styles]
+        self.photo = None if content is None else _placed(content, device)
+        placed = [replace(s, picture=_placed(s.picture, device), region=_placed_region(s, device)) for s in styles]
         self.content, self.styles = _in_colors(self.photo, placed, color)
 
     def content_at(self, size: Size) -> Tensor | None:
@@ -95,8 +95,12 @@ class Canvas:
         return max(1, round(self.style_scale * at_full_size * size[0] / self.size[0]))
 
 
-def _to(tensor: Tensor | None, device: torch.device | None) -> Tensor | None:
-    return None if tensor is None else tensor.to(device)
+def _placed(tensor: Tensor, device: torch.device | None) -> Tensor:
+    return tensor.detach().to(device, torch.float32)
+
+
+def _placed_region(style: Style, device: torch.device | None) -> Tensor | None:
+    return None if style.region is None else _placed(style.region, device)
 
 
 def _in_colors(photo: Tensor | None, styles: Sequence[Style], color: Color) -> tuple[Tensor | None, list[Style]]:
@@ -115,7 +119,7 @@ def _checked_size(content: Tensor | None, size: Size | None) -> Size:
         if size is None or min(size) < 1:
             raise ValueError(f"A texture needs a height and a width of at least 1 pixel; got {size}.")
         return size
-    _check_picture(content, "The photo", "paint another photo, or a texture without one (content=null)")
+    check_picture(content, "The photo", "paint another photo, or a texture without one (content=null)")
     found: Size = (content.shape[-2], content.shape[-1])
     if size is not None and size != found:
         raise ValueError(f"A photo is painted at its own size, {found}; got {size}: resize the photo first.")
@@ -125,10 +129,14 @@ def _checked_size(content: Tensor | None, size: Size | None) -> Size:
 def _check_styles(styles: Sequence[Style], size: Size) -> None:
     for number, style in enumerate(styles, 1):
         name = "The painting" if len(styles) == 1 else f"Painting {number}"
-        _check_picture(style.picture, name, "take one that has something to learn from")
+        check_picture(style.picture, name, "take one that has something to learn from")
         if style.region is None:
             continue
         found = tuple(style.region.shape)
+        if len(found) != 4 or found[:2] != (1, 1) or not style.region.is_floating_point():
+            raise ValueError(
+                f"The mask of {name.lower()} is wanted as floats (1, 1, H, W); got {style.region.dtype} {found}."
+            )
         if found != (1, 1, *size):
             raise ValueError(
                 f"The mask of {name.lower()} is {found[-1]}x{found[-2]} pixels and the picture {size[1]}x{size[0]}: "
@@ -138,7 +146,8 @@ def _check_styles(styles: Sequence[Style], size: Size) -> None:
             raise ValueError(f"The mask of {name.lower()} is empty: paint white where the style is to go.")
 
 
-def _check_picture(picture: Tensor, name: str, advice: str) -> None:
+def check_picture(picture: Tensor, name: str, advice: str) -> None:
+    """Raise a ValueError that names the picture unless it is one, finite and of more than one colour."""
     if picture.dim() != 4 or picture.shape[:2] != (1, 3) or not picture.is_floating_point():
         raise ValueError(
             f"{name} is wanted as floats (1, 3, H, W) in 0..1; got {picture.dtype} {tuple(picture.shape)}."

@@ -11,7 +11,6 @@ from torch.optim import Optimizer
 from fast_style.losses.picture import PictureLoss
 
 _PRECISIONS = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-_LOOK_EVERY = 10  # Evaluations between two looks at the loss where nothing else needs it: a look makes a GPU wait.
 
 
 class _Enough(Exception):  # noqa: N818 - nothing went wrong
@@ -109,15 +108,14 @@ class Descent:
 
     @torch.no_grad()
     def _remember(self, total: Tensor) -> None:
-        if not self.average_decay or self.evaluations % _LOOK_EVERY == 1:
-            value = float(total)
-            if not math.isfinite(value):
-                raise ValueError(
-                    f"The loss is {value} at evaluation {self.evaluations}, so there is no way on: take a lower "
-                    "learning rate, other weights, or precision 32-true."
-                )
-            if value >= self._lowest and not self.average_decay:
-                return
-            self._lowest = value
+        value = float(total)
+        if not math.isfinite(value):
+            raise ValueError(
+                f"The loss is {value} at evaluation {self.evaluations}, so there is no way on: take a lower "
+                "learning rate, other weights, or precision 32-true."
+            )
+        if value >= self._lowest and not self.average_decay:
+            return
+        self._lowest = value
         weight = (1 - self.average_decay) / (1 - self.average_decay**self.evaluations)
         self._remembered.lerp_(self.pixels, weight)

@@ -39,10 +39,13 @@ def check_memory(method: PictureOptimization, size: Size, *, limit: float | None
     if needed <= free:
         return
     shrink = math.sqrt(max(0.0, free - fixed) / (by_pixel * pixels))
-    largest = f"{int(size[1] * shrink)}x{int(size[0] * shrink)} (size={int(min(size) * shrink)})"
+    fitting = (int(size[1] * shrink), int(size[0] * shrink))
+    largest = (
+        f"the largest that fits is {fitting[0]}x{fitting[1]} (size={min(fitting)})" if min(fitting) else "none fits"
+    )
     raise ValueError(
         f"A picture of {size[1]}x{size[0]} pixels needs about {needed / 2**30:.1f} GiB while it is optimised, and "
-        f"{free / 2**30:.1f} GiB may be used: the largest that fits is {largest}; loss.recompute=true takes less."
+        f"{free / 2**30:.1f} GiB may be used: {largest}; loss.recompute=true takes less."
     )
 
 

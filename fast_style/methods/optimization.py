@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from fast_style.devices import Precision, best_precision
 from fast_style.losses.picture import PictureLoss, Style
-from fast_style.methods.canvas import Canvas, Color
+from fast_style.methods.canvas import Canvas, Color, check_picture
 from fast_style.methods.descent import Descent
 from fast_style.methods.scales import Size, resized, sizes_up_to, warm_start
 from fast_style.networks.loss_network import AnyLossNetwork
@@ -90,6 +90,8 @@ class PictureOptimization:
             )
         if precision not in get_args(Precision):
             raise ValueError(f"precision is one of {', '.join(get_args(Precision))}; got {precision!r}.")
+        if smallest is not None and smallest < 1:
+            raise ValueError(f"smallest is at least 1 pixel, or null for the full size alone; got {smallest}.")
         # Channels go last for speed; the features stay what they are.
         self.loss_network = loss_network.to(memory_format=torch.channels_last)
         self.loss, self.optimizer = loss, optimizer
@@ -180,6 +182,7 @@ class PictureOptimization:
         sizes = sizes_up_to(full, smallest=self.smallest)
         if start is None:
             return sizes
+        check_picture(start, "The picture to go on from", "start from another picture, or from the photo")
         height, width = start.shape[-2:]
         if abs(height * full[1] / (width * full[0]) - 1) > 0.05:
             raise ValueError(

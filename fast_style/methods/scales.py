@@ -36,7 +36,9 @@ def fitted(pictures: Tensor, longer: int) -> Tensor:
     """`(N, C, H, W)` with a longer side of `longer` pixels; never enlarged, which would only blur it."""
     height, width = pictures.shape[-2:]
     shrink = longer / max(height, width)
-    return resized(pictures, (round(height * shrink), round(width * shrink))) if shrink < 1 else pictures
+    if shrink >= 1:
+        return pictures
+    return resized(pictures, (max(1, round(height * shrink)), max(1, round(width * shrink))))
 
 
 def warm_start(optimizer: Optimizer, former: Optimizer, size: Size) -> None:

@@ -20,6 +20,20 @@ def gram_by_loops(features):
     return result
 
 
+def guided_gram_by_loops(features, guide):
+    """Gatys et al. (2017), section 4: F_r = T F with a T whose squares sum up to 1; divided by C, as eq. 3 is."""
+    n, c, h, w = features.shape
+    result = torch.zeros(n, c, c, dtype=torch.float64)
+    for item in range(n):
+        where = guide[item % len(guide), 0].double()
+        energy = sum(where[y, x] ** 2 for y in range(h) for x in range(w))
+        guided = features[item].double() * where / energy**0.5
+        for a in range(c):
+            for b in range(c):
+                result[item, a, b] = sum(guided[a, y, x] * guided[b, y, x] for y in range(h) for x in range(w)) / c
+    return result
+
+
 def variation_by_loops(picture):
     _, height, width = picture.shape
     down = [(picture[:, y + 1, x] - picture[:, y, x]) ** 2 for y in range(height - 1) for x in range(width)]
@@ -47,6 +61,97 @@ def test_autocast_takes_nothing_from_the_gram_matrix():
         found = gram(features)
     assert found.dtype == torch.float32
     assert torch.equal(found, gram(features))
+
+
+@pytest.mark.parametrize("guides", [1, 2])
+@pytest.mark.parametrize("soft", [False, True])
+def test_a_guide_says_where_the_gram_matrix_looks(guides, soft):
+    features, guide = torch.randn(2, 3, 4, 5), torch.rand(guides, 1, 4, 5)
+    guide = guide if soft else guide.round()
+    before = [features.clone(), guide.clone()]
+    found = gram(features, guide)
+    assert (found.shape, found.dtype) == ((2, 3, 3), torch.float32)
+    torch.testing.assert_close(found.double(), guided_gram_by_loops(features, guide), rtol=1e-5, atol=1e-6)
+    assert torch.equal(features, before[0])
+    assert torch.equal(guide, before[1])
+
+
+def test_a_guide_of_black_and_white_cuts_the_features_out():
+    features, guide = torch.randn(1, 3, 6, 7), torch.zeros(1, 1, 6, 7)
+    guide[..., 1:4, 2:6] = 1
+    torch.testing.assert_close(gram(features, guide), gram(features[..., 1:4, 2:6]))
+
+
+@pytest.mark.parametrize("grey", [1.0, 0.3])
+def test_a_guide_that_is_everywhere_alike_changes_nothing(grey):
+    features = torch.randn(2, 3, 4, 5)
+    torch.testing.assert_close(gram(features, torch.full((1, 1, 4, 5), grey)), gram(features))
+
+
+def test_a_guide_to_nowhere_finds_nothing_and_pulls_at_nothing():
+    features = torch.randn(1, 3, 4, 5, requires_grad=True)
+    found = gram(features, torch.zeros(1, 1, 4, 5))
+    found.sum().backward()
+    assert not found.any()
+    assert not features.grad.any()
+
+
+def test_only_what_is_guided_to_gets_a_gradient():
+    features, guide = torch.randn(1, 3, 4, 5, requires_grad=True), torch.zeros(1, 1, 4, 5)
+    guide[..., :2] = 0.5
+    gram(features, guide).square().sum().backward()
+    assert features.grad[..., :2].abs().min() > 0
+    assert not features.grad[..., 2:].any()
+
+
+FORMATS = {
+    "contiguous": lambda x: x.contiguous(),
+    "channels last": lambda x: x.contiguous(memory_format=torch.channels_last),
+    "part of a larger one": lambda x: torch.nn.functional.pad(x, (1, 2))[..., 1:-2],
+}
+
+
+@pytest.mark.parametrize("place", FORMATS)
+@pytest.mark.parametrize("guided", [False, True])
+def test_the_gradient_is_the_formulas_whatever_the_memory_format(guided, place):
+    features, slopes = FORMATS[place](torch.randn(2, 3, 4, 5)).requires_grad_(), torch.randn(2, 3, 3)
+    guide = torch.rand(2, 1, 4, 5) if guided else None
+    (found,) = torch.autograd.grad((gram(features, guide) * slopes).sum(), features)
+    double = features.detach().double().requires_grad_()
+    by_loops = guided_gram_by_loops(double, torch.ones(1, 1, 4, 5) if guide is None else guide)
+    (expected,) = torch.autograd.grad((by_loops * slopes).sum(), double)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
+    if place == "channels last":
+        assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("guided", [False, True])
+def test_the_gradient_has_the_features_dtype_and_is_computed_in_float32(guided, dtype):
+    features, guide = (torch.randn(1, 3, 6, 6) + 2).to(dtype).requires_grad_(), torch.rand(1, 1, 6, 6)
+    exact = features.detach().float().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        gram(features, guide if guided else None).square().sum().backward()
+    gram(exact, guide if guided else None).square().sum().backward()
+    assert features.grad.dtype == dtype
+    assert torch.equal(features.grad, exact.grad.to(dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_nothing_but_the_features_is_kept_for_the_gradient(dtype):
+    features, kept = torch.randn(1, 3, 6, 6).to(dtype).requires_grad_(), []
+    with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda _: None):
+        gram(features)
+    assert {tensor.data_ptr() for tensor in kept} == {features.data_ptr()}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_the_guided_gram_matrix_is_float32_of_any_features(dtype):
+    features, guide = torch.randn(1, 3, 16, 16).to(dtype), torch.rand(1, 1, 16, 16).to(dtype)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = gram(features, guide)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, gram(features.float(), guide.float()))
 
 
 @pytest.mark.parametrize("items", [1, 3])
@@ -89,3 +194,18 @@ def test_total_variation_is_the_mean_squared_step_down_plus_across():
 )
 def test_total_variation_of_simple_pictures(picture, expected):
     assert total_variation(picture).tolist() == [expected]
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("guided", [False, True])
+def test_the_gram_matrix_has_the_gradient_that_autograd_finds(memory_format, guided):
+    features = torch.randn(2, 3, 4, 5).contiguous(memory_format=memory_format).requires_grad_()
+    guide = torch.rand(2, 1, 4, 5) if guided else None
+    towards = torch.randn(2, 3, 3)  # Not symmetric: nothing is taken for granted of the loss above.
+    (gram(features, guide) * towards).sum().backward()
+    plain = features.detach().double().requires_grad_()
+    seen, size = (plain, 4 * 5) if guide is None else (plain * guide, guide.double().square().sum((2, 3))[..., None])
+    (torch.einsum("ncyx,ndyx->ncd", seen, seen) / (3 * size) * towards).sum().backward()
+    torch.testing.assert_close(features.grad.double(), plain.grad, rtol=1e-4, atol=1e-5)
+    if not guided:
+        assert features.grad.stride() == features.stride()

@@ -1,0 +1,84 @@
+"""What there is to compute with is found out, and what there is not is said in a sentence."""
+
+import psutil
+import pytest
+import torch
+
+from fast_style.devices import best_precision, free_memory, usable_device
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Makes this machine look like another."""
+
+    def pretend(*, cuda, cuda_bf16=False, cpu_bf16=False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: cuda_bf16)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: cpu_bf16, raising=False)
+
+    return pretend
+
+
+def test_the_cpu_can_be_used():
+    assert usable_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("name", [None, ""])
+def test_without_a_name_and_without_cuda_it_is_the_cpu(machine, name):
+    machine(cuda=False)
+    assert usable_device(name) == CPU
+
+
+def test_without_a_name_and_with_cuda_it_is_that(machine, monkeypatch):
+    machine(cuda=True)
+    asked = []
+    monkeypatch.setattr(torch, "zeros", lambda *_, device: asked.append(device) or torch.ones(1))
+    assert usable_device(None) == CUDA
+    assert asked == ["cuda"]
+
+
+@pytest.mark.parametrize("name", ["quantum", "cpu:banana", "cuda:4711", "meta", "mps:9"])
+def test_what_cannot_be_used_is_named_in_a_sentence(name):
+    with pytest.raises(ValueError, match=rf"^The device '{name}' can't be used here \([^\n]+\); take cpu\.$"):
+        usable_device(name)
+
+
+@pytest.mark.parametrize(
+    ("device", "there", "precision"),
+    [
+        (CPU, {"cuda": False, "cpu_bf16": True}, "bf16-mixed"),
+        (CPU, {"cuda": False, "cpu_bf16": False}, "32-true"),
+        (CPU, {"cuda": True, "cuda_bf16": True, "cpu_bf16": False}, "32-true"),
+        (CUDA, {"cuda": True, "cuda_bf16": True}, "bf16-mixed"),
+        (CUDA, {"cuda": True, "cuda_bf16": False, "cpu_bf16": True}, "32-true"),
+        (torch.device("mps"), {"cuda": False, "cpu_bf16": True}, "32-true"),
+        (None, {"cuda": True, "cuda_bf16": True, "cpu_bf16": False}, "bf16-mixed"),
+        (None, {"cuda": True, "cuda_bf16": False, "cpu_bf16": True}, "32-true"),
+        (None, {"cuda": False, "cpu_bf16": True}, "bf16-mixed"),
+        (None, {"cuda": False, "cpu_bf16": False}, "32-true"),
+    ],
+)
+def test_bf16_is_best_where_the_processor_computes_in_it(machine, device, there, precision):
+    machine(**there)
+    assert best_precision(device) == precision
+
+
+def test_a_torch_that_does_not_know_its_cpu_computes_in_32_bits(machine, monkeypatch):
+    machine(cuda=False)
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
+    assert best_precision(CPU) == "32-true"
+
+
+def test_the_cpu_has_memory_left_but_not_more_than_there_is():
+    free = free_memory(CPU)
+    assert isinstance(free, int)
+    assert 0 < free < psutil.virtual_memory().total
+
+
+def test_what_torch_holds_of_a_gpu_and_does_not_use_is_free(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 9000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 500)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 200)
+    assert free_memory(CUDA) == 1300
