@@ -17,7 +17,7 @@ from fast_style.methods.scales import Size
 
 _PROBES = (96, 160)  # Pixels a side of the pictures that are tried.
 # What the operating system gave over what tensors took at their peak: scratch space of the convolutions, and the
-# allocator's waste. 1.1 to 1.4 where measured (benchmarks/NOTES.md).
+# allocator's waste. 0.9 to 1.34 where measured (benchmarks/NOTES.md).
 _WASTE = 1.4
 
 
