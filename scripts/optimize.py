@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> None:
     outcome = optimize_file(
         method,
         content=cfg.content,
-        paintings=Paintings(images=_images(style), weights=style["weights"], masks=_listed(style["masks"])),
+        paintings=Paintings(images=_images(style), weights=_listed(style["weights"]), masks=_listed(style["masks"])),
         output=cfg.output,
         size=OmegaConf.to_container(cfg.size) if OmegaConf.is_config(cfg.size) else cfg.size,
         init=cfg.init,

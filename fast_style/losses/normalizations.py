@@ -67,5 +67,6 @@ def normalization_of(name: str) -> Normalization:
 
 def layer_weights(layers: LayerWeights, overall: float) -> dict[str, float]:
     """Layer names with the weight of each; no layers at all where the overall weight is 0."""
+    layers = [layers] if isinstance(layers, str) else layers
     shares = dict(layers) if isinstance(layers, Mapping) else dict.fromkeys(layers, 1.0)
     return {name: overall * share for name, share in shares.items() if overall * share}

@@ -1,6 +1,6 @@
 """How far one picture is from what it is to show and from how it is to be painted: the loss of Gatys et al. (2016)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -138,7 +138,14 @@ class PictureLoss(nn.Module):
 
     @torch.no_grad()
     def _content_targets(self, content: Tensor | None) -> dict[str, Tensor]:
-        return {} if content is None else self.loss_network(content, self.content_layers)
+        return {} if content is None else self._seen(content, self.content_layers, "photo")
+
+    def _seen(self, picture: Tensor, names: Collection[str], what: str) -> dict[str, Tensor]:
+        try:
+            features: dict[str, Tensor] = self.loss_network(picture, names)
+        except ValueError as error:
+            raise ValueError(f"The {what} can't be compared with at this size. {error}") from error
+        return features
 
     @torch.no_grad()
     def _set_style_targets(self, styles: Sequence[Style]) -> list[float]:
@@ -148,7 +155,7 @@ class PictureLoss(nn.Module):
         whole = sum(style.weight for style in styles)
         for index, group in enumerate(groups):
             weight = sum(style.weight for style in group)
-            found = [self.loss_network(style.picture, self.style_layers) for style in group]
+            found = [self._seen(style.picture, self.style_layers, "painting") for style in group]
             for name in self.style_layers:
                 parts = [style.weight / weight * gram(f[name]) for style, f in zip(group, found, strict=True)]
                 self.register_buffer(f"style{index}_{name}", torch.stack(parts).sum(0), persistent=False)

@@ -32,6 +32,8 @@ def check_memory(method: PictureOptimization, size: Size, *, limit: float | None
     Raises:
         ValueError: it would not fit; the sentence names the largest size that does.
     """
+    if limit is not None and limit <= 0:
+        raise ValueError(f"The memory to paint in is above 0 GiB; got {limit}.")
     free = free_memory(method.device) if limit is None else limit * 2**30
     fixed, by_pixel = memory_needed(method)
     pixels = size[0] * size[1]
@@ -44,9 +46,14 @@ def check_memory(method: PictureOptimization, size: Size, *, limit: float | None
         f"the largest that fits is {fitting[0]}x{fitting[1]} (size={min(fitting)})" if min(fitting) else "none fits"
     )
     raise ValueError(
-        f"A picture of {size[1]}x{size[0]} pixels needs about {needed / 2**30:.1f} GiB while it is optimised, and "
-        f"{free / 2**30:.1f} GiB may be used: {largest}; loss.recompute=true takes less."
+        f"A picture of {size[1]}x{size[0]} pixels needs about {_gib(needed)} GiB while it is optimised, and "
+        f"{_gib(free)} GiB may be used: {largest}; loss.recompute=true takes less."
     )
+
+
+def _gib(size: float) -> str:
+    value = size / 2**30
+    return f"{value:.1f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def memory_needed(method: PictureOptimization) -> tuple[float, float]:

@@ -91,8 +91,9 @@ def test_a_picture_is_never_enlarged(longer):
     assert torch.equal(fitted(pictures, longer), pictures)
 
 
-def test_a_thin_picture_keeps_a_pixel():
-    assert fitted(torch.rand(1, 3, 1, 400), 30).shape == (1, 3, 1, 30)
+@pytest.mark.parametrize(("size", "expected"), [((1, 400), (1, 30)), ((500, 2), (30, 1))])
+def test_a_thin_picture_keeps_a_pixel(size, expected):
+    assert fitted(torch.rand(1, 3, *size), 30).shape[-2:] == expected
 
 
 # ---- what optimisers have learnt
