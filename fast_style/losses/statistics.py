@@ -1,5 +1,6 @@
 """What feature maps are compared by: pure functions, computed in float32 whatever the autocast."""
 
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -43,7 +44,9 @@ class _Products(torch.autograd.Function):
         (features,) = ctx.saved_tensors
         n, c, h, w = features.shape
         both, flat = gradient + gradient.mT, _flat(features)
-        with torch.autocast(features.device.type, enabled=False):
+        # torch.compile can't trace a switch of autocast within a gradient.
+        compiling = torch.compiler.is_compiling()
+        with nullcontext() if compiling else torch.autocast(features.device.type, enabled=False):
             if features.is_contiguous():
                 result = (both @ flat.mT).reshape(n, c, h, w)
             else:

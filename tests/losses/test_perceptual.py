@@ -168,3 +168,20 @@ def test_the_gradient_reaches_the_painted_picture_only_and_nothing_is_changed(ma
     assert photos.grad is None
     assert style.grad is None
     assert all(torch.equal(x, y) for x, y in zip((style, painted, photos), before, strict=True))
+
+
+def test_it_can_be_compiled_under_autocast(make):
+    painting, photo = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16)
+    results = []
+    for compiled in (False, True):
+        loss = make([painting])
+        if compiled:
+            loss.compile(backend="aot_eager", fullgraph=True)
+        painted = (photo * 0.5).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            terms = loss(painted, photo)
+        sum(loss.weigh(terms).values()).backward()
+        results.append((torch.stack([term.detach() for term in terms.values()]), painted.grad))
+    (terms, gradient), (same_terms, same_gradient) = results
+    torch.testing.assert_close(same_terms, terms, rtol=1e-2, atol=0)
+    assert (same_gradient - gradient).norm() < 0.02 * gradient.norm()

@@ -38,7 +38,7 @@ def test_without_a_smallest_there_is_the_size_alone(size):
     assert sizes_up_to(size, smallest=None) == [size]
 
 
-@pytest.mark.parametrize("size", [(128, 128), (128, 999), (100, 60), (150, 180)])
+@pytest.mark.parametrize("size", [(128, 128), (128, 999), (999, 50), (100, 60), (150, 180)])
 def test_a_size_too_small_to_shrink_is_alone(size):
     assert sizes_up_to(size, smallest=128) == [size]
 
