@@ -47,11 +47,27 @@ def test_the_gram_matrix_is_equation_3(shape):
     torch.testing.assert_close(gram(features).double(), gram_by_loops(features), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
 def test_the_gram_matrix_is_float32_of_any_features(dtype):
     features = torch.randn(1, 3, 6, 6).to(dtype)
     assert gram(features).dtype == torch.float32
     torch.testing.assert_close(gram(features), gram(features.float()))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("side", "band"), [(256, 6e-4), (64, 6e-4), (63, 3e-3)])  # 63 rows make no strips of one size.
+def test_bfloat16_features_are_summed_in_float32(side, band, layout):
+    features = torch.randn(2, 8, side, side).relu().bfloat16().to(memory_format=layout).requires_grad_()
+    exact = features.detach().float().requires_grad_()
+    found, wanted = gram(features), gram(exact)
+    assert found.dtype == torch.float32
+    assert (found - wanted).norm() < band * wanted.norm()
+    slope = torch.randn(2, 8, 8)
+    (found * slope).sum().backward()
+    (wanted * slope).sum().backward()
+    assert features.grad.dtype == torch.bfloat16
+    assert features.grad.is_contiguous(memory_format=layout)
+    assert (features.grad - exact.grad).norm() < 5e-3 * exact.grad.norm()
 
 
 def test_autocast_takes_nothing_from_the_gram_matrix():
@@ -125,8 +141,10 @@ def test_the_gradient_is_the_formulas_whatever_the_memory_format(guided, place):
         assert found.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
-@pytest.mark.parametrize("guided", [False, True])
+@pytest.mark.parametrize(
+    ("guided", "dtype"),
+    [(True, torch.bfloat16), *((g, d) for g in (False, True) for d in (torch.float16, torch.float64))],
+)
 def test_the_gradient_has_the_features_dtype_and_is_computed_in_float32(guided, dtype):
     features, guide = (torch.randn(1, 3, 6, 6) + 2).to(dtype).requires_grad_(), torch.rand(1, 1, 6, 6)
     exact = features.detach().float().requires_grad_()
@@ -175,6 +193,21 @@ def test_the_relative_error_to_nothing_is_a_number():
     nothing = torch.zeros(1, 2, 3, 3)
     assert relative_error(nothing, nothing).tolist() == [0.0]
     assert relative_error(nothing + 1, nothing).isfinite().all()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 3, 1, 4), (1, 1, 4, 1), (1, 3, 2, 2)])
+def test_total_variation_has_the_gradient_of_its_formula(shape, reduction):
+    pictures = torch.rand(shape, requires_grad=True)
+    weights = torch.rand(shape[0])
+    (total_variation(pictures, reduction=reduction) * weights).sum().backward()
+    copy = pictures.detach().clone().requires_grad_()
+    total = 0
+    for pairs in (copy.diff(dim=-2), copy.diff(dim=-1)):
+        squares = pairs.square().sum((1, 2, 3)) / (max(pairs[0].numel(), 1) if reduction == "mean" else 1)
+        total = total + (squares * weights).sum()
+    total.backward()
+    torch.testing.assert_close(pictures.grad, copy.grad)
 
 
 def test_total_variation_is_the_mean_squared_step_down_plus_across():
