@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fast_style.networks.compiled import InstanceNorm, ReLU
+
 Padding = Literal["reflect", "none"]
 Upsampling = Literal["fractional", "resize"]
 
@@ -51,8 +53,8 @@ class ConvBlock(nn.Sequential):
                 padding_mode="reflect",
                 bias=False,
             ),
-            nn.InstanceNorm2d(out_channels, affine=True),
-            *([nn.ReLU()] if relu else []),
+            InstanceNorm(out_channels),
+            *([ReLU()] if relu else []),
         )
 
 

@@ -8,6 +8,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
+from fast_style.networks.compiled import MaxPool, ReLU
 from fast_style.networks.loss_network import CombinedLossNetwork, LossNetwork
 from fast_style.networks.saved import read_tensors
 
@@ -39,7 +40,7 @@ def vgg(
             named.append((f"conv{stage}_{index}", module))
         elif isinstance(module, nn.ReLU):
             # Not in place: the convolution's output may have been asked for.
-            named.append((f"relu{stage}_{index}", nn.ReLU()))
+            named.append((f"relu{stage}_{index}", ReLU()))
             index += 1
         else:
             named.append((f"pool{stage}", _pool(pool)))
@@ -115,13 +116,13 @@ def _chain(
         conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, padding_mode=padding_mode)
         conv.load_state_dict({"weight": weight, "bias": bias})
         yield name, conv
-        yield name.replace("conv", "relu"), nn.ReLU()
+        yield name.replace("conv", "relu"), ReLU()
 
 
 def _pool(kind: Pooling) -> nn.Module:
     if kind not in ("max", "average"):
         raise ValueError(f"pool is max or average; got {kind!r}.")
-    return nn.MaxPool2d(2) if kind == "max" else nn.AvgPool2d(2)
+    return MaxPool() if kind == "max" else nn.AvgPool2d(2)
 
 
 def _torchvision_features(architecture: str, weights: str | None) -> nn.Sequential:

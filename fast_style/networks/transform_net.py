@@ -14,6 +14,7 @@ from fast_style.networks.blocks import (
     Upsampling,
     reflect,
 )
+from fast_style.networks.compiled import InstanceNorm, ReLU
 
 STRIDE = 4  # Two stride-2 convolutions.
 SMALLEST = 16
@@ -73,7 +74,7 @@ class TransformNet(nn.Module):
                 if upsample == "fractional"
                 else ResizeConv(in_channels, out_channels)
             )
-            return nn.Sequential(conv, nn.InstanceNorm2d(out_channels, affine=True), nn.ReLU())
+            return nn.Sequential(conv, InstanceNorm(out_channels), ReLU())
 
         self.decoder = nn.Sequential(upsampling(4 * width, 2 * width), upsampling(2 * width, width))
         self.to_rgb = nn.Conv2d(width, 3, 9, padding=4, padding_mode="reflect")
