@@ -1,4 +1,4 @@
-"""Pictures in and out; the only file that knows Pillow.
+"""Pictures in and out; with `flattening.py` the only file that knows Pillow.
 
 The one image convention lives here: RGB (sRGB), float32, 0 to 1, ``(N, 3, H, W)``.
 """
@@ -18,11 +18,10 @@ import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, features
 from torch import Tensor
 
+from fast_style.flattening import Layers, flattened
 from fast_style.whole_files import whole_file
 
 StrPath = str | os.PathLike[str]
-# Colour over white (mode RGB, or F from 0 to 1 for deep greys) and alpha (mode L).
-Layers = tuple[Image.Image, Image.Image | None]
 
 MAX_PIXELS = 178_956_970  # Where Pillow, left alone, refuses a picture.
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp"})
@@ -31,11 +30,21 @@ _ENCODERS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".
 _ENCODERS |= {".tiff": "TIFF", ".bmp": "BMP", ".ppm": "PPM"}
 _ENCODERS |= {".avif": "AVIF"} if features.check("avif") else {}
 WRITABLE_SUFFIXES = frozenset(_ENCODERS)
+# Of Pillow's kinds that are not called as their suffix is.
+_SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2"}
 _KEEP_ALPHA = frozenset({"PNG", "WEBP", "TIFF", "AVIF"})
 
 
 class UnreadablePicture(ValueError):  # noqa: N818 - what it is, not that it is an error
-    """No picture could be read; one sentence says what was wanted, what was found, what to do."""
+    """No picture could be read; one sentence says what was wanted, what was found, what to do.
+
+    Attributes:
+        found: what was found, alone.
+    """
+
+    def __init__(self, message: str, found: str = "") -> None:
+        super().__init__(message)
+        self.found = found
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,9 @@ def read_picture(path: StrPath, *, size: int | None = None, max_pixels: int = MA
     """
     if size is not None and size < 1:
         raise ValueError(f"size is the shorter side in pixels, at least 1, not {size}")
-    colour, alpha = _decode(path, max_pixels, size)
+    with _opened(path, None, max_pixels) as image:
+        layers = _upright(image)
+        colour, alpha = layers if size is None else _resized(layers, size, max_pixels)
     pixels = _unit(colour).expand(-1, 3, -1, -1).contiguous()
     return Picture(pixels, None if alpha is None else _unit(alpha))
 
@@ -65,16 +76,45 @@ def load_image(path: StrPath, *, size: int | None = None, max_pixels: int = MAX_
     return read_picture(path, size=size, max_pixels=max_pixels).pixels
 
 
-def load_pixels(path: StrPath, *, max_pixels: int = MAX_PIXELS) -> Tensor:
+def load_pixels(
+    path: StrPath, *, at_least: int | None = None, data: bytes | None = None, max_pixels: int = MAX_PIXELS
+) -> Tensor:
     """Read the same picture as uint8 ``(3, H, W)``, 0 to 255; errors of `read_picture`.
 
     For data loaders, which convert on the device. In memory it lies as decoded, ``(H, W, 3)``:
     stacking a batch reorders it anyway.
+
+    ``at_least`` allows a JPEG to come reduced by 2, 4 or 8, its shorter side no less than this: the
+    decoder then skips most of the work. ``data`` is the encoded picture; ``path`` then only names it.
     """
-    planes = _planes(_decode(path, max_pixels)[0])
+    with _opened(path, data, max_pixels) as image:
+        if at_least is not None:
+            image.draft(None, (at_least, at_least))
+        planes = _planes(_upright(image)[0])
     if planes.dtype == torch.uint8:
         return planes
     return planes.clamp(0, 1).mul(255).round().to(torch.uint8).repeat(3, 1, 1)
+
+
+def checked_picture(
+    path: StrPath, data: bytes, *, size: int | None = None, quality: int = 95, max_pixels: int = MAX_PIXELS
+) -> tuple[bytes, str]:
+    """The same encoded picture and the suffix of its kind, once it was seen to decode; errors of `load_pixels`.
+
+    With a ``size`` that its shorter side surpasses it is made anew, as an upright sRGB JPEG with that shorter side.
+    """
+    with _opened(path, data, max_pixels) as image:
+        suffix = _suffix_of(image.format)
+        smallest = 1 if size is None else size
+        larger = size is not None and min(image.size) > size
+        image.draft(None, (smallest, smallest))
+        layers = _upright(image)
+        if size is None or not larger:
+            return data, suffix
+        colour = _resized(layers, size, max_pixels)[0]
+        file = io.BytesIO()
+        _eight_bit(colour).save(file, "JPEG", quality=quality, subsampling="4:4:4" if quality >= 90 else "4:2:0")
+        return file.getvalue(), ".jpg"
 
 
 def save_image(pixels: Tensor, path: StrPath, *, quality: int = 95, alpha: Tensor | None = None) -> None:
@@ -137,23 +177,29 @@ class _PillowGlobals:
 _PILLOW = _PillowGlobals()
 
 
-def _decode(path: StrPath, max_pixels: int, size: int | None = None) -> Layers:
+@contextmanager
+def _opened(path: StrPath, data: bytes | None, max_pixels: int) -> Iterator[Image.Image]:
+    """A picture that is small enough; whatever is raised within is said as its being unreadable."""
     try:
-        with _PILLOW.quiet_up_to(max_pixels), Image.open(path) as image:
+        source = path if data is None else io.BytesIO(data)
+        with _PILLOW.quiet_up_to(max_pixels), Image.open(source) as image:
             _check_pixels(image.size, max_pixels)
-            image.load()
-            # EXIF that cannot be read says nothing of orientation; the pixels are still good.
-            # In place, since Pillow turns the pixels before it rewrites (and stumbles over) EXIF.
-            with suppress(Exception):
-                ImageOps.exif_transpose(image, in_place=True)
-            layers = _flattened(image)
-            return layers if size is None else _resized(layers, size, max_pixels)
+            yield image
     except Exception as error:
         # On a broken file Pillow's plugins raise nearly anything: OSError, SyntaxError,
         # struct.error, IndexError, ZeroDivisionError, ...
-        found, advice = _diagnosis(path, error, max_pixels)
+        found, advice = _diagnosis(path, data, error, max_pixels)
         message = f"wanted a picture at {os.fspath(path)}, found {found}; {advice}"
-        raise UnreadablePicture(message) from error
+        raise UnreadablePicture(message, found) from error
+
+
+def _upright(image: Image.Image) -> Layers:
+    image.load()
+    # EXIF that cannot be read says nothing of orientation; the pixels are still good.
+    # In place, since Pillow turns the pixels before it rewrites (and stumbles over) EXIF.
+    with suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)
+    return flattened(image)
 
 
 def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
@@ -174,7 +220,7 @@ def _resized(layers: Layers, shorter: int, max_pixels: int) -> Layers:
     return colour.resize(size, resampling), alpha and alpha.resize(size, resampling)
 
 
-def _diagnosis(path: StrPath, error: Exception, max_pixels: int) -> tuple[str, str]:
+def _diagnosis(path: StrPath, data: bytes | None, error: Exception, max_pixels: int) -> tuple[str, str]:
     """Say what was found at the path, and what to do about it."""
     if isinstance(error, Image.DecompressionBombError):
         count = re.findall(r"\d+", str(error))[0]  # The first number, in Pillow's words and ours.
@@ -185,58 +231,24 @@ def _diagnosis(path: StrPath, error: Exception, max_pixels: int) -> tuple[str, s
         is_folder = Path(path).is_dir()  # Windows calls opening a folder a matter of permission.
         return ("a folder" if is_folder else "a file you may not read"), "name a readable file"
     if isinstance(error, UnidentifiedImageError):
-        found = "an empty file" if Path(path).stat().st_size == 0 else "an unknown kind of file"
-        return found, "save it again as PNG or JPEG"
+        size = Path(path).stat().st_size if data is None else len(data)
+        return "an unknown kind of file" if size else "an empty file", "save it again as PNG or JPEG"
     reason = " ".join(f"{type(error).__name__}: {error}".split())
     return f"a file that cannot be decoded ({reason})", "fetch or export it again"
 
 
-def _flattened(image: Image.Image) -> Layers:
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _deep_grey(image)
-    profile, alpha = image.info.get("icc_profile"), None
-    if image.has_transparency_data:
-        # Grey stays grey: a grey profile does not fit RGB.
-        grey = image.mode in ("1", "L", "LA", "La")
-        image = image.convert("LA" if grey else "RGBA")
-        image, alpha = image.convert("L" if grey else "RGB"), image.getchannel("A")
-    colour = _as_srgb(image, profile)
-    if alpha is None:
-        return colour, None
-    return Image.composite(colour, Image.new("RGB", colour.size, "white"), alpha), alpha
+def _suffix_of(kind: str | None) -> str:
+    suffix = _SUFFIXES.get(kind or "", f".{kind}".lower())
+    if suffix not in PICTURE_SUFFIXES:
+        raise ValueError(f"a {kind} is none of {' '.join(sorted(PICTURE_SUFFIXES))}")
+    return suffix
 
 
-def _deep_grey(image: Image.Image) -> Layers:
-    # By hand: Pillow's own conversions of these modes clip at 255 instead of scaling.
-    values = np.asarray(image)
-    full = 65535
-    if image.mode == "F":
-        # Float files hold 0..1 (and highlights above) or Pillow's own 0..255, and do not say
-        # which; a picture in 0..255 with nothing above 16 would be all but black.
-        full = 255 if np.max(values, where=np.isfinite(values), initial=0) > 16 else 1
-    grey = np.nan_to_num(values.astype(np.float32) / full).clip(0, 1)
-    clear = image.info.get("transparency")
-    if clear is None:
-        return Image.fromarray(grey), None
-    grey[values == clear] = 1
-    return Image.fromarray(grey), Image.fromarray((values != clear).astype(np.uint8) * 255)
-
-
-def _as_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    # A broken or unfitting profile is common; the pixels then go as they are.
-    with suppress(Exception):
-        if profile:
-            return _through_profile(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _through_profile(image: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Image:
-    # Grey and palette pictures often carry an RGB profile; what fits no profile raises.
-    image = image.convert("RGB") if source.profile.xcolor_space.strip() == "RGB" else image
-    srgb = ImageCms.createProfile("sRGB")
-    # As browsers do; the default, perceptual, needs tables that few profiles have.
-    intent, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
-    return ImageCms.buildTransform(source, srgb, image.mode, "RGB", intent, flags).apply(image)
+def _eight_bit(colour: Image.Image) -> Image.Image:
+    if colour.mode == "RGB":
+        return colour
+    levels = np.asarray(colour).clip(0, 1) * 255
+    return Image.fromarray(levels.round().astype(np.uint8)).convert("RGB")
 
 
 def _planes(image: Image.Image) -> Tensor:

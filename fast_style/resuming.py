@@ -1,13 +1,19 @@
 """Finding a run that can go on, with the configuration it was started with."""
 
 import json
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from fast_style.methods.checkpoint_files import is_whole, newest_first, newest_whole
+
+log = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.yaml"
 OVERRIDES_FILE = "overrides.json"
@@ -15,8 +21,9 @@ OVERRIDES_FILE = "overrides.json"
 #: What a resumed run may be told anew, since it changes nothing that is learnt.
 MAY_CHANGE = frozenset(
     [
-        *("resume", "runs", "network_file", "save_as", "debug", "compile"),
-        *("val_every", "checkpoint_every", "data.workers", "material"),
+        *("resume", "runs", "network_file", "save_as", "debug", "compile", "profile"),
+        *("val_every", "checkpoint_every", "data.workers", "material", "max_skips"),
+        *("data.cache", "data.cache_gb", "data.verify"),
     ]
 )
 PATH_KEYS = (
@@ -32,8 +39,18 @@ def settled(cfg: DictConfig) -> DictConfig:
         path = OmegaConf.select(plain, key)
         if path is not None and os.path.exists(path):
             OmegaConf.update(plain, key, os.path.abspath(path))
+    urls = OmegaConf.select(plain, "data.urls")
+    if urls is not None:
+        plain.data.urls = _absolute(urls)
     assert isinstance(plain, DictConfig)
     return plain
+
+
+def _absolute(urls: Any) -> Any:
+    """Paths and patterns of paths, one or several; what has a scheme stays."""
+    if isinstance(urls, ListConfig):
+        return [_absolute(url) for url in urls]
+    return urls if "://" in urls else os.path.abspath(os.path.expanduser(urls))
 
 
 def find_resumable(cfg: DictConfig, overrides: Sequence[str]) -> tuple[Path, DictConfig] | None:
@@ -41,23 +58,24 @@ def find_resumable(cfg: DictConfig, overrides: Sequence[str]) -> tuple[Path, Dic
 
     Args:
         cfg: what the command line composes to; `cfg.resume` is a checkpoint, a run's folder, or `auto`: the newest
-            run below `cfg.runs` that agrees with all that was said, an unfinished one first.
+            run below `cfg.runs` that agrees with all that was said, an unfinished one first. Of a run, its newest whole
+            checkpoint; a damaged one is named in a warning.
         overrides: what was said on the command line.
 
     Returns:
-        None if `auto` finds no run.
+        None if `auto` finds no run, or in the one it finds no whole checkpoint.
 
     Raises:
-        ValueError: no checkpoint at a given path, or overrides that would make it another run.
+        ValueError: no whole checkpoint at a given path, or overrides that would make it another run.
     """
     given = OverridesParser.create().parse_overrides(list(overrides))
     wanted = settled(cfg)
     if cfg.resume == "auto":
-        newest_first = sorted(Path(cfg.runs).glob("*/*/checkpoints/*.ckpt"), key=_age)
-        fitting = [path.absolute() for path in newest_first if not _misfits(path.absolute().parents[1], wanted, given)]
-        unfinished = [path for path in fitting if not _is_finished(path)]
-        checkpoint = next(iter(unfinished or fitting), None)
-        return (checkpoint, _config(checkpoint.parents[1], given)) if checkpoint else None
+        fitting = [folder for folder in _runs(Path(cfg.runs)) if not _misfits(folder, wanted, given)]
+        unfinished = [folder for folder in fitting if not _is_finished(folder)]
+        folder = next(iter(unfinished or fitting), None)
+        checkpoint = newest_whole(folder.glob("checkpoints/*.ckpt")) if folder else None
+        return (checkpoint, _config(checkpoint.parents[1], cfg, given)) if checkpoint else None
     checkpoint = _checkpoint_at(Path(cfg.resume))
     misfits = _misfits(checkpoint.parents[1], wanted, given)
     if misfits:
@@ -65,27 +83,35 @@ def find_resumable(cfg: DictConfig, overrides: Sequence[str]) -> tuple[Path, Dic
             f"{checkpoint} belongs to a run that was not started with {' '.join(misfits)}; leave that out to resume "
             "it, or leave resume out to start another run."
         )
-    return checkpoint, _config(checkpoint.parents[1], given)
+    return checkpoint, _config(checkpoint.parents[1], cfg, given)
+
+
+def _runs(parent: Path) -> list[Path]:
+    """The folders of runs that have checkpoints, the one with the newest first."""
+    checkpoints = newest_first(parent.glob("*/*/checkpoints/*.ckpt"))
+    return list(dict.fromkeys(path.absolute().parents[1] for path in checkpoints))
 
 
 def _checkpoint_at(path: Path) -> Path:
-    checkpoint = min(path.glob("checkpoints/*.ckpt"), key=_age, default=path) if path.is_dir() else path
-    if not checkpoint.is_file() or not (checkpoint.absolute().parents[1] / CONFIG_FILE).is_file():
+    if path.is_dir() and (checkpoints := list(path.glob("checkpoints/*.ckpt"))):
+        found = newest_whole(checkpoints)
+        advice = "none of its checkpoints is whole; leave resume out to start the run anew"
+    elif path.is_file() and (path.absolute().parents[1] / CONFIG_FILE).is_file():
+        found = path if is_whole(path) else None
+        advice = "it is no whole checkpoint; resume from another one in its folder"
+    else:
         raise ValueError(
             f"resume={path} is neither a run's folder with checkpoints nor a checkpoint in one; runs live in runs/, "
             "and resume=auto takes the newest."
         )
-    return checkpoint.absolute()
+    if found is None:
+        raise ValueError(f"resume={path} can't be gone on from: {advice}.")
+    return found.absolute()
 
 
-def _age(path: Path) -> float:
-    return -path.stat().st_mtime
-
-
-def _is_finished(checkpoint: Path) -> bool:
-    """Whether the newest checkpoint of this one's run is its last step's."""
-    last = OmegaConf.load(checkpoint.parents[1] / CONFIG_FILE).steps
-    return any(checkpoint.parent.glob(f"step-{last:06d}*.ckpt"))
+def _is_finished(folder: Path) -> bool:
+    """Whether a run has the checkpoint of its last step."""
+    return any(folder.glob(f"checkpoints/step-{OmegaConf.load(folder / CONFIG_FILE).steps:06d}*.ckpt"))
 
 
 def _misfits(folder: Path, wanted: DictConfig, given: Sequence[Override]) -> list[str]:
@@ -110,8 +136,10 @@ def _may_change(saved: DictConfig | ListConfig, key: str) -> bool:
     return key in MAY_CHANGE or (key == "steps" and OmegaConf.select(saved, "method.schedule") is None)
 
 
-def _config(folder: Path, given: Sequence[Override]) -> DictConfig:
-    config = OmegaConf.load(folder / CONFIG_FILE)
+def _config(folder: Path, now: DictConfig, given: Sequence[Override]) -> DictConfig:
+    saved = OmegaConf.load(folder / CONFIG_FILE)
+    younger = [str(key) for key in now if key not in saved]  # Settings that there were not when the run began.
+    config = OmegaConf.merge(saved, OmegaConf.masked_copy(now, younger))
     assert isinstance(config, DictConfig)
     OmegaConf.set_struct(config, True)
     for override in given:

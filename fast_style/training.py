@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,16 +16,21 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
-from pytorch_lightning.loggers import TensorBoardLogger
 
 from fast_style import __version__
 from fast_style.data.content import ContentPhotos
 from fast_style.devices import best_precision
-from fast_style.methods.checkpoints import RandomState, StopAndSave, WholeFiles
+from fast_style.methods.checkpoint_files import read_checkpoint, way_on
+from fast_style.methods.checkpoints import KeepNewest, RandomState, StopAndSave, WholeFiles
+from fast_style.methods.compiling import compile_in_place, should_compile
+from fast_style.methods.guarding import SkipNonFinite
 from fast_style.methods.perceptual import PerceptualMethod
-from fast_style.methods.watching import Panels, StepProgress, Throughput
+from fast_style.methods.profiling import Profile
+from fast_style.methods.watching import Curves, Panels, StepProgress, Throughput
 from fast_style.networks.saved import Precision, save_network
+from fast_style.processes.connecting import Processes, connected, speak_alone
+from fast_style.processes.effective_batch import EffectiveBatch, SameBatch
+from fast_style.processes.run_folder import agreed_folder
 from fast_style.resuming import CONFIG_FILE, OVERRIDES_FILE, PATH_KEYS, find_resumable, settled
 from fast_style.styles import load_style, style_name
 
@@ -40,26 +46,31 @@ class Outcome:
         folder: checkpoints and TensorBoard curves.
         metrics: last training and validation losses by name.
         unreadable: photos that could not be read.
+        first: whether, of many processes, this is the one that wrote all that and speaks of it.
     """
 
     network_file: Path
     folder: Path
     metrics: dict[str, float]
     unreadable: tuple[str, ...]
+    first: bool = True
 
 
-def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> Outcome:
+def run(cfg: DictConfig, overrides: Sequence[str] = (), *, callbacks: Sequence[pl.Callback] = ()) -> Outcome:
     """Train one style.
 
     Args:
         cfg: composed from `conf/train.yaml`.
         overrides: what was said on the command line; a resumed run takes its own saved configuration instead of
             `cfg`, with those of `resuming.MAY_CHANGE` on top.
+        callbacks: that look on besides the run's own.
 
     Raises:
         ValueError: a setting, picture or file that does not do; the sentence says which.
         Interrupted: somebody stopped the run, which saved itself.
+        ProcessLost: one of many processes was killed; the run can go on from its last checkpoint.
     """
+    speak_alone()
     checkpoint = None
     if cfg.resume:
         found = find_resumable(cfg, overrides)
@@ -78,74 +89,126 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> Outcome:
     _check(cfg, network_file)
     _quiet()
     pl.seed_everything(cfg.seed, verbose=False)
-    method, data, style = _build(cfg, name)
-    folder = checkpoint.parents[1] if checkpoint else _new_folder(Path(cfg.runs) / name, cfg, overrides)
-    trainer = _trainer(cfg, folder, style)
-    if cfg.compile:
-        method.generator.compile()
-        method.loss.compile()
-    trainer.fit(method, data, ckpt_path=checkpoint, weights_only=True)
-    trainer.save_checkpoint(folder / "checkpoints" / f"step-{trainer.global_step:06d}.ckpt", weights_only=False)
+    style, data = _material(cfg)
+    trainer = _trainer(cfg, style[0])
+    batch = _batch(cfg, trainer)
+    method = _method(cfg, name, style, batch)
+    with connected(trainer) as processes:
+        folder = agreed_folder(processes, checkpoint, lambda: _new_folder(Path(cfg.runs) / name, cfg, overrides))
+        trainer.callbacks += [*_keepers(cfg, folder, processes, batch, data), *callbacks]  # type: ignore[attr-defined]
+        start = read_checkpoint(checkpoint)["global_step"] if checkpoint else 0
+        # What a killed run drew of the steps that are done again is not shown twice.
+        trainer.logger = Curves(folder, purge_step=start or None)
+        log.info(batch.sentence(OmegaConf.select(cfg, "method.optimizer.lr")))
+        if _compiles(cfg, trainer):
+            compile_in_place(method.generator, method.loss, forgiving=cfg.compile == "auto")
+        metrics = _fit(cfg, trainer, method, data, checkpoint, folder)
+        unreadable = tuple(dict.fromkeys(itertools.chain(*processes.gathered(list(data.unreadable)))))
+    if processes.first:
+        save_network(network_file, method.network, origin=method.origin, precision=cfg.save_as)
+    return Outcome(network_file, folder, metrics, unreadable, first=processes.first)
+
+
+def _fit(
+    cfg: DictConfig,
+    trainer: pl.Trainer,
+    method: PerceptualMethod,
+    data: ContentPhotos,
+    checkpoint: Path | None,
+    folder: Path,
+) -> dict[str, float]:
+    """Train from the checkpoint, or from nothing, to the last step; the last losses by name."""
+    if checkpoint is None and trainer.is_global_zero:
+        text = f"```yaml\n{OmegaConf.to_yaml(settled(cfg))}\n```"
+        trainer.logger.experiment.add_text("config", text)  # type: ignore[union-attr]
+    with way_on(folder):
+        trainer.fit(method, data, ckpt_path=checkpoint, weights_only=True)
+        trainer.save_checkpoint(folder / "checkpoints" / f"step-{trainer.global_step:06d}.ckpt", weights_only=False)
     metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
     if cfg.steps % cfg.val_every or not any(name.startswith("val/") for name in metrics):
         metrics |= trainer.validate(method, data, verbose=False, weights_only=True)[0]
-    if trainer.is_global_zero:
-        save_network(network_file, method.network, origin=method.origin, precision=cfg.save_as)
-    return Outcome(network_file, folder, metrics, tuple(data.unreadable))
+    return metrics
 
 
-def _build(cfg: DictConfig, name: str) -> tuple[PerceptualMethod, ContentPhotos, torch.Tensor]:
+def _material(cfg: DictConfig) -> tuple[list[torch.Tensor], ContentPhotos]:
     style = load_style(cfg.style.image, size=_plain(cfg.style.size), crops=cfg.style.crops)
     data = instantiate(cfg.data, _convert_="all")
     data.setup()  # Before the networks: what is wrong with a folder is said at once.
+    return style, data
+
+
+def _batch(cfg: DictConfig, trainer: pl.Trainer) -> EffectiveBatch:
+    return EffectiveBatch(
+        photos=cfg.data.batch_size,
+        processes=trainer.world_size,
+        accumulated=trainer.accumulate_grad_batches,
+        rule=OmegaConf.select(cfg, "lr_rule", default="constant"),  # Older runs say nothing of it.
+        reference=OmegaConf.select(cfg, "lr_reference_batch", default=4),
+    )
+
+
+def _compiles(cfg: DictConfig, trainer: pl.Trainer) -> bool:
+    photos = cfg.steps * cfg.data.batch_size * trainer.accumulate_grad_batches
+    return should_compile(cfg.compile, photos=photos, size=cfg.data.size, device=trainer.strategy.root_device)
+
+
+def _method(cfg: DictConfig, name: str, style: list[torch.Tensor], batch: EffectiveBatch) -> PerceptualMethod:
     loss = instantiate(cfg.loss, _convert_="all")(
         loss_network=instantiate(cfg.loss_network, _convert_="all"), style=style
     )
+    origin = {"style": name, "recipe": _recipe(cfg, batch), "version": __version__}
+    if batch.rule != "constant":
+        if OmegaConf.select(cfg, "method.optimizer.lr") is None:
+            raise ValueError(f"lr_rule={batch.rule} changes method.optimizer.lr, which is not set; set it.")
+        cfg = deepcopy(cfg)
+        cfg.method.optimizer.lr *= batch.factor
     method = instantiate(cfg.method, _convert_="all")(
-        generator=instantiate(cfg.generator, _convert_="all"),
-        loss=loss,
-        origin={"style": name, "recipe": _recipe(cfg), "version": __version__},
+        generator=instantiate(cfg.generator, _convert_="all"), loss=loss, origin=origin
     )
-    return method.to(memory_format=torch.channels_last), data, style[0]
+    assert isinstance(method, PerceptualMethod)
+    return method.to(memory_format=torch.channels_last)
 
 
-def _trainer(cfg: DictConfig, folder: Path, style: torch.Tensor) -> pl.Trainer:
-    checkpoints = folder / "checkpoints"
+def _trainer(cfg: DictConfig, style: torch.Tensor) -> pl.Trainer:
+    accumulated: int = OmegaConf.select(cfg, "trainer.accumulate_grad_batches", default=1)
     trainer = instantiate(cfg.trainer, _convert_="all")(
         max_steps=cfg.steps,
         precision=best_precision() if cfg.precision == "auto" else cfg.precision,
-        val_check_interval=min(cfg.val_every, cfg.steps),
+        # Lightning counts batches here, of which a step that accumulates gradients has several.
+        val_check_interval=min(cfg.val_every, cfg.steps) * accumulated,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         # The data's own order already parts the photos among the processes.
         use_distributed_sampler=False,
-        logger=TensorBoardLogger(folder, name="", version=""),
+        logger=False,
+        enable_checkpointing=False,  # The run's folder is known when the processes have met: see _keepers.
         plugins=[WholeFiles()],
         callbacks=[
             StepProgress(),
             Throughput(cfg.trainer.log_every_n_steps),
-            LearningRateMonitor("step"),
             Panels(style),
             RandomState(),
-            StopAndSave(checkpoints),
-            ModelCheckpoint(
-                checkpoints,
-                filename="step-{step:06d}",
-                auto_insert_metric_name=False,
-                every_n_train_steps=cfg.checkpoint_every,
-                # The two newest: the older one is there while the newer is written.
-                monitor="step",
-                mode="max",
-                save_top_k=2,
-            ),
         ],
         enable_model_summary=False,
     )
     assert isinstance(trainer, pl.Trainer)
-    if trainer.is_global_zero:
-        text = f"```yaml\n{OmegaConf.to_yaml(settled(cfg))}\n```"
-        trainer.logger.experiment.add_text("config", text)  # type: ignore[union-attr]
     return trainer
+
+
+def _keepers(
+    cfg: DictConfig, folder: Path, processes: Processes, batch: EffectiveBatch, data: ContentPhotos
+) -> list[pl.Callback]:
+    """What writes into the run's folder."""
+    checkpoints = folder / "checkpoints"
+    return [
+        SameBatch(batch),
+        SkipNonFinite(
+            checkpoints, files_of=data.files_of, max_skips=cfg.max_skips, every=cfg.trainer.log_every_n_steps
+        ),
+        StopAndSave(checkpoints, processes),
+        KeepNewest(checkpoints, every=cfg.checkpoint_every),
+        *([Profile(folder / "profile")] if OmegaConf.select(cfg, "profile") else []),
+    ]
 
 
 def _check(cfg: DictConfig, network_file: Path) -> None:
@@ -184,14 +247,14 @@ def _new_folder(parent: Path, cfg: DictConfig, overrides: Sequence[str]) -> Path
     return folder
 
 
-def _recipe(cfg: DictConfig) -> str:
+def _recipe(cfg: DictConfig, batch: EffectiveBatch) -> str:
     """What made the network, as JSON, without the folders of the machine that made it."""
     parts = ("steps", "seed", "precision", "style", "generator", "loss", "loss_network", "method", "data")
     recipe = {
         part: OmegaConf.to_container(cfg[part], resolve=True) if OmegaConf.is_config(cfg[part]) else cfg[part]
         for part in parts
     }
-    return json.dumps(_without_folders(recipe))
+    return json.dumps(_without_folders(recipe) | {"effective_batch": batch.as_recipe()})
 
 
 def _without_folders(value: Any) -> Any:
@@ -208,7 +271,8 @@ def _plain(value: Any) -> Any:
 
 def _quiet() -> None:
     """Silence what Lightning says of things that are meant to be so."""
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    for talker in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.distributed"):
+        logging.getLogger(talker).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",  # As many as data.workers says.
         ".*Checkpoint directory .* exists.*",  # A resumed run goes on in its folder.
@@ -216,5 +280,8 @@ def _quiet() -> None:
         r".*treespec, LeafSpec.*",  # Lightning's own use of a torch function that is renamed.
         ".*GPU available but not used.*",
         ".*callbacks used to create the checkpoint.*",  # A resumed run may save at other steps.
+        ".*`broadcast_buffers` is deprecated.*",  # Older versions of torch know no other name.
+        ".*The .grad attribute of a Tensor that is not a leaf.*",  # torch.compile looks at it.
+        ".*It is recommended to use `self.log.*sync_dist=True.*",  # MeanTerms has done so.
     ):
         warnings.filterwarnings("ignore", message=message)

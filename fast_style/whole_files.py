@@ -1,6 +1,7 @@
 """Files that are written whole or not at all: pictures, networks and checkpoints alike."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,9 +22,27 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
+        _sync_folder(target.parent)
     except OSError as error:
         # Named by the file that was asked for, not by the temporary one.
         raise OSError(error.errno, f"{os.fspath(path)} can't be written: {error.strerror or error}.") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Remove what killed writers of whole files left in a folder that nobody writes to now."""
+    for path in Path(folder).glob(".*.tmp"):
+        if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", path.name):
+            path.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let the new name, too, outlast a power cut: callers remove older files after this."""
+    with suppress(OSError):  # Some systems can't sync a folder; the file is in its place all the same.
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,18 +1,24 @@
 """Where the program meets a person: an error is one sentence and exit code 1, a traceback only with debug=true."""
 
 import functools
+import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import CompactHydraException, HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 Main = Callable[[DictConfig], None]
+
+
+class OneFailed(CompactHydraException):
+    """One of several runs (`-m`) ended with an error; Hydra goes on, says the first at the end, and exits with 1."""
 
 
 def one_sentence_errors(main: Main) -> Main:
@@ -25,18 +31,19 @@ def one_sentence_errors(main: Main) -> Main:
         except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
             if cfg.get("debug"):
                 raise
-            sys.exit(f"Error: {_sentence(error)}")
+            _end(_last_words(_sentence(error)))
         except KeyboardInterrupt:
             print("Stopped.", file=sys.stderr)
             sys.exit(128 + signal.SIGINT)
         except Exception as error:
             number = getattr(error, "signal_number", None)
             if number is not None:
-                print(error, file=sys.stderr)
+                if str(error):  # Of many processes one speaks.
+                    print(error, file=sys.stderr)
                 sys.exit(128 + number)
             if cfg.get("debug"):
                 raise
-            sys.exit(f"Error: {type(error).__name__}: {_sentence(error)} (debug=true shows where)")
+            _end(_last_words(f"{type(error).__name__}: {_sentence(error)} (debug=true shows where)"))
 
     return guarded
 
@@ -48,6 +55,22 @@ def check_keys(cfg: DictConfig, root: str) -> None:
     if strange:
         recipe = HydraConfig.get().runtime.choices.get("experiment")
         raise ValueError(f"experiment={recipe} is of another script: it sets {', '.join(strange)}; see --help.")
+
+
+def _end(words: str | int) -> None:
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        sys.exit(words)
+    words = f"{words} (#{HydraConfig.get().job.num} of those above)"
+    print(words, file=sys.stderr)
+    raise OneFailed(words) from None
+
+
+def _last_words(sentence: str) -> str | int:
+    """What the process ends with; of many, one that is not the first says which it is."""
+    variables = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
+    rank = next((os.environ[name] for name in variables if name in os.environ), "0")
+    # Empty where another process says it.
+    return 1 if not sentence else f"Error: {sentence}" if rank == "0" else f"Error in process {rank}: {sentence}"
 
 
 def _sentence(error: BaseException) -> str:

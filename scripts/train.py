@@ -1,6 +1,7 @@
 """Learn one style: python scripts/train.py style=starry_night (see --help)."""
 
 import hydra
+from bulk import let_jobs_import_this, one_of_many
 from edge import one_sentence_errors
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -12,7 +13,9 @@ def main(cfg: DictConfig) -> None:
     """Train, then say where everything is."""
     from fast_style.training import run
 
-    outcome = run(cfg, HydraConfig.get().overrides.task)
+    outcome = run(one_of_many(cfg), HydraConfig.get().overrides.task)
+    if not outcome.first:
+        return
     if outcome.unreadable:
         print(f"{len(outcome.unreadable)} photos could not be read: {', '.join(outcome.unreadable)}")
     print(f"Losses:      {', '.join(f'{k} {v:.4g}' for k, v in outcome.metrics.items() if '/total' in k)}")
@@ -22,4 +25,5 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    let_jobs_import_this()
     main()

@@ -21,27 +21,30 @@ ARROWS = {
     "stopping": set(),
     "colors": set(),
     "devices": set(),
-    "images": set(),
+    "flattening": set(),
+    "images": {"flattening"},
     "folders": {"images"},
     "data": {"images", "folders"},
     "networks": set(),
     "losses": {"networks"},
-    "methods": {"losses", "networks", "stopping", "colors", "devices"},
+    "processes": {"stopping"},
+    "methods": {"losses", "networks", "stopping", "colors", "devices", "processes"},
     "stylize": {"networks", "images", "folders", "devices"},
     "styles": {"images"},
     "judge": {"losses", "networks", "images", "folders"},
-    "resuming": set(),
+    "resuming": {"methods"},
     "onlookers": {"images", "methods"},
     "optimizing": {"onlookers", "images", "colors", "stopping", "losses", "methods"},
-    "training": {"devices", "resuming", "styles", "methods", "losses", "networks", "data"},
+    "training": {"devices", "resuming", "styles", "methods", "losses", "networks", "data", "processes"},
 }
-SERVING = {"whole_files", "folders", "images", "devices", "networks", "stylize"}
+SERVING = {"whole_files", "folders", "flattening", "images", "devices", "networks", "stylize"}
 LEARNING = {"pytorch_lightning", "lightning", "lightning_fabric", "hydra", "omegaconf", "tensorboard"}
 # What only some files may import.
 ONLY = {
-    "PIL": {"images.py"},
+    "PIL": {"images.py", "flattening.py"},
     "hydra": {"training.py", "resuming.py"},
     "omegaconf": {"training.py", "resuming.py"},
+    "fsspec": {"data/remote.py"},
 }
 
 

@@ -8,6 +8,7 @@ import torch
 from PIL import Image, ImageCms
 
 from fast_style import images
+from fast_style.flattening import flattened
 from fast_style.images import (
     load_image,
     load_pixels,
@@ -133,7 +134,7 @@ def test_every_kind_is_rgb_over_white(tmp_path, name):
 def test_premultiplied_alpha(mode):
     # No encoder of Pillow writes these modes, so no file can be made to read them from.
     image = plain(mode, (0,) * (len(mode) - 1) + (128,)).convert(mode[:-1] + "a")
-    colour, alpha = images._flattened(image)
+    colour, alpha = flattened(image)
     assert colour.getpixel((0, 0)) == (127, 127, 127)
     assert alpha.getpixel((0, 0)) == 128
 

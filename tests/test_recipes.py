@@ -218,7 +218,7 @@ def test_a_recipe_goes_its_sources_way(tiny: Callable[..., PictureOptimization],
 @pytest.mark.parametrize("case", WAYS, indirect=True)
 def test_a_recipe_pools_as_its_source(case: Case) -> None:
     pools = {type(layer) for name, layer in case.method.loss_network.layers.items() if name.startswith("pool")}
-    assert pools == {WAYS[case.name].pool}
+    assert all(issubclass(pool, WAYS[case.name].pool) for pool in pools)
     if case.name not in ("default", "lbfgs"):
         assert composed(case.name).loss_network.architecture == "vgg19"
 

@@ -1,11 +1,12 @@
 """Under a file's name there is always the old or the new one, whole."""
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
-from fast_style.whole_files import whole_file
+from fast_style.whole_files import remove_leftovers, whole_file
 
 
 def test_a_new_file_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
@@ -44,3 +45,38 @@ def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+
+
+def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    with whole_file(tmp_path / "kept"):
+        left = next(tmp_path.iterdir()).name
+    others = [".hidden.tmp", "notes.tmp", left.upper(), left.removeprefix("."), "step-000003.ckpt", f"{left}x"]
+    for name in [left, *others]:
+        (tmp_path / name).write_bytes(b"half")
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / left).write_bytes(b"half")
+    remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*others, "kept", "below"}
+    assert (tmp_path / "below" / left).exists()
+    remove_leftovers(tmp_path / "nowhere")
+
+
+def test_file_and_name_are_on_the_disk_before_anything_else_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    sync, replace = os.fsync, os.replace
+
+    def note_sync(descriptor: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        sync(descriptor)
+
+    def note_replace(source: Path, target: Path) -> None:
+        done.append("name")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    with whole_file(tmp_path / "file") as file:
+        file.write(b"new")
+    assert done == ["file", "name", "folder"]

@@ -48,7 +48,8 @@ def settings(folder: Path, **changes: Any) -> list[str]:
         "network_file": folder / "network.safetensors",
         "trainer.accelerator": "cpu",
     } | changes
-    return [f"{key}={value}" for key, value in values.items()]
+    # None: a setting that the chosen groups don't have.
+    return [f"{key}={value}" for key, value in values.items() if value is not None]
 
 
 def composed(overrides: list[str]) -> DictConfig:

@@ -4,7 +4,8 @@ So a run can stop anywhere and go on with the very next picture, with any number
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch.utils.data import Sampler
@@ -12,44 +13,76 @@ from torch.utils.data import Sampler
 Place = tuple[int, int]  # (position in the whole run, index of the picture)
 
 
-class EndlessOrder(Sampler[Place]):
-    """Shuffled passes over `length` pictures without end.
+class Passes(Protocol):
+    """In what order each pass shows the pictures; the same one whoever asks, and when."""
+
+    def __len__(self) -> int:
+        """Number of pictures; at least 1."""
+
+    def order_of(self, pass_number: int) -> Sequence[int]:
+        """The indices of all pictures, each once."""
+
+
+class ShuffledPasses:
+    """Every pass is a new permutation of `length` pictures.
 
     Args:
-        length: number of pictures; at least 1.
+        length: at least 1.
         seed: of the shuffling.
+    """
+
+    def __init__(self, length: int, *, seed: int) -> None:
+        if length < 1:
+            raise ValueError(f"An order needs pictures; got {length}.")
+        self.length, self.seed = length, seed
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return self.length
+
+    def order_of(self, pass_number: int) -> Sequence[int]:
+        """The permutation of a pass."""
+        return permutation(self.length, seed_of(self.seed, pass_number))
+
+
+class EndlessOrder(Sampler[Place]):
+    """Passes over the pictures without end.
+
+    Args:
+        passes: the order of each pass.
         start: position of the first picture, counted over all processes.
         rank, world_size: this process takes every `world_size`-th position, so that together the processes see what
             one would see alone.
     """
 
-    def __init__(self, length: int, *, seed: int, start: int = 0, rank: int = 0, world_size: int = 1) -> None:
-        if length < 1 or start < 0 or not 0 <= rank < world_size:
+    def __init__(self, passes: Passes, *, start: int = 0, rank: int = 0, world_size: int = 1) -> None:
+        if start < 0 or not 0 <= rank < world_size:
             raise ValueError(
-                f"An order needs pictures, a start from 0 and a rank below the world size; got "
-                f"length={length}, start={start}, rank={rank}, world_size={world_size}."
+                f"An order needs a start from 0 and a rank below the world size; got "
+                f"start={start}, rank={rank}, world_size={world_size}."
             )
-        self.length, self.seed, self.start = length, seed, start
+        self.passes, self.start = passes, start
         self.rank, self.world_size = rank, world_size
 
     def __iter__(self) -> Iterator[Place]:
         """Yield `(position, index)`."""
         position, pass_shown = self.start + self.rank, -1
-        order: list[int] = []
+        order: Sequence[int] = ()
         while True:
-            pass_number, offset = divmod(position, self.length)
+            pass_number, offset = divmod(position, len(self.passes))
             if pass_number != pass_shown:
-                order, pass_shown = self._order_of(pass_number), pass_number
+                order, pass_shown = self.passes.order_of(pass_number), pass_number
             yield position, order[offset]
             position += self.world_size
 
-    def _order_of(self, pass_number: int) -> list[int]:
-        generator = torch.Generator().manual_seed(seed_of(self.seed, pass_number))
-        order: list[int] = torch.randperm(self.length, generator=generator).tolist()
-        return order
+
+def permutation(length: int, seed: int) -> Sequence[int]:
+    """The numbers below `length`, shuffled."""
+    shuffled: list[int] = torch.randperm(length, generator=torch.Generator().manual_seed(seed)).tolist()
+    return shuffled
 
 
-def seed_of(seed: int, position: int) -> int:
+def seed_of(seed: int, *position: int) -> int:
     """A seed of its own for every position of a run; the same one each time."""
-    # torch's generator keeps the low 32 bits of a seed alone, so both numbers must reach them.
-    return random.Random(f"{seed}/{position}").getrandbits(32)
+    # torch's generator keeps the low 32 bits of a seed alone, so all numbers must reach them.
+    return random.Random("/".join(map(str, (seed, *position)))).getrandbits(32)

@@ -1,6 +1,5 @@
 """What feature maps are compared by: pure functions, summed in float32 whatever the autocast."""
 
-import math
 from contextlib import nullcontext
 from typing import Any, Literal
 
@@ -45,7 +44,7 @@ class _Products(torch.autograd.Function):
             flat = _flat(features.float())
             return flat.mT @ flat
         n, c, h, _ = features.shape
-        strips = math.gcd(h, 16)
+        strips = next(count for count in (16, 8, 4, 2, 1) if h % count == 0)
         flat = _flat(features).reshape(n * strips, -1, c)
         return (flat.mT @ flat).reshape(n, strips, c, c).sum(1, dtype=torch.float32)
 
@@ -97,10 +96,14 @@ def total_variation(pictures: Tensor, *, reduction: Literal["mean", "sum"] = "me
         reduction: `mean` over each direction's pairs of pixels, or their `sum` (Johnson et al. 2016, section 3.2).
     """
     _, c, h, w = pictures.shape
-    down, across = (1.0, 1.0) if reduction == "sum" else (
-        # One row has no pairs down: a sum of nothing over one.
-        1 / max(c * (h - 1) * w, 1),
-        1 / max(c * h * (w - 1), 1),
+    down, across = (
+        (1.0, 1.0)
+        if reduction == "sum"
+        else (
+            # One row has no pairs down: a sum of nothing over one.
+            1 / max(c * (h - 1) * w, 1),
+            1 / max(c * h * (w - 1), 1),
+        )
     )
     variation: Tensor = _Variation.apply(pictures, down, across)
     return variation

@@ -9,9 +9,11 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.swa_utils import AveragedModel
 
 from fast_style.losses.perceptual import PerceptualLoss
+from fast_style.methods.averaging import MovingAverage
+from fast_style.methods.guarding import skip_unless_finite, sound
+from fast_style.methods.terms import MeanTerms
 from fast_style.networks.saved import describe
 from fast_style.networks.transform_net import TransformNet
 
@@ -40,14 +42,16 @@ class PerceptualMethod(pl.LightningModule):
         origin: dict[str, str] | None = None,
     ) -> None:
         super().__init__()
-        if not 0 <= average_decay < 1:
-            raise ValueError(f"average_decay is from 0 to below 1; got {average_decay}.")
         self.generator = generator
         self.loss = loss
         self.make_optimizer, self.make_schedule = optimizer, schedule
-        self.average = AveragedModel(generator, multi_avg_fn=_moving_average(average_decay))
-        self.average.requires_grad_(False)
+        self.average = MovingAverage(generator, decay=average_decay)
         self.origin = origin or {}
+        #: This process's losses of the newest batch, by the names they are logged under.
+        self.newest: dict[str, Tensor] = {}
+        self._trained, self._validated = MeanTerms(), MeanTerms()
+        #: Whether the newest step was taken: its loss and gradient were finite.
+        self.finite = torch.tensor(True)
 
     @property
     def network(self) -> TransformNet:
@@ -59,32 +63,49 @@ class PerceptualMethod(pl.LightningModule):
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         """Paint a batch `(N, 3, H, W)` and return how far it is from its content and the style."""
         painted = self.generator(photos)
-        terms = self.loss(painted, photos)
-        return self._log_terms("train", terms)
+        self.newest, total = self._named("train", self.loss(painted, photos))
+        self._log_train(self.newest, batch_idx)
+        return sound(total)
 
     def validation_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         """The same with the averaged generator; returns what it painted."""
-        painted: Tensor = self.network(photos)
-        self._log_terms("val", self.loss(painted, photos))
+        # Not compiled: a few photos now and then would not repay a second compilation, without gradients.
+        with torch.compiler.set_stance("force_eager"):
+            painted: Tensor = self.network(photos)
+            self._validated.add(self._named("val", self.loss(painted, photos))[0], weight=len(photos))
         return painted
 
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over the held-out photos of all processes."""
+        self.log_dict(self._validated.take())
+
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step, then let the average follow."""
+        """Step, then let the average follow; a step that is not finite changes neither."""
         super().optimizer_step(*args, **kwargs)
-        self.average.update_parameters(self.generator)
+        self.average.update_parameters(self.generator, taken=self.finite)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser over the generator's parameters alone, and its schedule."""
         optimizer = self.make_optimizer(self.generator.parameters())
+        # A fused one offers to undo GradScaler's scaling within its step; Lightning then refuses to clip, with
+        # bf16-mixed too, and the norm below would be that of the scaled gradients.
+        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         if self.make_schedule is None:
             return optimizer
         schedule = self.make_schedule(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Log the gradient's norm, before any clipping."""
+        """Look at the gradient's norm, before any clipping: log it, and skip a step where it is not finite.
+
+        The learning rate is logged with it.
+        """
         gradients = [p.grad for p in self.generator.parameters() if p.grad is not None]
-        self.log("gradient_norm", nn.utils.get_total_norm(gradients))
+        norm = nn.utils.get_total_norm(gradients)
+        if self._is_seen(self.trainer.global_step + 1):
+            self.log("gradient_norm", norm)
+            self.log(f"lr-{type(optimizer).__name__}", optimizer.param_groups[0]["lr"])
+        self.finite = skip_unless_finite(optimizer, norm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let the checkpoint serve as a network file too: it describes its averaged generator."""
@@ -93,21 +114,24 @@ class PerceptualMethod(pl.LightningModule):
             "tensors": self.network.state_dict(),
         }
 
-    def _log_terms(self, stage: str, terms: dict[str, Tensor]) -> Tensor:
+    def _named(self, stage: str, terms: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        """The losses by the names they are logged under, and their weighted total."""
         weighted = self.loss.weigh(terms)
         total = torch.stack(list(weighted.values())).sum()
         # Weighted, so that the curves add up to the total; raw, so that runs of other weights compare.
-        self.log(f"{stage}/total", total.detach(), prog_bar=stage == "train")
-        self.log_dict({f"{stage}/{name}": term.detach() for name, term in weighted.items()})
-        self.log_dict({f"{stage}_raw/{name}": term.detach() for name, term in terms.items()})
-        return total
+        named = {f"{stage}/total": total}
+        named |= {f"{stage}/{name}": term for name, term in weighted.items()}
+        named |= {f"{stage}_raw/{name}": term for name, term in terms.items()}
+        return {name: term.detach() for name, term in named.items()}, total
 
+    def _log_train(self, named: dict[str, Tensor], batch_idx: int) -> None:
+        """Log the means over an effective batch, at those steps alone whose losses somebody will see."""
+        if not self._is_seen(self.trainer.global_step + 1):
+            return
+        self._trained.add(named)
+        if (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0:
+            self.log_dict(self._trained.take())
 
-def _moving_average(decay: float) -> Callable[..., None]:
-    @torch.no_grad()
-    def update(averages: list[Tensor], currents: list[Tensor], updates: Tensor | int) -> None:
-        # The average forgets faster while it is young: otherwise short runs export their first steps.
-        weight = 1 - min(decay, (1 + int(updates)) / (10 + int(updates)))
-        torch._foreach_lerp_(averages, currents, weight)
-
-    return update
+    def _is_seen(self, step: int) -> bool:
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined] # Lightning sets it elsewhere.
+        return step % every == 0 or step == self.trainer.max_steps

@@ -2,14 +2,28 @@
 
 import math
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 from torchvision.utils import make_grid
 from tqdm import tqdm
+
+
+class Curves(TensorBoardLogger):
+    """TensorBoard's file alone in a run's folder: `config.yaml` says all that Lightning's `hparams.yaml` would."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        super().__init__(folder, name="", version="", **options)
+
+    def save(self) -> None:
+        """Write what is buffered."""
+        self.experiment.flush()
 
 
 class StepProgress(ProgressBar):
@@ -44,7 +58,7 @@ class StepProgress(ProgressBar):
         last = trainer.global_step == trainer.max_steps
         if last or now - self._refreshed >= self.refresh_seconds:
             self._refreshed = now
-            self._bar.set_postfix(_losses_by_kind(trainer), refresh=False)
+            self._bar.set_postfix(_losses_by_kind(getattr(pl_module, "newest", {})), refresh=False)
         self._bar.update(trainer.global_step - self._bar.n)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -61,9 +75,9 @@ class StepProgress(ProgressBar):
             self._bar = None
 
 
-def _losses_by_kind(trainer: pl.Trainer) -> dict[str, str]:
+def _losses_by_kind(losses: Mapping[str, Tensor]) -> dict[str, str]:
     kinds: dict[str, float] = {}
-    for name, value in trainer.callback_metrics.items():
+    for name, value in losses.items():
         if name.startswith("train/"):
             kind = name.split("/")[1]
             kinds[kind] = kinds.get(kind, 0.0) + float(value)
@@ -75,7 +89,11 @@ class Throughput(pl.Callback):
 
     def __init__(self, every: int) -> None:
         self.every = every
-        self._seconds, self._images, self._started = 0.0, 0, 0.0
+        self._seconds, self._images, self._started, self._step = 0.0, 0, 0.0, 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin where the run stands."""
+        self._step = trainer.global_step
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Tensor, batch_idx: int
@@ -96,9 +114,11 @@ class Throughput(pl.Callback):
         self._seconds += now - self._started
         self._started = now  # The next step's wait for data counts too.
         self._images += len(batch) * trainer.world_size
-        if trainer.global_step % self.every == 0:
+        # A step that accumulates gradients has several batches.
+        if trainer.global_step != self._step and trainer.global_step % self.every == 0:
             pl_module.log("images_per_second", self._images / self._seconds)
             self._seconds, self._images = 0.0, 0
+        self._step = trainer.global_step
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock."""
@@ -134,7 +154,7 @@ class Panels(pl.Callback):
             torch.stack([photo, painted, style[0].to(photo)])
             for photo, painted in zip(batch[: self.rows], outputs[: self.rows], strict=True)
         ]
-        grid = make_grid(torch.cat(rows).float().cpu(), nrow=3)
-        trainer.logger.experiment.add_image(  # type: ignore[attr-defined]
-            "content_painted_style", grid, trainer.global_step
-        )
+        grid = make_grid(torch.cat(rows).float().cpu().nan_to_num(), nrow=3)
+        # Lightning's numbers for the steps of the losses, from 0: what a killed run drew of later ones is drawn anew.
+        step = max(trainer.global_step - 1, 0)
+        trainer.logger.experiment.add_image("content_painted_style", grid, step)  # type: ignore[attr-defined]

@@ -1,13 +1,19 @@
 """Training batches come without end and continue exactly; the held-out photos stay out and stay the same."""
 
 import logging
+import multiprocessing
+import signal
+import subprocess
+import time
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from fast_style import load_image, save_image
+from fast_style.data.batches import _leave_interrupts_to_the_trainer
 from fast_style.data.content import ContentPhotos
 from fast_style.folders import find_pictures
 
@@ -74,22 +80,24 @@ def test_looking_at_data_moves_no_global_chance(photo_folder):
 @pytest.mark.parametrize(("held_out", "kept"), [(1, 1), (3, 3), (5, 5), (8, 5), (100, 5)])
 def test_held_out_photos_are_never_trained_on(photo_folder, held_out, kept):
     data = photos(photo_folder, held_out=held_out)
-    training, validation = set(data.training.files), set(data.validation.files)
+    training, validation = set(data.training.pictures.files), set(data.validation.pictures.files)
     assert len(validation) == kept
     assert training.isdisjoint(validation)
     assert training | validation == set(find_pictures(photo_folder))
 
 
 def test_the_same_photos_are_held_out_each_time(photo_folder):
-    assert photos(photo_folder).validation.files == photos(photo_folder, batch_size=1).validation.files
-    assert len({tuple(photos(photo_folder, seed=seed).validation.files) for seed in range(4)}) > 1
+    assert (
+        photos(photo_folder).validation.pictures.files == photos(photo_folder, batch_size=1).validation.pictures.files
+    )
+    assert len({tuple(photos(photo_folder, seed=seed).validation.pictures.files) for seed in range(4)}) > 1
 
 
 def test_a_folder_of_its_own_to_validate_with(photo_folder):
     nested = str(photo_folder / "nested")
     data = photos(photo_folder / "flat", held_out_root=nested)
-    assert data.training.files == find_pictures(photo_folder / "flat")
-    assert data.validation.files == find_pictures(nested)[:3]
+    assert data.training.pictures.files == find_pictures(photo_folder / "flat")
+    assert data.validation.pictures.files == find_pictures(nested)[:3]
 
 
 def test_validation_shows_the_middle_of_every_held_out_photo_each_time(photo_folder):
@@ -103,7 +111,7 @@ def test_validation_shows_the_middle_of_every_held_out_photo_each_time(photo_fol
     batches(data, 2)
     assert torch.equal(shown(), one)
     assert one.shape == (4, 3, 16, 16)
-    for found, file in zip(one, data.validation.files, strict=True):
+    for found, file in zip(one, data.validation.pictures.files, strict=True):
         photo = load_image(file, size=16)[0]
         top, left = (photo.shape[1] - 16) // 2, (photo.shape[2] - 16) // 2
         assert (found - photo[:, top : top + 16, left : left + 16]).abs().mean() < 0.1
@@ -112,7 +120,7 @@ def test_validation_shows_the_middle_of_every_held_out_photo_each_time(photo_fol
 
 def test_a_broken_photo_is_said_once_and_remembered(photo_folder, caplog):
     data = photos(photo_folder)
-    broken = data.training.files[2]
+    broken = data.training.pictures.files[2]
     Path(broken).write_bytes(b"no picture")
     with caplog.at_level(logging.WARNING):
         assert len(batches(data, 8)) == 8
@@ -148,3 +156,39 @@ def test_flip_is_the_share_of_mirrored_crops(photo_folder):
     never, always = (batches(photos(photo_folder, flip=share), 1)[0] for share in (0.0, 1.0))
     assert torch.equal(always, never.flip(-1))
     assert not torch.equal(always, never)
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="nobody can tell who sent a signal here")
+def test_a_worker_ends_when_the_trainer_says_so_and_for_nobody_else():
+    def wait(ready):
+        _leave_interrupts_to_the_trainer(0)
+        ready.set()
+        while True:
+            time.sleep(0.005)
+
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    worker = context.Process(target=wait, args=(ready,))
+    worker.start()
+    ready.wait()
+    for name in ("INT", "TERM", "TERM"):
+        subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)
+        worker.join(0.05)
+        assert worker.is_alive()
+    worker.terminate()
+    worker.join(10)
+    assert worker.exitcode == 0
+
+
+def test_the_files_of_the_last_batches_are_remembered_while_training(photo_folder):
+    data = photos(photo_folder)
+    loaded = list(islice(data.train_dataloader(), 3))
+    data.trainer = SimpleNamespace(training=True)
+    for batch in loaded:
+        data.on_after_batch_transfer(batch, 0)
+    data.trainer = SimpleNamespace(training=False)
+    data.on_after_batch_transfer(loaded[0], 0)
+    assert [data.files_of(back) for back in range(4)] == [loaded[2].files, loaded[1].files, loaded[0].files, ()]
+    assert data.files_of() == loaded[2].files
+    assert set(data.files_of()) <= set(find_pictures(photo_folder))
+    assert data.batches_seen == 3

@@ -1,0 +1,161 @@
+"""Batches of content photos for the methods that learn a style, wherever the photos lie."""
+
+import logging
+import os
+import signal
+import threading
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchvision.transforms import v2
+
+from fast_style.data.endless import EndlessOrder, Passes
+from fast_style.data.samples import Photos, PhotoSamples, Pictures, collate, shortest_side_needed
+
+log = logging.getLogger(__name__)
+
+
+class Parts(NamedTuple):
+    """Pictures to train on, in the order of `passes`, and others to validate with."""
+
+    training: Pictures
+    validation: Pictures
+    passes: Passes
+
+
+class PhotoBatches(pl.LightningDataModule):
+    """Random crops to train on without end, and the same held-out photos each time to look at.
+
+    Batches reach the method as `(N, 3, size, size)`, float32 in 0..1. The checkpoint carries the position in the data.
+    Where the photos lie is each subclass' matter.
+
+    Args:
+        held_out: how many photos to validate with.
+        size: pixels a side of a training crop.
+        batch_size: photos a step and process.
+        crop_scale: smallest and largest share of a photo's area that a crop takes.
+        flip: share of the crops that are mirrored.
+        workers: loading processes; 0 loads in the training process.
+        seed: of order and crops.
+    """
+
+    def __init__(
+        self,
+        *,
+        held_out: int,
+        size: int,
+        batch_size: int,
+        crop_scale: Sequence[float],
+        flip: float,
+        workers: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        if min(size, batch_size, held_out) < 1 or workers < 0:
+            raise ValueError(
+                "data.size, data.batch_size and data.held_out are at least 1 and data.workers at least 0; got "
+                f"{size}, {batch_size}, {held_out}, {workers}."
+            )
+        self.held_out, self.size, self.batch_size = held_out, size, batch_size
+        self.crop_scale, self.flip, self.workers, self.seed = tuple(crop_scale), flip, workers, seed
+        self._opened = False
+        self.batches_seen = 0
+        #: Files that could not be read, in the order they were met.
+        self.unreadable: dict[str, None] = {}
+        self._files: deque[tuple[str, ...]] = deque(maxlen=256)
+
+    @abstractmethod
+    def parts(self) -> Parts:
+        """Find the photos and part them into training and held-out ones; ValueError where there are none."""
+
+    def setup(self, stage: str = "fit") -> None:
+        """Find the photos, once: listing 120,000 takes a second."""
+        if self._opened:
+            return
+        training, validation, self.passes = self.parts()
+        augment = [
+            v2.RandomResizedCrop(self.size, scale=self.crop_scale, antialias=True),
+            v2.RandomHorizontalFlip(self.flip),
+        ]
+        enough = shortest_side_needed(self.size, self.crop_scale[0])
+        self.training = PhotoSamples(training, transform=v2.Compose(augment), seed=self.seed, at_least=enough)
+        frame = v2.Compose([v2.Resize(self.size, antialias=True), v2.CenterCrop(self.size)])
+        self.validation = PhotoSamples(validation, transform=frame, seed=self.seed, at_least=self.size)
+        # Here, where the sentence reaches a person, and not from within a worker.
+        self.training[next(iter(EndlessOrder(self.passes)))], self.validation[0, 0]
+        self._opened = True
+
+    def train_dataloader(self) -> DataLoader[Photos]:
+        """Batches without end, from where a resumed run stopped."""
+        world = self.trainer.world_size if self.trainer else 1
+        order = EndlessOrder(
+            self.passes,
+            start=self.batches_seen * self.batch_size * world,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=world,
+        )
+        return self._loader(self.training, sampler=order, num_workers=self.workers)
+
+    def val_dataloader(self) -> DataLoader[Photos]:
+        """The held-out photos, always the same and in the same order."""
+        places = [(index, index) for index in range(len(self.validation))]
+        # One worker is enough for so few, and keeps the decoding out of the training process here too.
+        return self._loader(self.validation, sampler=places, num_workers=min(self.workers, 1))
+
+    def _loader(self, photos: PhotoSamples, **options: Any) -> DataLoader[Photos]:
+        return DataLoader(
+            photos,
+            batch_size=self.batch_size,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=options["num_workers"] > 0,
+            worker_init_fn=_leave_interrupts_to_the_trainer,
+            generator=torch.Generator(),  # Not the global one: looking at data must not move it.
+            **options,
+        )
+
+    def on_after_batch_transfer(self, batch: Photos, dataloader_idx: int) -> Tensor:
+        """Bring a batch into the convention, on the device; note where it came from and what could not be read."""
+        if self.trainer is not None and self.trainer.training:
+            self.batches_seen += 1
+            self._files.append(batch.files)
+        for file in batch.unreadable:
+            if file not in self.unreadable:
+                log.warning("%s can't be read and is skipped.", file)
+            self.unreadable[file] = None
+        return batch.pixels.float() / 255
+
+    def files_of(self, batches_back: int = 0) -> tuple[str, ...]:
+        """The files of the training batch that came last, or so many batches before; () once it is forgotten."""
+        return self._files[-1 - batches_back] if batches_back < len(self._files) else ()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where in the data the run is."""
+        return {"batches_seen": self.batches_seen, "unreadable": list(self.unreadable)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.batches_seen = state_dict["batches_seen"]
+        self.unreadable = dict.fromkeys(state_dict["unreadable"])
+
+
+def _leave_interrupts_to_the_trainer(_worker: int) -> None:
+    # Ctrl-C reaches every process of the terminal, and a scheduler's SIGTERM every process of the job; a dying worker
+    # would take the last step with it. Workers end when the trainer says so, or is no more.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # macOS has none, and no such schedulers.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_told_by, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_when_told_by(trainer: int) -> None:
+    # After an error in a worker SIGTERM is how the trainer ends it; ignored, the trainer would wait for ever.
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != trainer:
+        pass
+    os._exit(0)

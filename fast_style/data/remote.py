@@ -1,0 +1,120 @@
+"""Reading what lies at any URL that fsspec knows, patiently; the only file that knows fsspec."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from typing import Any, BinaryIO, TypeVar
+
+import fsspec
+
+T = TypeVar("T")
+
+#: Seconds to wait before each further try.
+PAUSES = (1.0, 4.0, 15.0)
+#: Seconds without a byte after which a connection counts as dropped.
+SILENCE = 60.0
+_CHUNK = 1 << 20
+
+
+class Dropped(Exception):  # noqa: N818 - a connection is.
+    """What came from afar did not come whole; another try may do better."""
+
+
+class Missing(Exception):  # noqa: N818 - a file is.
+    """Nothing is there."""
+
+
+def is_remote(url: str) -> bool:
+    """Whether it isn't a path on this machine."""
+    return "://" in url
+
+
+def read_text(url: str) -> str:
+    """A small file's text; errors of `patiently`."""
+    return patiently(lambda: _from_afar(lambda: _text(url)), url)
+
+
+def matching(pattern: str) -> list[str]:
+    """The URLs that fit a pattern with `*`; errors of `patiently`."""
+
+    def match() -> list[str]:
+        files, path = _filesystem(pattern)
+        return sorted(_from_afar(lambda: [files.unstrip_protocol(found) for found in files.glob(path)]))
+
+    return patiently(match, pattern)
+
+
+def copy(url: str, to: BinaryIO) -> str:
+    """Copy a file and return its SHA-256; `Dropped` or `Missing` once something goes wrong over there."""
+    digest = hashlib.sha256()
+    with _from_afar(lambda: _open(url)) as file:
+        while chunk := _from_afar(lambda: file.read(_CHUNK)):
+            digest.update(chunk)
+            to.write(chunk)
+    return digest.hexdigest()
+
+
+def patiently(action: Callable[[], T], url: str) -> T:
+    """Try a few times what a network may spoil.
+
+    Raises:
+        ValueError: nothing is there, nothing knows such URLs, or every try failed.
+    """
+    for pause in (*PAUSES, None):
+        try:
+            return action()
+        except Missing as error:
+            raise ValueError(
+                f"{url} was wanted, and nothing is there; check data.urls, or make an index with "
+                "scripts/prepare_shards.py where the shards are at hand."
+            ) from error
+        except Dropped as error:
+            if pause is None:
+                raise ValueError(
+                    f"{url} can't be fetched, tried {len(PAUSES) + 1} times ({error}); check the connection and the "
+                    "server, then go on with resume=auto."
+                ) from error
+            time.sleep(pause)
+    raise AssertionError
+
+
+def _from_afar(action: Callable[[], T]) -> T:
+    """Tell what goes wrong over there from what goes wrong here; each backend has errors of its own."""
+    try:
+        return action()
+    except FileNotFoundError as error:
+        cause = error.__cause__
+        # For HTTP, fsspec says so of whatever went wrong, a refused connection too; the cause knows better.
+        if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in (404, 410):
+            raise Missing from error
+        raise Dropped(_in_a_line(cause)) from error
+    except (ImportError, ValueError) as error:
+        raise ValueError(f"fsspec can't read it: {error}") from error
+    except Exception as error:
+        raise Dropped(_in_a_line(error)) from error
+
+
+def _in_a_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _text(url: str) -> str:
+    with _open(url) as file:
+        text: str = file.read().decode()
+    return text
+
+
+def _filesystem(url: str) -> tuple[Any, str]:
+    options: dict[str, Any] = {}
+    if url.startswith("http"):
+        from aiohttp import ClientTimeout
+
+        # Left alone it gives up after five minutes in all, however well the bytes flow.
+        options["client_kwargs"] = {"timeout": ClientTimeout(total=None, sock_connect=SILENCE, sock_read=SILENCE)}
+    return fsspec.core.url_to_fs(url, **options)  # type: ignore[no-any-return]
+
+
+def _open(url: str) -> Any:
+    files, path = _filesystem(url)
+    # One stream from end to end, instead of a request for every block.
+    return files.open(path, "rb", **({"block_size": 0} if url.startswith("http") else {}))

@@ -1,0 +1,195 @@
+"""Which shards there are and how many pictures each holds: from `index.json`, or by looking."""
+
+import glob
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from fast_style.data import remote
+from fast_style.data.tars import pictures_in
+from fast_style.whole_files import whole_file
+
+INDEX = "index.json"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A tar file of pictures.
+
+    Attributes:
+        url: where it lies; a plain path on this machine.
+        samples: pictures in it.
+        bytes: its size.
+        sha256: of the file; None where no index says so.
+    """
+
+    url: str
+    samples: int
+    bytes: int
+    sha256: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Its file's name."""
+        return os.path.basename(self.url)
+
+
+def find_shards(urls: str | Sequence[str]) -> list[Shard]:
+    """The shards at one or several places, in their order.
+
+    Args:
+        urls: each a folder, an index, a tar file or a pattern of them with `*` or `{000..123}`, here or at any URL
+            that fsspec knows.
+
+    Raises:
+        ValueError: nothing there, or not what the index says.
+    """
+    given = [urls] if isinstance(urls, str) else list(urls)
+    places = [place for pattern in given for place in _expanded(pattern.removeprefix("file://"))]
+    indices: dict[str, dict[str, Shard]] = {}
+    found: dict[str, Shard | None] = {}
+    for place in places:
+        for url in _tars_at(place, indices):
+            found[url] = _index_beside(url, indices).get(url)
+    if not found:
+        raise ValueError(f"Shards were wanted at {', '.join(given)}, where there are none; see data.urls.")
+    unknown = [url for url, shard in found.items() if shard is None]
+    if far := [url for url in unknown if remote.is_remote(url)]:
+        raise ValueError(
+            f"{far[0]} is not in the {INDEX} beside it; make a new one with scripts/prepare_shards.py where the shards "
+            "are at hand."
+        )
+    bar = tqdm(unknown, desc="Reading shards without an index", unit="shard", delay=1)
+    looked_at = {url: Shard(url, len(pictures_in(url).names), os.path.getsize(url)) for url in bar}
+    shards = [shard or looked_at[url] for url, shard in found.items()]
+    for shard in shards:
+        _check_presence(shard)
+    return shards
+
+
+def write_index(folder: str, shards: Sequence[Shard], made_from: dict[str, Any]) -> None:
+    """Write `index.json` beside the shards."""
+    listed = [asdict(shard) | {"name": shard.name} for shard in shards]
+    content = {
+        "samples": sum(shard.samples for shard in shards),
+        "bytes": sum(shard.bytes for shard in shards),
+        "made_from": made_from,
+        "shards": [{key: entry[key] for key in ("name", "samples", "bytes", "sha256")} for entry in listed],
+    }
+    with whole_file(Path(folder) / INDEX) as file:
+        file.write(json.dumps(content, indent=1).encode())
+
+
+def index_folder(folder: str) -> list[Shard]:
+    """Look through a folder of tar files that somebody else made, and write their index."""
+    tars = sorted(glob.glob(os.path.join(glob.escape(folder), "*.tar")))
+    if not tars:
+        raise ValueError(f"Tar files were wanted in {folder}, where there are none.")
+    shards = [
+        Shard(path, len(pictures_in(path).names), os.path.getsize(path), checksum(path))
+        for path in tqdm(tars, desc="Reading shards", unit="shard", delay=1)
+    ]
+    write_index(folder, shards, {"kind": "tars"})
+    return shards
+
+
+def checksum(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_whole(shards: Sequence[Shard]) -> None:
+    """Compare every shard on this machine with its checksum; ValueError for the first that differs."""
+    known = [shard for shard in shards if shard.sha256 and not remote.is_remote(shard.url)]
+    for shard in tqdm(known, desc="Checking shards", unit="shard", delay=1):
+        if checksum(shard.url) != shard.sha256:
+            raise ValueError(
+                f"{shard.url} is damaged: its checksum is not the one in {INDEX}; copy it again, or run "
+                "scripts/prepare_shards.py again, which makes it anew."
+            )
+
+
+def _expanded(pattern: str) -> Iterator[str]:
+    """`{000..012}` and `{a,b}` as shells expand them."""
+    braces = re.search(r"\{([^{}]*(?:,|\.\.)[^{}]*)\}", pattern)
+    if not braces:
+        yield pattern
+        return
+    span = re.fullmatch(r"(\d+)\.\.(\d+)", braces[1])
+    inner = [f"{n:0{len(span[1])}}" for n in range(int(span[1]), int(span[2]) + 1)] if span else braces[1].split(",")
+    for part in inner:
+        yield from _expanded(pattern[: braces.start()] + part + pattern[braces.end() :])
+
+
+def _tars_at(place: str, indices: dict[str, dict[str, Shard]]) -> list[str]:
+    if place.endswith(".json"):
+        indices[place] = _read_index(place)
+        return list(indices[place])
+    if remote.is_remote(place):
+        if "*" in place:
+            return remote.matching(place)
+        return [place] if place.endswith(".tar") else _tars_at(f"{place.rstrip('/')}/{INDEX}", indices)
+    place = os.path.expanduser(place)
+    if os.path.isdir(place):
+        index = os.path.join(place, INDEX)
+        return _tars_at(index if os.path.exists(index) else os.path.join(glob.escape(place), "*.tar"), indices)
+    return [place] if os.path.exists(place) else sorted(glob.glob(place))
+
+
+def _index_beside(url: str, indices: dict[str, dict[str, Shard]]) -> dict[str, Shard]:
+    for index in indices.values():
+        if url in index:
+            return index
+    beside = _beside(url, INDEX)
+    if beside not in indices:
+        there = remote.is_remote(url) or os.path.exists(beside)
+        indices[beside] = _read_index(beside) if there else {}
+    return indices[beside]
+
+
+def _read_index(place: str) -> dict[str, Shard]:
+    text = remote.read_text(place) if remote.is_remote(place) else _text_here(place)
+    try:
+        listed = [_shard_of(entry, place) for entry in json.loads(text)["shards"]]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{place} is no index as scripts/prepare_shards.py writes it; make it anew.") from error
+    return {shard.url: shard for shard in listed}
+
+
+def _text_here(place: str) -> str:
+    try:
+        return Path(place).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ValueError(f"{place} was wanted, and nothing is there; check data.urls.") from error
+
+
+def _shard_of(entry: dict[str, Any], index: str) -> Shard:
+    name, digest = entry["name"], entry["sha256"]
+    # From outside, and used to name files of the cache: nothing but a plain name will do.
+    if not re.fullmatch(r"\w[\w.@+ -]*", name) or not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise ValueError(name)
+    return Shard(_beside(index, name), int(entry["samples"]), int(entry["bytes"]), digest)
+
+
+def _beside(url: str, name: str) -> str:
+    return f"{url.rpartition('/')[0]}/{name}" if remote.is_remote(url) else os.path.join(os.path.dirname(url), name)
+
+
+def _check_presence(shard: Shard) -> None:
+    if remote.is_remote(shard.url):
+        return
+    found = os.path.getsize(shard.url) if os.path.exists(shard.url) else None
+    if found != shard.bytes:
+        what = "is missing" if found is None else f"has {found} bytes instead of {shard.bytes}"
+        raise ValueError(
+            f"{shard.url} {what}, going by {INDEX}; copy it again, or run scripts/prepare_shards.py again, which makes "
+            "it anew."
+        )

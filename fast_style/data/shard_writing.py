@@ -1,0 +1,221 @@
+"""Writing shards: tar files of pictures that were seen to decode, the same bytes each time, whatever interrupts it."""
+
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from io import BytesIO
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from filelock import FileLock, Timeout
+
+from fast_style.data.shard_index import Shard, write_index
+from fast_style.data.shard_journal import Written, append, is_whole, read_journal
+from fast_style.data.shard_sources import Candidate, Source
+from fast_style.images import MAX_PIXELS, UnreadablePicture, checked_picture
+from fast_style.whole_files import whole_file
+
+SKIPPED = "skipped.tsv"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How shards are made.
+
+    Attributes:
+        shard_mb: a shard is closed once it holds so many megabytes ...
+        shard_samples: ... or so many pictures, if not None.
+        size: shorter side to which larger pictures are reduced; None copies every picture's bytes.
+        quality: of the JPEGs that reducing makes.
+        max_pixels: larger pictures are skipped.
+    """
+
+    shard_mb: float = 128
+    shard_samples: int | None = None
+    size: int | None = None
+    quality: int = 95
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        at_least_one = [self.shard_samples, self.size, self.quality, self.max_pixels]
+        if self.shard_mb <= 0 or min(n for n in at_least_one if n is not None) < 1 or self.quality > 100:
+            raise ValueError(
+                "shard_mb is above 0, shard_samples, size and max_pixels are at least 1, and quality goes from 1 to "
+                f"100; got {self}."
+            )
+
+    def full(self, samples: int, size: int) -> bool:
+        """Whether a shard is to be closed."""
+        return size >= self.shard_mb * 1e6 or samples == self.shard_samples
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far it is: candidates used up, pictures written, candidates skipped, finished shards."""
+
+    taken: int = 0
+    samples: int = 0
+    skipped: int = 0
+    shards: int = 0
+
+    def after(self, line: Written) -> "Progress":
+        """Once a shard is finished."""
+        skipped, shards = self.skipped + len(line.skipped), self.shards + bool(line.name)
+        return Progress(line.taken, self.samples + line.samples, skipped, shards)
+
+
+def write_shards(
+    source: Source, output: str, recipe: Recipe, *, progress: Callable[[Progress], None] = lambda _: None
+) -> Progress:
+    """Write all of a source's pictures into shards, with an index and a list of what was skipped.
+
+    Shards that an earlier, interrupted call finished are kept if they have their checksum, and made again otherwise.
+
+    Raises:
+        ValueError: no picture in the source, or an output that was begun with another source or recipe.
+        OSError: the disk is full, or closed.
+    """
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        # Not waited for: who starts the same work twice wants to know.
+        with FileLock(folder / ".lock", timeout=0):
+            try:
+                return _write_all(source, folder, recipe, progress)
+            finally:
+                with suppress(OSError):
+                    (folder / ".lock").unlink()
+    except Timeout as error:
+        raise ValueError(f"Another process is writing into {output}; wait for it, or name another output.") from error
+
+
+def _write_all(source: Source, folder: Path, recipe: Recipe, progress: Callable[[Progress], None]) -> Progress:
+    made_from = source.made_from | asdict(recipe)
+    for left_over in folder.glob(".*.tmp"):  # Of a killed run.
+        left_over.unlink()
+    earlier = read_journal(folder, made_from)
+    _check_space(source, folder, recipe, sum(line.bytes for line in earlier))
+    lines: list[Written] = []
+    reached, intake = Progress(), _Intake(source, recipe)
+    while not (lines and not lines[-1].name):
+        known = earlier[len(lines)] if len(lines) < len(earlier) else None
+        if known is not None and is_whole(folder, known):
+            line = known
+        else:
+            intake.go_to(reached.taken)
+            line = _write_one(folder / f"shard-{len(lines):06d}.tar", intake, reached, progress)
+            if known is None:
+                append(folder, line)
+            elif line != known:
+                raise ValueError(
+                    f"{folder / known.name} was damaged, and came out otherwise when made again: pictures or libraries "
+                    "have changed; name another output."
+                )
+        lines.append(line)
+        reached = reached.after(line)
+        progress(reached)
+    if not reached.samples:
+        name, reason = lines[-1].skipped[0] if lines[-1].skipped else ("", "there is none")
+        raise ValueError(f"No picture could be read of {reached.taken}; {name}: {reason}.")
+    _write_lists(folder, lines, made_from)
+    return reached
+
+
+def _write_lists(folder: Path, lines: list[Written], made_from: dict[str, Any]) -> None:
+    with whole_file(folder / SKIPPED) as file:
+        rows = [("name", "reason"), *chain.from_iterable(line.skipped for line in lines)]
+        file.write("".join(f"{name}\t{reason}\n" for name, reason in rows).encode())
+    shards = [Shard(line.name, line.samples, line.bytes, line.sha256) for line in lines if line.name]
+    write_index(str(folder), shards, made_from)
+
+
+class _Intake:
+    """Takes pictures from a source, one at a time, in order; sets aside what is none."""
+
+    def __init__(self, source: Source, recipe: Recipe) -> None:
+        self.source, self.recipe = source, recipe
+        self.taken, self.skipped = 0, list[tuple[str, str]]()
+        self._candidates = source.candidates(0)
+
+    def go_to(self, taken: int) -> None:
+        """Go on after so many candidates."""
+        if taken != self.taken:
+            self.taken, self._candidates = taken, self.source.candidates(taken)
+        self.skipped = []
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the name that a picture has in its shard, and its bytes."""
+        for candidate in self._candidates:
+            number = self.taken
+            self.taken += 1
+            try:
+                data, suffix = self._checked(candidate)
+            except UnreadablePicture as error:
+                self.skipped.append((_in_one_cell(candidate.name), _in_one_cell(error.found)))
+                continue
+            yield f"{number:09d}{suffix}", data
+
+    def _checked(self, candidate: Candidate) -> tuple[bytes, str]:
+        if candidate.problem:
+            raise UnreadablePicture(candidate.name, candidate.problem)
+        recipe = self.recipe
+        return checked_picture(
+            candidate.name, candidate.data, size=recipe.size, quality=recipe.quality, max_pixels=recipe.max_pixels
+        )
+
+
+class _Hashing:
+    """A file being written, with its size and checksum so far."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.size, self.digest = file, 0, sha256()
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        self.size += len(data)
+        return self.file.write(data)
+
+    def tell(self) -> int:
+        return self.size
+
+
+def _write_one(path: Path, intake: _Intake, before: Progress, progress: Callable[[Progress], None]) -> Written:
+    pictures = iter(intake)
+    first = next(pictures, None)
+    if first is None:
+        return Written("", 0, 0, "", intake.taken, tuple(intake.skipped))
+    samples = 0
+    with whole_file(path) as file:
+        out = _Hashing(file)
+        # Old and plain, so that every library reads it; TarInfo's own owner and time are nobody and 1970.
+        with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:  # type: ignore[call-overload]
+            for name, data in chain([first], pictures):
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                tar.addfile(member, BytesIO(data))
+                samples += 1
+                skipped = before.skipped + len(intake.skipped)
+                progress(replace(before, taken=intake.taken, samples=before.samples + samples, skipped=skipped))
+                if intake.recipe.full(samples, out.size):
+                    break
+    return Written(path.name, samples, out.size, out.digest.hexdigest(), intake.taken, tuple(intake.skipped))
+
+
+def _check_space(source: Source, folder: Path, recipe: Recipe, written: int) -> None:
+    # What reducing leaves can't be known before.
+    needed = source.bytes + 1024 * (source.count or 0) - written if recipe.size is None else 0
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ValueError(
+            f"The shards need about {needed / 1e9:.1f} GB more and {folder} has room for {free / 1e9:.1f} GB; name an "
+            "output on a larger disk, or reduce the pictures with size=..."
+        )
+
+
+def _in_one_cell(text: str) -> str:
+    # A file's name need not be Unicode, nor of one line.
+    return " ".join(text.encode(errors="backslashreplace").decode().split())

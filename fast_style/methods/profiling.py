@@ -1,0 +1,73 @@
+"""Where the time of a training step goes."""
+
+import logging
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from torch.profiler import ProfilerActivity, profile, schedule
+
+log = logging.getLogger(__name__)
+
+WAIT, WARM_UP, ACTIVE = 6, 1, 3  # Steps: compiling and the first allocations are none of a usual step's.
+
+
+class Profile(pl.Callback):
+    """Records three steps early in the run.
+
+    Writes `trace.json`, for chrome://tracing or ui.perfetto.dev, and `table.txt`, operations by their own time.
+
+    Args:
+        folder: for both files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._profile: profile | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to wait.
+
+        Raises:
+            ValueError: the run has too few steps left.
+        """
+        needed = WAIT + WARM_UP + ACTIVE
+        if trainer.max_steps - trainer.global_step < needed:
+            raise ValueError(
+                f"profile=true looks at steps {WAIT + WARM_UP + 1} to {needed}: set steps={needed} or more."
+            )
+        if not trainer.is_global_zero:
+            return
+        self._profile = profile(
+            activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])],
+            schedule=schedule(wait=WAIT, warmup=WARM_UP, active=ACTIVE, repeat=1),
+            on_trace_ready=self._write,
+            record_shapes=True,
+        )
+        self._profile.start()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
+        """Count a step."""
+        if self._profile is not None:
+            self._profile.step()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """End, if nothing else has."""
+        self._close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """End, if nothing else has."""
+        self._close()
+
+    def _write(self, recorded: profile) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        recorded.export_chrome_trace(str(self.folder / "trace.json"))
+        by = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+        table = recorded.key_averages().table(sort_by=by, row_limit=60, max_name_column_width=80)
+        (self.folder / "table.txt").write_text(f"{ACTIVE} steps\n{table}\n")
+        log.info("What %d steps consist of: %s, trace.json beside it.", ACTIVE, self.folder / "table.txt")
+
+    def _close(self) -> None:
+        if self._profile is not None:
+            self._profile.stop()
+            self._profile = None

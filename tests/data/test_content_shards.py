@@ -1,0 +1,182 @@
+"""Training from shards: the same for any number of workers and processes, each picture once a pass, resumed exactly."""
+
+import json
+import logging
+import time
+from itertools import islice
+from types import SimpleNamespace
+
+import pytest
+import torch
+from shard_sets import numbered_photos, served, shards
+
+from fast_style.data import remote
+from fast_style.data.content_shards import ContentShards
+
+
+def data_of(urls, *, seen=None, **options):
+    data = ContentShards(
+        urls=str(urls), **{"size": 8, "batch_size": 2, "held_out": 2, "workers": 0, "lanes": 2, **options}
+    )
+    if seen is not None:
+        data.load_state_dict({"batches_seen": seen, "unreadable": []})
+    data.setup()
+    return data
+
+
+def batches(data, count):
+    return list(islice(data.train_dataloader(), count))
+
+
+def files(data, count):
+    return [file for batch in batches(data, count) for file in batch.files]
+
+
+def brightness(batch):
+    return batch.pixels[:, 0, 4, 4].tolist()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return shards(tmp_path, 14)  # Five shards, the last one shorter.
+
+
+def test_every_picture_comes_once_a_pass_but_the_held_out_ones(folder):
+    data = data_of(folder)
+    held_out = [file for batch in data.val_dataloader() for file in batch.files]
+    seen = files(data, 12)
+    assert len(held_out) == len(set(held_out)) == 2
+    assert len(data.passes) == 12
+    for one_pass in (seen[:12], seen[12:]):
+        assert len(set(one_pass)) == 12
+        assert set(one_pass).isdisjoint(held_out)
+    assert seen[:12] != seen[12:]
+
+
+def test_a_file_is_named_and_is_the_one_that_was_read(folder):
+    for batch in batches(data_of(folder), 7):
+        for value, file in zip(brightness(batch), batch.files, strict=True):
+            assert file == f"shard-{value // 3:06d}.tar/{value:09d}.png"
+
+
+def test_the_same_are_held_out_each_time_and_shown_each_time(folder):
+    def shown(**options):
+        return [brightness(batch) for batch in data_of(folder, **options).val_dataloader()]
+
+    assert shown() == shown() == shown(batch_size=2, lanes=2)
+    assert len({str(shown(seed=seed)) for seed in range(4)}) > 1
+
+
+def test_a_folder_to_validate_with_leaves_all_shards_to_train_on(folder, tmp_path):
+    other = numbered_photos(tmp_path / "other", 3)
+    data = data_of(folder, held_out_root=str(other))
+    assert len(data.passes) == 14
+    assert [file for batch in data.val_dataloader() for file in batch.files] == [
+        str(other / f"000{n}.png") for n in (0, 1)
+    ]
+
+
+def test_workers_change_nothing(folder):
+    alone, helped = (batches(data_of(folder, workers=workers), 7) for workers in (0, 2))
+    assert [b.files for b in alone] == [b.files for b in helped]
+    assert all(torch.equal(x.pixels, y.pixels) for x, y in zip(alone, helped, strict=True))
+
+
+@pytest.mark.parametrize("seen", [1, 4, 9])
+def test_a_resumed_run_goes_on_with_the_very_next_batch(folder, seen):
+    straight = batches(data_of(folder), seen + 3)[seen:]
+    resumed = batches(data_of(folder, seen=seen), 3)
+    assert [b.files for b in straight] == [b.files for b in resumed]
+    assert all(torch.equal(x.pixels, y.pixels) for x, y in zip(straight, resumed, strict=True))
+
+
+@pytest.mark.parametrize("source", ["folder", "server"])
+def test_two_ranks_with_two_workers_each_see_every_picture_once_a_pass(folder, tmp_path, source):
+    alone = files(data_of(folder, batch_size=1), 24)
+    with served(folder) as (url, asked):
+        shares = []
+        for rank in range(2):
+            options = {"cache": str(tmp_path / "cache"), "workers": 2, "batch_size": 1}
+            data = data_of(url if source == "server" else folder, **options)
+            data.trainer = SimpleNamespace(world_size=2, global_rank=rank)
+            shares.append(files(data, 12))
+    together = [file for pair in zip(*shares, strict=True) for file in pair]
+    assert together == alone
+    assert len(set(together[:12])) == 12
+    if source == "server":
+        assert sorted(set(asked)) == ["index.json", *(f"shard-{n:06d}.tar" for n in range(5))]
+        assert len(asked) == 2 + 5  # The cache is shared.
+
+
+def test_a_small_cache_serves_all(folder, tmp_path):
+    size = (folder / "shard-000000.tar").stat().st_size
+    with served(folder) as (url, _):
+        options = {"cache": str(tmp_path / "cache"), "cache_gb": 4.5 * size / 1e9, "workers": 2}
+        assert files(data_of(url, **options), 18) == files(data_of(folder), 18)
+        assert len(list((tmp_path / "cache").glob("*.tar"))) <= 4
+        with pytest.raises(ValueError, match=r"3 shards are read at a time.*data\.cache_gb allows .*lower data\.lanes"):
+            data_of(url, lanes=3, **options)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_shards_to_come_are_fetched_ahead(tmp_path, workers):
+    folder = shards(tmp_path, 40, samples=10)
+    with served(folder) as (url, asked):
+        data = data_of(url, cache=str(tmp_path / "cache"), lanes=1, batch_size=1, workers=workers)
+        files(data, 1)
+        until = time.monotonic() + 5
+        while len(asked) < 3 and time.monotonic() < until:
+            time.sleep(0.01)
+        used = list(dict.fromkeys(file.partition("/")[0] for file in files(data, 30)))
+        assert asked[1:3] == used[:2]
+
+
+def test_a_broken_picture_is_replaced_by_the_next_and_named(folder, caplog):
+    index = json.loads((folder / "index.json").read_text())
+    path = folder / "shard-000001.tar"
+    content = path.read_bytes()
+    place = content.index(b"000000004.png") + 512
+    path.write_bytes(content[:place] + b"X" * 40 + content[place + 40 :])
+    assert path.stat().st_size == index["shards"][1]["bytes"]
+    data = data_of(folder)
+    with caplog.at_level(logging.WARNING):
+        for batch in batches(data, 6):
+            data.on_after_batch_transfer(batch, 0)
+    assert list(data.unreadable) == ["shard-000001.tar/000000004.png"]
+    assert "shard-000001.tar/000000004.png can't be read" in caplog.text
+    assert "shard-000001.tar/000000004.png" not in files(data, 6)
+    with pytest.raises(ValueError, match=r"shard-000001\.tar is damaged: its checksum"):
+        data_of(folder, verify=True)
+
+
+def test_an_index_that_counts_otherwise_is_said(folder):
+    index = json.loads((folder / "index.json").read_text())
+    for shard in index["shards"]:
+        shard["samples"] += 1
+    (folder / "index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=r"holds 3 pictures where 4 are expected; make its index\.json again"):
+        data_of(folder)
+
+
+def test_a_connection_that_fails_in_a_worker_is_one_sentence(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(remote, "PAUSES", (0.01,))
+    with served(folder) as (url, _):
+        data = data_of(url, cache=str(tmp_path / "cache"), workers=1)
+    iterator = iter(data.train_dataloader())
+    with pytest.raises(ValueError, match=r"can't be fetched, tried 2 times") as caught:
+        list(islice(iterator, 7))
+    iterator._shutdown_workers()  # Left to the garbage collector it waits for seconds.
+    assert "can't be fetched" in str(caught.value).strip().splitlines()[-1]
+
+
+def test_few_pictures_are_parted_in_halves(tmp_path):
+    data = data_of(shards(tmp_path, 3), held_out=8)
+    assert (len(data.training), len(data.validation)) == (2, 1)
+    with pytest.raises(ValueError, match="hold 1 photos; training needs one, and one to hold out"):
+        data_of(shards(tmp_path / "one", 1))
+
+
+@pytest.mark.parametrize("wrong", [{"lanes": 0}, {"cache_gb": 0}])
+def test_bad_arguments_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"data\.lanes is at least 1"):
+        ContentShards(urls="anywhere", **wrong)

@@ -1,0 +1,223 @@
+"""Shards are found wherever they lie, counted, and refused in a sentence where they are not as their index says."""
+
+import importlib.util
+import json
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+import fsspec
+import pytest
+from shard_sets import numbered_photos, served, shards
+
+from fast_style.data import remote
+from fast_style.data.shard_index import check_whole, find_shards, index_folder
+from fast_style.data.tars import bytes_of, pictures_in
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return shards(tmp_path, 7)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    monkeypatch.setattr(remote, "PAUSES", (0.01, 0.01))
+
+
+def found(urls):
+    return [(shard.name, shard.samples) for shard in find_shards(urls)]
+
+
+ALL = [("shard-000000.tar", 3), ("shard-000001.tar", 3), ("shard-000002.tar", 1)]
+PLACES = {
+    "folder": ("", ALL),
+    "index": ("/index.json", ALL),
+    "star": ("/shard-*.tar", ALL),
+    "span": ("/shard-{000000..000001}.tar", ALL[:2]),
+    "choice": ("/shard-00000{2,0}.tar", [ALL[2], ALL[0]]),
+    "one": ("/shard-000002.tar", ALL[2:]),
+}
+
+
+@pytest.mark.parametrize("indexed", [True, False], ids=["indexed", "looked-at"])
+@pytest.mark.parametrize("place", PLACES)
+def test_shards_on_this_machine(folder, monkeypatch, place, indexed):
+    ending, wanted = PLACES[place]
+    if not indexed:
+        if place == "index":
+            return
+        (folder / "index.json").unlink()
+    assert found(f"{folder}{ending}") == wanted
+    monkeypatch.chdir(folder.parent)
+    assert found(f"shards{ending}") == wanted
+    assert all((shard.sha256 is not None) == indexed for shard in find_shards(f"shards{ending}"))
+
+
+@pytest.mark.parametrize("place", [place for place in PLACES if place != "star"])
+def test_shards_from_a_server(folder, place):
+    ending, wanted = PLACES[place]
+    with served(folder.parent) as (url, asked):
+        assert found(f"{url}/shards{ending}") == wanted
+        assert asked == ["index.json"]
+
+
+def test_shards_of_any_filesystem(folder):
+    memory = fsspec.filesystem("memory")
+    memory.put(f"{folder}/", "/set/", recursive=True)
+    try:
+        assert found("memory://set") == found("memory://set/shard-*.tar") == ALL
+    finally:
+        memory.rm("/set", recursive=True)
+
+
+def test_several_places_and_each_shard_once(folder, tmp_path):
+    other = shards(tmp_path / "other", 2)
+    assert found([f"{folder}/shard-000001.tar", str(folder), str(other)]) == [
+        ALL[1],
+        ALL[0],
+        ALL[2],
+        ("shard-000000.tar", 2),
+    ]
+
+
+def test_shards_of_others_are_looked_through_and_can_be_given_an_index(tmp_path):
+    photos = numbered_photos(tmp_path / "photos", 3)
+    with tarfile.open(tmp_path / "theirs.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.add(photos, "deep/" + "er" * 80)  # A name too long for the old format.
+        (tmp_path / "a.json").write_text("{}")
+        tar.add(tmp_path / "a.json")
+    assert found(str(tmp_path)) == [("theirs.tar", 3)]
+    index_folder(str(tmp_path))
+    (shard,) = find_shards(str(tmp_path))
+    assert (shard.samples, shard.bytes) == (3, (tmp_path / "theirs.tar").stat().st_size)
+    check_whole([shard])
+    members = pictures_in(shard.url)
+    assert [bytes_of(shard.url, members, n) for n in range(3)] == [p.read_bytes() for p in sorted(photos.iterdir())]
+
+
+def without(key):
+    def change(index):
+        del index["shards"][1][key]
+
+    return change
+
+
+def named(name):
+    def change(index):
+        index["shards"][1]["name"] = name
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        without("samples"),
+        without("sha256"),
+        named("../../etc/shard.tar"),
+        named(".hidden"),
+        named(3),
+        lambda i: i.clear(),
+    ],
+)
+def test_an_index_of_another_kind_is_said(folder, change):
+    index = json.loads((folder / "index.json").read_text())
+    change(index)
+    (folder / "index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=r"index\.json is no index as scripts/prepare_shards\.py writes it"):
+        find_shards(str(folder))
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (Path.unlink, r"shard-000001\.tar is missing, going by index\.json"),
+        (cut, r"shard-000001\.tar has \d+ bytes instead of \d+"),
+    ],
+)
+def test_a_shard_that_is_not_as_its_index_says(folder, change, said):
+    change(folder / "shard-000001.tar")
+    with pytest.raises(ValueError, match=said):
+        find_shards(str(folder))
+
+
+def test_a_changed_byte_is_found_by_checking(folder):
+    shards_there = find_shards(str(folder))
+    check_whole(shards_there)
+    path = folder / "shard-000001.tar"
+    content = bytearray(path.read_bytes())
+    content[700] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"shard-000001\.tar is damaged"):
+        check_whole(shards_there)
+
+
+@pytest.mark.parametrize("kept", [-1500, 700, 100])
+def test_a_part_of_a_tar_file_is_said(folder, kept):
+    (folder / "index.json").unlink()
+    path = folder / "shard-000002.tar"
+    content = path.read_bytes().rstrip(b"\0")
+    path.write_bytes(content[:kept] if kept > 0 else content[: len(content) + kept])
+    if kept == -1500:
+        path.write_bytes(b"not a tar file at all")
+    with pytest.raises(ValueError, match=r"A whole, uncompressed tar file was wanted at .*shard-000002\.tar") as caught:
+        find_shards(str(folder))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_compressed_tar_file_is_said(folder):
+    packed = shutil.make_archive(str(folder.parent / "packed"), "gztar", folder)
+    os.rename(packed, folder.parent / "packed.tar")
+    with pytest.raises(ValueError, match="uncompressed"):
+        find_shards(str(folder.parent / "packed.tar"))
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("nowhere", "Shards were wanted at .*nowhere, where there are none"),
+        ("nowhere/index.json", "nothing is there"),
+        ("", "where there are none"),
+        ("{a,b}/*.tar", "where there are none"),
+    ],
+)
+def test_no_shards_are_said(tmp_path, place, said):
+    with pytest.raises(ValueError, match=said):
+        find_shards(str(tmp_path / place))
+
+
+def test_a_server_without_an_index_is_said(folder):
+    (folder / "index.json").unlink()
+    with served(folder) as (url, _):
+        for place in (url, f"{url}/shard-000000.tar"):
+            with pytest.raises(ValueError, match=r"index\.json was wanted, and nothing is there.*prepare_shards"):
+                find_shards(place)
+
+
+def test_a_shard_that_the_index_of_a_server_lacks_is_said(folder):
+    with served(folder) as (url, _), pytest.raises(ValueError, match=r"shard-000009\.tar is not in the index\.json"):
+        find_shards(f"{url}/shard-000009.tar")
+
+
+def test_a_server_that_is_not_there_is_said_after_some_tries(folder):
+    with served(folder) as (url, _):
+        pass
+    with pytest.raises(
+        ValueError, match=r"can't be fetched, tried 3 times \(ClientConnectorError.*check the connection"
+    ) as caught:
+        find_shards(url)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["quantum://set", "s3://set"])
+def test_a_filesystem_that_nobody_knows_is_said(url):
+    if url.startswith("s3") and importlib.util.find_spec("s3fs"):
+        pytest.skip("s3fs is installed")
+    with pytest.raises(ValueError, match="fsspec can't read it"):
+        find_shards(url)

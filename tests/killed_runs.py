@@ -1,0 +1,214 @@
+"""Trainings that are killed and go on, each in a fork of one process: importing torch and Lightning takes seconds.
+
+`python killed_runs.py FOLDER TRIALS` plays so many trials in FOLDER and leaves in report.json what happened.
+"""
+
+import json
+import os
+import random
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"  # Threads would not outlive a fork.
+
+import psutil
+import torch
+from training_runs import composed, settings
+
+from fast_style import whole_files
+from fast_style.methods import watching
+from fast_style.training import run
+
+STEPS, EVERY = 12, 3
+Patch = Callable[[], None]
+
+
+def overrides(folder: Path, trial: Path, workers: int) -> list[str]:
+    own = {"runs": trial / "runs", "network_file": trial / "network.safetensors", "data.workers": workers}
+    own |= {"steps": STEPS, "checkpoint_every": EVERY, "val_every": 6, "trainer.log_every_n_steps": 1}
+    return [*settings(folder, **own), "resume=auto"]
+
+
+class Attempt:
+    """A training in a process of its own, watched step by step."""
+
+    def __init__(self, trial: Path, *, workers: int = 0, patch: Patch | None = None) -> None:
+        self.trial = trial
+        self.begun: list[int] = []  # Steps already taken when a step began.
+        reader, writer = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(reader)
+            self._train(overrides(trial.parent, trial, workers), writer, patch)
+        os.close(writer)
+        self._pipe = os.fdopen(reader, "rb", buffering=0)
+
+    def _train(self, given: list[str], pipe: int, patch: Patch | None) -> None:
+        code = 1
+        try:
+            os.setsid()  # So that its workers can be found when it is no more.
+            output = os.open(self.trial / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+
+            def tell(self: Any, trainer: Any, *_: object) -> None:
+                os.write(pipe, bytes([trainer.global_step]))
+
+            watching.Panels.on_train_batch_start = tell  # type: ignore[method-assign]
+            if patch is not None:
+                patch()
+            run(composed(given), given)
+            code = 0
+        except Exception as error:
+            traceback.print_exc()
+            (self.trial / "sentence").write_text(getattr(error, "strerror", None) or str(error))
+        finally:
+            os._exit(code)
+
+    def steps(self) -> Iterator[int]:
+        """The numbers of the steps as they begin, until the process ends."""
+        while told := self._pipe.read(1):
+            self.begun.append(told[0])
+            yield told[0]
+
+    def kill_at(self, step: int, delay: float) -> None:
+        """Kill so many seconds after a step began."""
+        for begun in self.steps():
+            if begun >= step:
+                time.sleep(delay)
+                break
+        os.kill(self.pid, signal.SIGKILL)
+
+    def end(self, kind: str) -> dict[str, Any]:
+        """Wait for the end, and say what it was like."""
+        for _ in self.steps():
+            pass
+        self._pipe.close()
+        killed = os.WIFSIGNALED(status := os.waitpid(self.pid, 0)[1])
+        checkpoints = sorted(path.name for path in self.trial.glob("runs/*/*/checkpoints/*"))
+        _number_curves(self.trial, self.pid)
+        code = None if killed else os.WEXITSTATUS(status)
+        return {"kind": kind, "pid": self.pid, "code": code, "begun": self.begun, "checkpoints": checkpoints}
+
+
+def _number_curves(trial: Path, number: int) -> None:
+    """TensorBoard tells the order of files by the second they began in; these begin faster."""
+    for path in trial.glob("runs/*/*/events*"):
+        if ".numbered" not in path.name:
+            path.rename(path.with_name(f"events.out.tfevents.{number:010d}.numbered"))
+
+
+def while_writing(moment: str, number: int) -> Patch:
+    """Be killed at a moment of writing checkpoint `number` of this process, the first being 1."""
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def patch() -> None:
+        sync, replace, written = os.fsync, os.replace, 0
+
+        def dying_sync(descriptor: int) -> None:
+            name = os.readlink(f"/proc/self/fd/{descriptor}")
+            if moment == "half" and written == number - 1 and name.endswith(".tmp"):
+                os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+                die()
+            sync(descriptor)
+
+        def dying_replace(source: Any, target: Any) -> None:
+            nonlocal written
+            written += 1
+            if written == number and moment == "unplaced":
+                die()
+            replace(source, target)
+            if written == number and moment == "placed":
+                die()
+
+        os.fsync, os.replace = dying_sync, dying_replace
+
+    return patch
+
+
+def with_a_full_disk(number: int) -> Patch:
+    """No file can grow beyond 20 kB from checkpoint `number` of this process on."""
+
+    def patch() -> None:
+        written = 0
+
+        def opened(*arguments: Any, **options: Any) -> Any:
+            nonlocal written
+            written += 1
+            if written == number:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+            return open(*arguments, **options)
+
+        whole_files.open = opened  # type: ignore[attr-defined]
+
+    return patch
+
+
+def play(trial: Path, number: int, first: float, step: float) -> dict[str, Any]:
+    """Up to three kills, then a run to the end; `first` and `step` are what the first step and another one take."""
+    trial.mkdir()
+    chance, workers = random.Random(number), 2 if number % 4 == 3 else 0
+    ends = []
+    for _ in range(chance.choice([1, 1, 2, 3])):
+        kind = chance.choice(["step", "step", "step", "start", "half", "unplaced", "placed"])
+        at, part, written = chance.randrange(STEPS), chance.random(), chance.randint(1, 3)
+        if kind == "step":
+            attempt = Attempt(trial, workers=workers)
+            attempt.kill_at(at, 1.5 * step * part)
+        elif kind == "start":  # From the first moment to the first steps.
+            attempt = Attempt(trial, workers=workers)
+            time.sleep(part * (first + 3 * step))
+            os.kill(attempt.pid, signal.SIGKILL)
+        else:
+            attempt = Attempt(trial, workers=workers, patch=while_writing(kind, written))
+        ends.append(attempt.end(kind))
+    ends.append(Attempt(trial, workers=workers).end("whole"))
+    return {"trial": trial.name, "workers": workers, "attempts": ends}
+
+
+def play_full_disk(trial: Path) -> dict[str, Any]:
+    trial.mkdir()
+    ends = [Attempt(trial, patch=with_a_full_disk(3)).end("full"), Attempt(trial).end("whole")]
+    return {"trial": trial.name, "workers": 0, "attempts": ends}
+
+
+def left_alive(sessions: set[int], patience: float) -> list[str]:
+    """Processes of these sessions that still run after so many seconds."""
+    until = time.monotonic() + patience
+    while True:
+        alive = []
+        for process in psutil.process_iter(["status", "cmdline"]):
+            try:
+                if os.getsid(process.pid) in sessions and process.info["status"] != psutil.STATUS_ZOMBIE:
+                    alive.append(str(process.info))
+            except ProcessLookupError:
+                continue
+        if not alive or time.monotonic() > until:
+            return alive
+        time.sleep(0.2)
+
+
+def main(folder: Path, trials: int) -> None:
+    torch.set_num_threads(1)
+    (folder / "straight").mkdir(parents=True)
+    began = time.monotonic()
+    attempt = Attempt(folder / "straight")
+    times = [time.monotonic() for _ in attempt.steps()]
+    first, step = times[0] - began, (times[-1] - times[1]) / (len(times) - 2)
+    report = [{"trial": "straight", "workers": 0, "attempts": [attempt.end("whole")]}]
+    report += [play_full_disk(folder / "full")]
+    report += [play(folder / f"{number:02d}", number, first, step) for number in range(trials)]
+    alive = left_alive({end["pid"] for played in report for end in played["attempts"]}, 20)
+    (folder / "report.json").write_text(json.dumps({"trials": report, "alive": alive}, indent=1))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

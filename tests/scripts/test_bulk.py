@@ -1,0 +1,102 @@
+"""Many styles with one command, for real: a folder and a network each, and one failure that stops nobody else."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from training_runs import settings
+
+from fast_style import save_image
+
+TRAIN = Path(__file__).parents[2] / "scripts" / "train.py"
+OWN = ("style.image", "runs", "network_file")
+
+
+def bulk(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    shared = [word for word in settings(folder / "material") if word.split("=")[0] not in OWN]
+    save_image(torch.rand(1, 3, 40, 40), folder / "dots.png")
+    save_image(torch.rand(1, 3, 40, 40), folder / "stripes.png")
+    return subprocess.run(
+        [sys.executable, TRAIN, "-m", *shared, *arguments],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
+def test_each_style_gets_its_folder_and_network_and_one_failure_is_said(tmp_path: Path, launcher: str) -> None:
+    if launcher != "basic":
+        pytest.importorskip(f"hydra_plugins.hydra_{launcher.split('_')[0]}_launcher", reason="needs the extra `bulk`")
+    done = bulk(tmp_path, "style.image=dots.png,nowhere.png,stripes.png", f"hydra/launcher={launcher}")
+    assert done.returncode == 1
+    sentence = "Error: wanted a picture at nowhere.png, found nothing; check the path (#1 of those above)"
+    assert sentence in done.stderr.splitlines()
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
+        "dots.safetensors",
+        "stripes.safetensors",
+    ]
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["dots", "multirun", "stripes"]
+    assert all(len(list((tmp_path / "runs" / name).iterdir())) == 1 for name in ("dots", "stripes"))
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"material", "dots.png", "stripes.png", "checkpoints", "runs"}
+
+
+@pytest.mark.slow
+def test_two_trainings_never_write_one_network_and_a_recipes_name_gets_the_styles(tmp_path: Path) -> None:
+    done = bulk(
+        tmp_path, "style.image=dots.png,stripes.png", "loss.tv_weight=1,2", "network_file=out/quick.safetensors"
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("Another of these trainings writes out/quick_dots.safetensors, too") >= 1
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "quick_dots.safetensors",
+        "quick_stripes.safetensors",
+    ]
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> object:
+    monkeypatch.syspath_prepend(str(TRAIN.parent))
+    import bulk
+
+    return bulk
+
+
+@pytest.mark.parametrize(
+    ("worker", "visible", "expected"),
+    [
+        ("LokyProcess-1", None, "0"),
+        ("LokyProcess-4", None, "3"),
+        ("LokyProcess-6", None, "1"),
+        ("LokyProcess-2", "4,5,6,7", "5"),
+        ("MainProcess", None, None),
+    ],
+)
+def test_workers_take_the_gpus_in_turn(
+    module: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, worker: str, visible: str | None, expected: str | None
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(module.multiprocessing, "current_process", lambda: SimpleNamespace(name=worker))
+    # Set before it is deleted, so that the test leaves no trace of what the function sets.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible or "")
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    module.take_a_gpu()
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == expected
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def test_many_processes_for_each_of_many_styles_are_refused(tmp_path: Path) -> None:
+    done = bulk(tmp_path, "style.image=dots.png", "trainer=ddp", "trainer.devices=2")
+    assert done.returncode == 1
+    assert "Error: Several trainings at once have one process each" in done.stderr
