@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from fast_style import __version__
-from fast_style.data.content import ContentPhotos
+from fast_style.data.batches import PhotoBatches
 from fast_style.devices import best_precision
 from fast_style.methods.checkpoint_files import read_checkpoint, way_on
 from fast_style.methods.checkpoints import KeepNewest, RandomState, StopAndSave, WholeFiles
@@ -113,7 +113,7 @@ def _fit(
     cfg: DictConfig,
     trainer: pl.Trainer,
     method: PerceptualMethod,
-    data: ContentPhotos,
+    data: PhotoBatches,
     checkpoint: Path | None,
     folder: Path,
 ) -> dict[str, float]:
@@ -130,7 +130,7 @@ def _fit(
     return metrics
 
 
-def _material(cfg: DictConfig) -> tuple[list[torch.Tensor], ContentPhotos]:
+def _material(cfg: DictConfig) -> tuple[list[torch.Tensor], PhotoBatches]:
     style = load_style(cfg.style.image, size=_plain(cfg.style.size), crops=cfg.style.crops)
     data = instantiate(cfg.data, _convert_="all")
     data.setup()  # Before the networks: what is wrong with a folder is said at once.
@@ -196,7 +196,7 @@ def _trainer(cfg: DictConfig, style: torch.Tensor) -> pl.Trainer:
 
 
 def _keepers(
-    cfg: DictConfig, folder: Path, processes: Processes, batch: EffectiveBatch, data: ContentPhotos
+    cfg: DictConfig, folder: Path, processes: Processes, batch: EffectiveBatch, data: PhotoBatches
 ) -> list[pl.Callback]:
     """What writes into the run's folder."""
     checkpoints = folder / "checkpoints"

@@ -93,10 +93,9 @@ class LanedOrder(Sequence[int]):
     def lane_at(self, offset: int) -> tuple[int, int]:
         """The lane whose turn it is, and how many pictures that lane has shown."""
         ended = bisect_right(self._offsets, offset)
-        running = sorted(self._through[ended:])
         since, turns = (self._offsets[ended - 1], self._turns[ended - 1]) if ended else (0, 0)
-        turn, place = divmod(offset - since, len(running))
-        return running[place], turns + turn
+        turn, place = divmod(offset - since, len(self._through) - ended)
+        return self._through[ended + place], turns + turn
 
     def shard_at(self, lane: int, turn: int) -> int:
         """Which of the lane's shards a turn falls into, counted from 0."""

@@ -15,6 +15,7 @@ import torch
 from fast_style import load_image, save_image
 from fast_style.data.batches import _leave_interrupts_to_the_trainer
 from fast_style.data.content import ContentPhotos
+from fast_style.data.samples import shortest_side_needed
 from fast_style.folders import find_pictures
 
 
@@ -116,6 +117,20 @@ def test_validation_shows_the_middle_of_every_held_out_photo_each_time(photo_fol
         top, left = (photo.shape[1] - 16) // 2, (photo.shape[2] - 16) // 2
         assert (found - photo[:, top : top + 16, left : left + 16]).abs().mean() < 0.1
         assert (found.mean((1, 2)) - photo.mean((1, 2))).abs().max() < 0.03
+
+
+def test_photos_may_come_as_small_as_crops_and_frames_allow(photo_folder):
+    data = photos(photo_folder, size=64, crop_scale=(0.5, 1.0))
+    assert data.training.at_least == shortest_side_needed(64, 0.5)
+    assert data.validation.at_least == 64
+
+
+@pytest.mark.parametrize(("workers", "wanted"), [(0, (0, 0)), (1, (1, 1)), (2, (2, 1))])
+def test_with_workers_nothing_is_decoded_in_the_training_process(photo_folder, workers, wanted):
+    data = photos(photo_folder, workers=workers)
+    loaders = data.train_dataloader(), data.val_dataloader()
+    assert tuple(loader.num_workers for loader in loaders) == wanted
+    assert all(loader.persistent_workers == (workers > 0) for loader in loaders)
 
 
 def test_a_broken_photo_is_said_once_and_remembered(photo_folder, caplog):

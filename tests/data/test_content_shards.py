@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import time
 from itertools import islice
 from types import SimpleNamespace
@@ -12,6 +13,9 @@ from shard_sets import numbered_photos, served, shards
 
 from fast_style.data import remote
 from fast_style.data.content_shards import ContentShards
+from fast_style.data.shard_cache import ShardCache
+from fast_style.data.shard_index import find_shards
+from fast_style.data.shards import ShardPictures
 
 
 def data_of(urls, *, seen=None, **options):
@@ -127,8 +131,41 @@ def test_the_shards_to_come_are_fetched_ahead(tmp_path, workers):
         until = time.monotonic() + 5
         while len(asked) < 3 and time.monotonic() < until:
             time.sleep(0.01)
+        ahead = asked[1:3]
         used = list(dict.fromkeys(file.partition("/")[0] for file in files(data, 30)))
-        assert asked[1:3] == used[:2]
+        assert ahead == used[:2]
+
+
+def test_the_held_out_ones_are_fetched_but_once(folder, tmp_path):
+    with served(folder) as (url, _):
+        data = data_of(url, cache=str(tmp_path / "cache"))
+        first = [brightness(batch) for batch in data.val_dataloader()]
+    shutil.rmtree(tmp_path / "cache")
+    assert [brightness(batch) for batch in data.val_dataloader()] == first
+
+
+def pictures_of(folder, **options):
+    cache = ShardCache("unused", max_bytes=1)
+    return ShardPictures(find_shards(str(folder)), cache=cache, **options)
+
+
+def test_the_headers_of_a_few_shards_are_remembered(folder):
+    pictures = pictures_of(folder, remembered=2)
+    for index in (0, 1, 3, 0, 6, 13):
+        assert pictures.load((0, index), at_least=None)[0, 0, 0] == index
+        assert len(pictures._members) <= 2
+    assert pictures._members.keys() == {2, 4}
+
+
+def test_a_shard_that_is_evicted_while_it_is_wanted_is_fetched_again(folder, monkeypatch):
+    pictures = pictures_of(folder)
+    there, gone = pictures.cache.path_of, ["nowhere", "nowhere"]
+    pictures.name_of(5)
+    monkeypatch.setattr(pictures.cache, "path_of", lambda shard: gone.pop() if gone else there(shard))
+    assert pictures.load((0, 5), at_least=None)[0, 0, 0] == 5
+    monkeypatch.setattr(pictures.cache, "path_of", lambda _: "nowhere")
+    with pytest.raises(ValueError, match=r"does not stay where it was fetched to; is data\.cache emptied"):
+        pictures.load((0, 5), at_least=None)
 
 
 def test_a_broken_picture_is_replaced_by_the_next_and_named(folder, caplog):

@@ -105,6 +105,21 @@ def test_what_is_being_fetched_counts(tmp_path, folder):
         assert kept(tmp_path) == ["shard-000001.tar"]
 
 
+def test_the_room_is_taken_before_the_bytes_come(tmp_path, folder, monkeypatch):
+    sizes = []
+
+    def copy(url, to):
+        sizes.extend(path.stat().st_size for path in (tmp_path / "cache").glob(".*.tmp"))
+        return original(url, to)
+
+    original = remote.copy
+    monkeypatch.setattr(remote, "copy", copy)
+    with served(folder) as (url, _):
+        shard = find_shards(url)[0]
+        cache_in(tmp_path).path_of(shard)
+    assert sizes == [shard.bytes]
+
+
 def test_what_a_killed_process_left_is_removed(tmp_path, folder):
     (tmp_path / "cache").mkdir()
     left = tmp_path / "cache" / ".left.tmp"

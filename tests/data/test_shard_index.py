@@ -36,6 +36,7 @@ PLACES = {
     "index": ("/index.json", ALL),
     "star": ("/shard-*.tar", ALL),
     "span": ("/shard-{000000..000001}.tar", ALL[:2]),
+    "both": ("/../{shards,nowhere}/shard-{000001..000002}.tar", ALL[1:]),
     "choice": ("/shard-00000{2,0}.tar", [ALL[2], ALL[0]]),
     "one": ("/shard-000002.tar", ALL[2:]),
 }
@@ -55,7 +56,7 @@ def test_shards_on_this_machine(folder, monkeypatch, place, indexed):
     assert all((shard.sha256 is not None) == indexed for shard in find_shards(f"shards{ending}"))
 
 
-@pytest.mark.parametrize("place", [place for place in PLACES if place != "star"])
+@pytest.mark.parametrize("place", [place for place in PLACES if place not in ("star", "both")])
 def test_shards_from_a_server(folder, place):
     ending, wanted = PLACES[place]
     with served(folder.parent) as (url, asked):
@@ -88,6 +89,8 @@ def test_shards_of_others_are_looked_through_and_can_be_given_an_index(tmp_path)
         tar.add(photos, "deep/" + "er" * 80)  # A name too long for the old format.
         (tmp_path / "a.json").write_text("{}")
         tar.add(tmp_path / "a.json")
+        (tmp_path / "folder.jpg").mkdir()
+        tar.add(tmp_path / "folder.jpg", "folder.jpg")
     assert found(str(tmp_path)) == [("theirs.tar", 3)]
     index_folder(str(tmp_path))
     (shard,) = find_shards(str(tmp_path))

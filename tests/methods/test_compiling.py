@@ -89,7 +89,7 @@ def test_a_short_run_is_not_compiled(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.skipif(not has_compiler(CPU), reason="torch.compile needs a C++ compiler")
 def test_compiled_bfloat16_losses_follow_float32s(tmp_path):
-    """Over 50 steps from the same weights through the same photos: within 8 % at every step, 1 % in the mean."""
+    """Over 50 steps from the same weights through the same photos: within 1 % at first, 8 % at every step, 1 % in the mean."""
     losses = {}
     for name, settings in {
         "exact": {"precision": "32-true", "compile": "false"},
@@ -101,6 +101,7 @@ def test_compiled_bfloat16_losses_follow_float32s(tmp_path):
     ratio = losses["fast"] / losses["exact"]
     assert len(ratio) == 50
     assert losses["exact"][-1] < 0.8 * losses["exact"][0]  # They learn, so that there is something to follow.
+    assert (ratio[:10] - 1).abs().max() < 0.01
     assert (ratio - 1).abs().max() < 0.08
     assert (ratio - 1).mean().abs() < 0.01
 
