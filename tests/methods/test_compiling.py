@@ -89,7 +89,7 @@ def test_a_short_run_is_not_compiled(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.skipif(not has_compiler(CPU), reason="torch.compile needs a C++ compiler")
 def test_compiled_bfloat16_losses_follow_float32s(tmp_path):
-    """Over 50 steps from the same weights through the same photos: within 1 % at first, 8 % at every step, 1 % in the mean."""
+    """Over 50 steps of the same weights and photos: within 1 % at first, 8 % at every step, 1 % in the mean."""
     losses = {}
     for name, settings in {
         "exact": {"precision": "32-true", "compile": "false"},
