@@ -12,6 +12,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fast_style.methods.checkpoint_files import is_whole, newest_first, newest_whole
+from fast_style.whole_files import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,25 @@ def find_resumable(cfg: DictConfig, overrides: Sequence[str]) -> tuple[Path, Dic
             "it, or leave resume out to start another run."
         )
     return checkpoint, _config(checkpoint.parents[1], cfg, given)
+
+
+def remember_steps(folder: Path, steps: int) -> None:
+    """Let a run that is prolonged be as long the next time, too."""
+    saved = OmegaConf.load(folder / CONFIG_FILE)
+    if saved.steps != steps:
+        saved.steps = steps
+        with whole_file(folder / CONFIG_FILE) as file:
+            file.write(OmegaConf.to_yaml(saved).encode())
+
+
+def passed_over(cfg: DictConfig, overrides: Sequence[str]) -> str:
+    """Why `resume=auto` found nothing to go on from, as a clause."""
+    given = OverridesParser.create().parse_overrides(list(overrides))
+    newest = next(iter(_runs(Path(cfg.runs))), None)
+    if newest is None:
+        return f"there is none below {cfg.runs}"
+    misfits = _misfits(newest, settled(cfg), given)
+    return f"the newest, {newest}, " + (f"is not of {' '.join(misfits)}" if misfits else "has no whole checkpoint")
 
 
 def _runs(parent: Path) -> list[Path]:

@@ -6,11 +6,10 @@ import logging
 import os
 import warnings
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -18,6 +17,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from fast_style import __version__
+from fast_style.checking import check_settings, name_of_style, scaled
 from fast_style.data.batches import PhotoBatches
 from fast_style.devices import best_precision
 from fast_style.methods.checkpoint_files import read_checkpoint, way_on
@@ -27,12 +27,12 @@ from fast_style.methods.guarding import SkipNonFinite
 from fast_style.methods.perceptual import PerceptualMethod
 from fast_style.methods.profiling import Profile
 from fast_style.methods.watching import Curves, Panels, StepProgress, Throughput
-from fast_style.networks.saved import Precision, save_network
+from fast_style.networks.saved import save_network
 from fast_style.processes.connecting import Processes, connected, speak_alone
 from fast_style.processes.effective_batch import EffectiveBatch, SameBatch
 from fast_style.processes.run_folder import agreed_folder
-from fast_style.resuming import CONFIG_FILE, OVERRIDES_FILE, PATH_KEYS, find_resumable, settled
-from fast_style.styles import load_style, style_name
+from fast_style.resuming import CONFIG_FILE, OVERRIDES_FILE, find_resumable, passed_over, remember_steps, settled
+from fast_style.styles import load_style
 
 log = logging.getLogger(__name__)
 
@@ -78,15 +78,10 @@ def run(cfg: DictConfig, overrides: Sequence[str] = (), *, callbacks: Sequence[p
             checkpoint, cfg = found
             log.info("Going on from %s.", checkpoint)
         else:
-            log.info("No run to resume below %s; starting a new one.", cfg.runs)
-    several = OmegaConf.select(cfg, "style.images") or {}
-    if len(several) > 1:
-        raise ValueError(f"A network learns one style; got {', '.join(several)}: train them one by one.")
-    if cfg.style.image is None:
-        raise ValueError("No style was named: give style.image=my.jpg, or style=NAME of conf/style/.")
-    name = style_name(cfg.style.image, cfg.style.name)
+            log.info("No run to resume: %s. Starting a new one.", passed_over(cfg, overrides))
+    name = name_of_style(cfg)
     network_file = Path(cfg.network_file or f"checkpoints/{name}.safetensors")
-    _check(cfg, network_file)
+    check_settings(cfg, network_file)
     _quiet()
     pl.seed_everything(cfg.seed, verbose=False)
     style, data = _material(cfg)
@@ -100,6 +95,8 @@ def run(cfg: DictConfig, overrides: Sequence[str] = (), *, callbacks: Sequence[p
         # What a killed run drew of the steps that are done again is not shown twice.
         trainer.logger = Curves(folder, purge_step=start or None)
         log.info(batch.sentence(OmegaConf.select(cfg, "method.optimizer.lr")))
+        if network_file.exists() and not checkpoint:
+            log.info("%s will be replaced at the end; network_file=... names another.", network_file)
         if _compiles(cfg, trainer):
             compile_in_place(method.generator, method.loss, forgiving=cfg.compile == "auto")
         metrics = _fit(cfg, trainer, method, data, checkpoint, folder)
@@ -118,6 +115,8 @@ def _fit(
     folder: Path,
 ) -> dict[str, float]:
     """Train from the checkpoint, or from nothing, to the last step; the last losses by name."""
+    if trainer.is_global_zero:
+        remember_steps(folder, cfg.steps)
     if checkpoint is None and trainer.is_global_zero:
         text = f"```yaml\n{OmegaConf.to_yaml(settled(cfg))}\n```"
         trainer.logger.experiment.add_text("config", text)  # type: ignore[union-attr]
@@ -158,10 +157,7 @@ def _method(cfg: DictConfig, name: str, style: list[torch.Tensor], batch: Effect
     )
     origin = {"style": name, "recipe": _recipe(cfg, batch), "version": __version__}
     if batch.rule != "constant":
-        if OmegaConf.select(cfg, "method.optimizer.lr") is None:
-            raise ValueError(f"lr_rule={batch.rule} changes method.optimizer.lr, which is not set; set it.")
-        cfg = deepcopy(cfg)
-        cfg.method.optimizer.lr *= batch.factor
+        cfg = scaled(cfg, batch.factor)
     method = instantiate(cfg.method, _convert_="all")(
         generator=instantiate(cfg.generator, _convert_="all"), loss=loss, origin=origin
     )
@@ -209,27 +205,6 @@ def _keepers(
         KeepNewest(checkpoints, every=cfg.checkpoint_every),
         *([Profile(folder / "profile")] if OmegaConf.select(cfg, "profile") else []),
     ]
-
-
-def _check(cfg: DictConfig, network_file: Path) -> None:
-    """What would otherwise be found out after hours."""
-    for key in ("steps", "val_every", "checkpoint_every"):
-        if cfg[key] < 1:
-            raise ValueError(f"{key} is at least 1; got {cfg[key]}.")
-    if cfg.save_as not in get_args(Precision):
-        raise ValueError(f"save_as is one of {get_args(Precision)}; got {cfg.save_as!r}.")
-    if network_file.suffix != ".safetensors":
-        raise ValueError(f"network_file ends in .safetensors; got {network_file}.")
-    for key in PATH_KEYS:
-        path = OmegaConf.select(cfg, key)
-        if key != "material" and path and Path(path).is_relative_to(cfg.material) and not os.path.exists(path):
-            raise ValueError(
-                f"{key} is wanted at {path}, where there is nothing: put training material there (data/README.md "
-                f"says what), name its folder with material=..., or set {key}."
-            )
-    network_file.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(network_file.parent, os.W_OK):
-        raise ValueError(f"The folder {network_file.parent} can't be written to; set network_file to another.")
 
 
 def _new_folder(parent: Path, cfg: DictConfig, overrides: Sequence[str]) -> Path:

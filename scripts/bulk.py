@@ -29,10 +29,14 @@ def one_of_many(cfg: DictConfig) -> DictConfig:
     """
     if not is_bulk():
         return cfg
-    if cfg.trainer.get("strategy") and int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) == 1:
+    # Processes that Lightning starts would read this command line, and each train all styles again.
+    starts_processes = (
+        cfg.trainer.get("strategy") or str(cfg.trainer.devices) != "1" or cfg.trainer.get("num_nodes", 1) > 1
+    )
+    if starts_processes and int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) == 1:
         raise ValueError(
-            "Several trainings at once have one process each: leave trainer=ddp out, or let SLURM start the processes "
-            "(hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=...)."
+            "Several trainings at once have one process each: say trainer=auto trainer.devices=1, or let SLURM start "
+            "more (hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=...)."
         )
     from fast_style.styles import style_name
 

@@ -35,7 +35,8 @@ ARROWS = {
     "resuming": {"methods"},
     "onlookers": {"images", "methods"},
     "optimizing": {"onlookers", "images", "colors", "stopping", "losses", "methods"},
-    "training": {"devices", "resuming", "styles", "methods", "losses", "networks", "data", "processes"},
+    "checking": {"resuming", "networks", "styles"},
+    "training": {"checking", "devices", "resuming", "styles", "methods", "losses", "networks", "data", "processes"},
 }
 SERVING = {"whole_files", "folders", "flattening", "images", "devices", "networks", "stylize"}
 LEARNING = {"pytorch_lightning", "lightning", "lightning_fabric", "hydra", "omegaconf", "tensorboard"}
@@ -43,7 +44,7 @@ LEARNING = {"pytorch_lightning", "lightning", "lightning_fabric", "hydra", "omeg
 ONLY = {
     "PIL": {"images.py", "flattening.py"},
     "hydra": {"training.py", "resuming.py"},
-    "omegaconf": {"training.py", "resuming.py"},
+    "omegaconf": {"checking.py", "training.py", "resuming.py"},
     "fsspec": {"data/remote.py"},
 }
 

@@ -225,3 +225,60 @@ def test_gradients_are_clipped_by_config(tmp_path: Path, clip: str, moves: bool)
     first, second = (torch.load(checkpoint(tmp_path, step), weights_only=True)["state_dict"] for step in (1, 2))
     largest = max((second[k] - first[k]).abs().max().item() for k in first if k.startswith("generator."))
     assert (largest > 1e-5) is moves
+
+
+def test_a_prolonged_run_is_as_long_the_next_time(tmp_path: Path) -> None:
+    constant = {"method.schedule": "null"}
+    first = train(tmp_path, steps=2, **constant)
+    prolonged = train_again(tmp_path, f"resume={first.folder}", "steps=6", "checkpoint_every=2")
+    for step in (6,):
+        checkpoint(tmp_path, step).unlink()  # As if it had been killed before the end.
+    again = train_again(tmp_path, "resume=auto")
+    assert again.folder == prolonged.folder
+    assert checkpoint(tmp_path, 6).exists()
+
+
+def test_resume_auto_says_why_it_passed_a_run_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = train(tmp_path, steps=1)
+    caplog.set_level("INFO")
+    train(tmp_path, steps=1, resume="auto", **{"generator.blocks": 2})
+    assert f"the newest, {first.folder}, is not of generator.blocks=2" in caplog.text
+
+
+def test_a_network_that_will_be_replaced_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    train(tmp_path, steps=1)
+    assert "will be replaced" not in caplog.text
+    train(tmp_path, steps=1)
+    assert f"{tmp_path / 'network.safetensors'} will be replaced" in caplog.text
+
+
+def test_other_photos_than_before_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train(tmp_path, steps=2, **{"method.schedule": "null"})
+    (tmp_path / "photos" / "more.png").write_bytes((tmp_path / "photos" / "0.png").read_bytes())
+    train_again(tmp_path, f"resume={checkpoint(tmp_path, 2)}", "steps=3")
+    assert "There were 4 photos to train on when this was saved, and 5 now" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"max_skips": -1}, "max_skips is a whole number, at least 0; got -1"),
+        ({"compile": "foo"}, "compile is true, false or auto; got 'foo'"),
+        ({"trainer.log_every_n_steps": 0}, "log_every_n_steps is a whole number, at least 1"),
+        ({"trainer.accumulate_grad_batches": 0}, "accumulate_grad_batches is a whole number, at least 1"),
+        ({"lr_rule": "sqrt", "data.batch_size": 8, "method.schedule.max_lr": 5e-3}, "would have the last word"),
+    ],
+)
+def test_a_setting_that_does_not_do_is_refused_before_anything_is_written(
+    tmp_path: Path, changes: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        train(tmp_path, **changes)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_learning_rate_rule_reaches_the_schedule(tmp_path: Path) -> None:
+    outcome = train(tmp_path, lr_rule="linear", lr_reference_batch=1, **{"trainer.log_every_n_steps": 1})
+    rates = EventAccumulator(str(outcome.folder)).Reload().Scalars("lr-Adam")
+    assert max(event.value for event in rates) > 1.5e-3  # OneCycle's 1e-3, twice.

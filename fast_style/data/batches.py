@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sys
 import threading
 from abc import abstractmethod
 from collections import deque
@@ -19,6 +20,9 @@ from fast_style.data.endless import EndlessOrder, Passes
 from fast_style.data.samples import Photos, PhotoSamples, Pictures, collate, shortest_side_needed
 
 log = logging.getLogger(__name__)
+
+#: How workers start, said outright: within joblib's processes the default is joblib's own, which fails here.
+_START = "fork" if sys.platform == "linux" else "spawn"
 
 
 class Parts(NamedTuple):
@@ -115,6 +119,7 @@ class PhotoBatches(pl.LightningDataModule):
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=options["num_workers"] > 0,
+            multiprocessing_context=_START if options["num_workers"] else None,
             worker_init_fn=_leave_interrupts_to_the_trainer,
             generator=torch.Generator(),  # Not the global one: looking at data must not move it.
             **options,
@@ -137,12 +142,19 @@ class PhotoBatches(pl.LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Where in the data the run is."""
-        return {"batches_seen": self.batches_seen, "unreadable": list(self.unreadable)}
+        return {
+            "batches_seen": self.batches_seen,
+            "unreadable": list(self.unreadable),
+            "photos": len(self.training) if self._opened else None,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
         self.batches_seen = state_dict["batches_seen"]
         self.unreadable = dict.fromkeys(state_dict["unreadable"])
+        before, now = state_dict.get("photos"), len(self.training) if self._opened else None
+        if None not in (before, now) and before != now:
+            log.warning("There were %s photos to train on when this was saved, and %s now: others follow.", before, now)
 
 
 def _leave_interrupts_to_the_trainer(_worker: int) -> None:

@@ -17,6 +17,7 @@ from fast_style.data.tars import pictures_in
 from fast_style.whole_files import whole_file
 
 INDEX = "index.json"
+JOURNAL = "progress.jsonl"
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,8 @@ def _tars_at(place: str, indices: dict[str, dict[str, Shard]]) -> list[str]:
     place = os.path.expanduser(place)
     if os.path.isdir(place):
         index = os.path.join(place, INDEX)
+        if os.path.exists(os.path.join(place, JOURNAL)) and not os.path.exists(index):
+            raise ValueError(f"The shards in {place} are not all there: run the same scripts/prepare_shards.py again.")
         return _tars_at(index if os.path.exists(index) else os.path.join(glob.escape(place), "*.tar"), indices)
     return [place] if os.path.exists(place) else sorted(glob.glob(place))
 

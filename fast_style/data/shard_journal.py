@@ -7,10 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fast_style.data.shard_index import INDEX, checksum
+from fast_style.data.shard_index import INDEX, JOURNAL, checksum
 from fast_style.whole_files import whole_file
-
-JOURNAL = "progress.jsonl"
 
 
 @dataclass(frozen=True)
@@ -61,6 +59,9 @@ def read_journal(folder: Path, made_from: dict[str, Any]) -> list[Written]:
     first, *rest = whole.decode().splitlines()
     before = json.loads(first)
     changed = sorted(key for key in made_from.keys() | before.keys() if made_from.get(key) != before.get(key))
+    if changed and not rest:  # Nothing came of it; the next command may be another.
+        path.unlink()
+        return read_journal(folder, made_from)
     if changed:
         raise ValueError(
             f"The shards in {folder} were begun with other pictures or settings ({', '.join(changed)}); name another "

@@ -91,7 +91,7 @@ class RecordFiles:
 
     def __init__(self, files: Sequence[str], *, field: str) -> None:
         if not all(map(importlib.util.find_spec, ("google_crc32c", "google.protobuf"))):
-            raise ValueError("Reading TFRecord files takes two more packages: pip install 'fast_style[tfrecord]'")
+            raise ValueError("Reading TFRecord files takes two more packages: pip install '.[tfrecord]'")
         self.files, self.field = files, field
         self.count: int | None = None
         sizes = [os.path.getsize(file) for file in files]

@@ -17,7 +17,7 @@ from fast_style.data.shard_index import Shard, write_index
 from fast_style.data.shard_journal import Written, append, is_whole, read_journal
 from fast_style.data.shard_sources import Candidate, Source
 from fast_style.images import MAX_PIXELS, UnreadablePicture, checked_picture
-from fast_style.whole_files import whole_file
+from fast_style.whole_files import remove_leftovers, whole_file
 
 SKIPPED = "skipped.tsv"
 
@@ -95,8 +95,7 @@ def write_shards(
 
 def _write_all(source: Source, folder: Path, recipe: Recipe, progress: Callable[[Progress], None]) -> Progress:
     made_from = source.made_from | asdict(recipe)
-    for left_over in folder.glob(".*.tmp"):  # Of a killed run.
-        left_over.unlink()
+    remove_leftovers(folder)
     earlier = read_journal(folder, made_from)
     _check_space(source, folder, recipe, sum(line.bytes for line in earlier))
     lines: list[Written] = []

@@ -55,7 +55,6 @@ def compile_in_place(*networks: nn.Module, forgiving: bool) -> None:
         forgiving: go on uncompiled where the compiler fails, with a warning.
     """
     log.info("Compiling first, which takes about a minute; compile=false does without.")
-    if forgiving:
-        torch._dynamo.config.suppress_errors = True
+    torch._dynamo.config.suppress_errors = forgiving
     for network in networks:
         network.compile(dynamic=False)

@@ -33,9 +33,7 @@ class Profile(pl.Callback):
         """
         needed = WAIT + WARM_UP + ACTIVE
         if trainer.max_steps - trainer.global_step < needed:
-            raise ValueError(
-                f"profile=true looks at steps {WAIT + WARM_UP + 1} to {needed}: set steps={needed} or more."
-            )
+            raise ValueError(f"profile=true looks at the first {needed} steps of a run, and this one has fewer to go.")
         if not trainer.is_global_zero:
             return
         self._profile = profile(
@@ -46,9 +44,11 @@ class Profile(pl.Callback):
         )
         self._profile.start()
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
-        """Count a step."""
-        if self._profile is not None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        """Count a step, of whose batches this may be the last."""
+        if self._profile is not None and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
             self._profile.step()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -50,6 +50,7 @@ def test_shards_on_this_machine(folder, monkeypatch, place, indexed):
         if place == "index":
             return
         (folder / "index.json").unlink()
+        (folder / "progress.jsonl").unlink()  # Somebody else's tars.
     assert found(f"{folder}{ending}") == wanted
     monkeypatch.chdir(folder.parent)
     assert found(f"shards{ending}") == wanted
@@ -164,6 +165,7 @@ def test_a_changed_byte_is_found_by_checking(folder):
 @pytest.mark.parametrize("kept", [-1500, 700, 100])
 def test_a_part_of_a_tar_file_is_said(folder, kept):
     (folder / "index.json").unlink()
+    (folder / "progress.jsonl").unlink()  # Somebody else's tars.
     path = folder / "shard-000002.tar"
     content = path.read_bytes().rstrip(b"\0")
     path.write_bytes(content[:kept] if kept > 0 else content[: len(content) + kept])
@@ -197,6 +199,7 @@ def test_no_shards_are_said(tmp_path, place, said):
 
 def test_a_server_without_an_index_is_said(folder):
     (folder / "index.json").unlink()
+    (folder / "progress.jsonl").unlink()  # Somebody else's tars.
     with served(folder) as (url, _):
         for place in (url, f"{url}/shard-000000.tar"):
             with pytest.raises(ValueError, match=r"index\.json was wanted, and nothing is there.*prepare_shards"):
@@ -224,3 +227,9 @@ def test_a_filesystem_that_nobody_knows_is_said(url):
         pytest.skip("s3fs is installed")
     with pytest.raises(ValueError, match="fsspec can't read it"):
         find_shards(url)
+
+
+def test_shards_that_are_being_written_are_not_trained_on(folder):
+    (folder / "index.json").unlink()  # A killed run wrote none.
+    with pytest.raises(ValueError, match="not all there: run the same"):
+        find_shards(str(folder))

@@ -24,5 +24,5 @@ def test_without_it_there_is_none(tmp_path):
 
 
 def test_a_run_too_short_says_how_long_it_must_be(tmp_path):
-    with pytest.raises(ValueError, match="steps=10"):
+    with pytest.raises(ValueError, match="first 10 steps"):
         train(tmp_path, steps=9, profile="true")

@@ -36,7 +36,9 @@ def bulk(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_each_style_gets_its_folder_and_network_and_one_failure_is_said(tmp_path: Path, launcher: str) -> None:
     if launcher != "basic":
         pytest.importorskip(f"hydra_plugins.hydra_{launcher.split('_')[0]}_launcher", reason="needs the extra `bulk`")
-    done = bulk(tmp_path, "style.image=dots.png,nowhere.png,stripes.png", f"hydra/launcher={launcher}")
+    done = bulk(
+        tmp_path, "style.image=dots.png,nowhere.png,stripes.png", f"hydra/launcher={launcher}", "data.workers=1"
+    )
     assert done.returncode == 1
     sentence = "Error: wanted a picture at nowhere.png, found nothing; check the path (#1 of those above)"
     assert sentence in done.stderr.splitlines()
@@ -96,7 +98,8 @@ def test_workers_take_the_gpus_in_turn(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
-def test_many_processes_for_each_of_many_styles_are_refused(tmp_path: Path) -> None:
-    done = bulk(tmp_path, "style.image=dots.png", "trainer=ddp", "trainer.devices=2")
+@pytest.mark.parametrize("settings", [["trainer=ddp", "trainer.devices=2"], ["trainer.devices=2"]])
+def test_many_processes_for_each_of_many_styles_are_refused(tmp_path: Path, settings: list[str]) -> None:
+    done = bulk(tmp_path, "style.image=dots.png", *settings)
     assert done.returncode == 1
     assert "Error: Several trainings at once have one process each" in done.stderr

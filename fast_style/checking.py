@@ -1,0 +1,77 @@
+"""Settings that contradict themselves or the machine, found before a run begins."""
+
+import os
+from copy import deepcopy
+from pathlib import Path
+from typing import get_args
+
+from omegaconf import DictConfig, OmegaConf
+
+from fast_style.networks.saved import Precision
+from fast_style.resuming import PATH_KEYS
+from fast_style.styles import style_name
+
+
+def name_of_style(cfg: DictConfig) -> str:
+    """The name of the one style to learn.
+
+    Raises:
+        ValueError: there is none, or more than one.
+    """
+    several = OmegaConf.select(cfg, "style.images") or {}
+    if len(several) > 1:
+        raise ValueError(f"A network learns one style; got {', '.join(several)}: train them one by one.")
+    if cfg.style.image is None:
+        raise ValueError("No style was named: give style.image=my.jpg, or style=NAME of conf/style/.")
+    return style_name(cfg.style.image, cfg.style.name)
+
+
+def check_settings(cfg: DictConfig, network_file: Path) -> None:
+    """Refuse, before anything is written, what would otherwise be found out after hours.
+
+    Raises:
+        ValueError: a setting that does not do; the sentence says which.
+    """
+    counts = {"steps": 1, "val_every": 1, "checkpoint_every": 1, "max_skips": 0}
+    counts |= {"trainer.log_every_n_steps": 1, "trainer.accumulate_grad_batches": 1}
+    for key, least in counts.items():
+        found = OmegaConf.select(cfg, key, default=least)
+        if not isinstance(found, int) or found < least:
+            raise ValueError(f"{key} is a whole number, at least {least}; got {found!r}.")
+    if not isinstance(cfg.compile, bool) and cfg.compile != "auto":
+        raise ValueError(f"compile is true, false or auto; got {cfg.compile!r}.")
+    if cfg.save_as not in get_args(Precision):
+        raise ValueError(f"save_as is one of {get_args(Precision)}; got {cfg.save_as!r}.")
+    if network_file.suffix != ".safetensors":
+        raise ValueError(f"network_file ends in .safetensors; got {network_file}.")
+    for key in PATH_KEYS:
+        path = OmegaConf.select(cfg, key)
+        if key != "material" and path and Path(path).is_relative_to(cfg.material) and not os.path.exists(path):
+            raise ValueError(
+                f"{key} is wanted at {path}, where there is nothing: put training material there (data/README.md "
+                f"says what), name its folder with material=..., or set {key}."
+            )
+    network_file.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(network_file.parent, os.W_OK):
+        raise ValueError(f"The folder {network_file.parent} can't be written to; set network_file to another.")
+
+
+def scaled(cfg: DictConfig, factor: float) -> DictConfig:
+    """A copy whose learning rate, the schedule's included, is `factor` times as large.
+
+    Raises:
+        ValueError: the optimiser's rate is not set, or the schedule has one of its own.
+    """
+    cfg = deepcopy(cfg)
+    rate, highest = (OmegaConf.select(cfg, f"method.{key}") for key in ("optimizer.lr", "schedule.max_lr"))
+    if rate is None:
+        raise ValueError(f"lr_rule={cfg.lr_rule} changes method.optimizer.lr, which is not set; set it.")
+    if highest not in (None, rate):
+        raise ValueError(
+            f"lr_rule={cfg.lr_rule} changes method.optimizer.lr, and method.schedule.max_lr={highest} would have the "
+            "last word; set method.optimizer.lr alone."
+        )
+    cfg.method.optimizer.lr = rate * factor
+    if highest is not None:
+        cfg.method.schedule.max_lr = rate * factor
+    return cfg
