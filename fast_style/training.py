@@ -124,7 +124,7 @@ def _fit(
         trainer.fit(method, data, ckpt_path=checkpoint, weights_only=True)
         trainer.save_checkpoint(folder / "checkpoints" / f"step-{trainer.global_step:06d}.ckpt", weights_only=False)
     metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
-    if cfg.steps % cfg.val_every or not any(name.startswith("val/") for name in metrics):
+    if cfg.steps % min(cfg.val_every, cfg.steps) or not any(name.startswith("val/") for name in metrics):
         metrics |= trainer.validate(method, data, verbose=False, weights_only=True)[0]
     return metrics
 
