@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 from torchvision.utils import make_grid
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 
 class Curves(TensorBoardLogger):
@@ -33,6 +35,7 @@ class StepProgress(ProgressBar):
         super().__init__()
         self.refresh_seconds = refresh_seconds
         self._bar: tqdm[Any] | None = None
+        self._above = ExitStack()
         self._refreshed = -math.inf
 
     def disable(self) -> None:
@@ -49,6 +52,8 @@ class StepProgress(ProgressBar):
                 dynamic_ncols=True,
                 mininterval=self.refresh_seconds,
             )
+            # What is logged meanwhile has lines of its own above the bar.
+            self._above.enter_context(logging_redirect_tqdm())
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
         """Advance; read the losses, which makes a GPU wait, only now and then."""
@@ -71,6 +76,7 @@ class StepProgress(ProgressBar):
 
     def _close(self) -> None:
         if self._bar is not None:
+            self._above.close()
             self._bar.close()
             self._bar = None
 
