@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from queue import Queue
 from typing import Any
 
@@ -44,6 +45,12 @@ class Meeting:
 def meeting() -> Iterator[Meeting]:
     meeting = Meeting()
     yield meeting
+    # Hang up first: a listener that is about to look at its lines must find them open.
+    for line in (line for lines in meeting.lines for line in lines.values()):
+        with suppress(OSError):
+            line.shutdown(socket.SHUT_RDWR)
+    for end in meeting.ends.values():
+        end._listener.join(10)
     for rank in range(COUNT):
         meeting.die(rank)
 
