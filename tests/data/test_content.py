@@ -56,7 +56,7 @@ def test_a_resumed_run_goes_on_with_the_very_next_batch(photo_folder, seen):
 def test_the_state_goes_through_a_checkpoint(photo_folder):
     data = photos(photo_folder)
     data.load_state_dict({"batches_seen": 4, "unreadable": ["a.jpg", "b.jpg"]})
-    assert data.state_dict() == {"batches_seen": 4, "unreadable": ["a.jpg", "b.jpg"]}
+    assert data.state_dict() == {"batches_seen": 4, "unreadable": ["a.jpg", "b.jpg"], "photos": len(data.training)}
 
 
 def first_batches(root, seed):
