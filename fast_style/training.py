@@ -92,8 +92,8 @@ def run(cfg: DictConfig, overrides: Sequence[str] = (), *, callbacks: Sequence[p
         folder = agreed_folder(processes, checkpoint, lambda: _new_folder(Path(cfg.runs) / name, cfg, overrides))
         trainer.callbacks += [*_keepers(cfg, folder, processes, batch, data), *callbacks]  # type: ignore[attr-defined]
         start = read_checkpoint(checkpoint)["global_step"] if checkpoint else 0
-        # What a killed run drew of the steps that are done again is not shown twice.
-        trainer.logger = Curves(folder, purge_step=start or None)
+        # What a killed run drew of the steps that are done again is not shown twice, nor what is not done again.
+        trainer.logger = Curves(folder, purge_step=start or None) if start < cfg.steps else None
         log.info(batch.sentence(OmegaConf.select(cfg, "method.optimizer.lr")))
         if network_file.exists() and not checkpoint:
             log.info("%s will be replaced at the end; network_file=... names another.", network_file)
