@@ -3,12 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-# The folder with photos/, styles/ and weights/.
-FAST_STYLE_MATERIAL ?= $(if $(wildcard data/photos),data,$(if $(wildcard ../shared),../shared,data))
-export FAST_STYLE_MATERIAL
-
 STYLE ?= starry_night
-PHOTO ?= $(firstword $(wildcard $(FAST_STYLE_MATERIAL)/photos/val/*.jpg))
+# One of the photos that come along with scikit-image, and that quick does not train on.
+PHOTO ?= $(shell $(BIN)/python -c 'from fast_style.data.samples import sample_files; print(sample_files()[1])')
 
 .PHONY: help train test format clean
 

@@ -23,7 +23,7 @@ import psutil
 from fast_style.data.batches import PhotoBatches
 from fast_style.data.content import ContentPhotos
 from fast_style.data.content_shards import ContentShards
-from fast_style.data.samples import shortest_side_needed
+from fast_style.data.crops import shortest_side_needed
 from fast_style.data.shard_sources import PictureFolder
 from fast_style.data.shard_writing import Recipe, write_shards
 from fast_style.folders import find_pictures

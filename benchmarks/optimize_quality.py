@@ -12,12 +12,14 @@ from pathlib import Path
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from fast_style.images import load_image, save_image
 from fast_style.losses.picture import PictureLoss, Style
 from fast_style.methods.scales import fitted
 from fast_style.optimizing import Paintings, optimize_file
+from fast_style.styles import pictures_of
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 STYLE = ["relu1_1", "relu2_1", "relu3_1", "relu4_1"]
@@ -46,18 +48,19 @@ def main() -> None:
             method = instantiate(cfg.method, _convert_="all")(
                 loss_network=network, loss=instantiate(cfg.loss, _convert_="all")
             )
+            (painting,) = pictures_of(OmegaConf.to_container(cfg.style, resolve=True))
             target = asked.out / f"{photo.stem}_{style}.png"
             started = time.perf_counter()
             optimize_file(
                 method,
                 content=photo,
-                paintings=Paintings([cfg.style.image]),
+                paintings=Paintings([painting]),
                 output=target,
                 size=asked.size,
                 runs=None,
             )
             seconds = time.perf_counter() - started
-            terms = measured(network, load_image(photo, size=asked.size), load_image(cfg.style.image), target)
+            terms = measured(network, load_image(photo, size=asked.size), load_image(painting), target)
             errors = sum(terms[f"style/{name}"] for name in STYLE) / len(STYLE)
             contents = " | ".join(f"{terms[f'content/{name}']:.3f}" for name in CONTENT)
             tqdm.write(f"| {photo.stem} | {style} | {errors:.4f} | {contents} | {seconds:.0f} |")

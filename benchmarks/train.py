@@ -30,14 +30,14 @@ from fast_style.networks.transform_net import TransformNet
 from fast_style.training import run
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-WANTED = {"vgg16": 2.5, "vgg19_mix": 5.0, "vgg19_distilled": 8.0}
+WANTED = {"vgg16": 2.5, "vgg19_mix": 5.0, "vgg19_distilled": 8.0, "builtin": 8.0}
 VGG16 = [
     "loss_network=vgg16",
     "loss_network.weights=random",  # They time the same.
     "loss.style_layers=[relu1_2,relu2_2,relu3_3,relu4_3]",
     "loss.content_layers=[relu2_2]",
 ]
-SETTINGS = {"vgg16": VGG16, **{name: [f"loss_network={name}"] for name in ("vgg19_mix", "vgg19_distilled")}}
+SETTINGS = {"vgg16": VGG16, **{name: [f"loss_network={name}"] for name in ("vgg19_mix", "vgg19_distilled", "builtin")}}
 
 
 def plain_loop(photos: Tensor) -> Callable[[int], None]:

@@ -13,17 +13,26 @@ from fast_style.styles import style_name
 
 
 def name_of_style(cfg: DictConfig) -> str:
-    """The name of the one style to learn.
+    """The name of the one style that was chosen.
 
     Raises:
         ValueError: there is none, or more than one.
     """
-    several = OmegaConf.select(cfg, "style.images") or {}
-    if len(several) > 1:
-        raise ValueError(f"A network learns one style; got {', '.join(several)}: train them one by one.")
-    if cfg.style.image is None:
+    image = cfg.style.image
+    if image is None:
+        chosen = list(OmegaConf.select(cfg, "style.pictures") or [])
+    else:
+        chosen = list(image) if OmegaConf.is_list(image) else [image]
+    if not chosen:
         raise ValueError("No style was named: give style.image=my.jpg, or style=NAME of conf/style/.")
-    return style_name(cfg.style.image, cfg.style.name)
+    if len(chosen) > 1:
+        raise ValueError(f"This takes one style; got {', '.join(chosen)}: take them one by one.")
+    return style_name(chosen[0], cfg.style.name)
+
+
+def network_file_of(cfg: DictConfig, style: str) -> Path:
+    """Where a trained style goes: by default beside the networks that come along, never over one of them."""
+    return Path(cfg.network_file or f"checkpoints/trained/{style}.safetensors")
 
 
 def check_settings(cfg: DictConfig, network_file: Path) -> None:
@@ -45,11 +54,11 @@ def check_settings(cfg: DictConfig, network_file: Path) -> None:
     if network_file.suffix != ".safetensors":
         raise ValueError(f"network_file ends in .safetensors; got {network_file}.")
     for key in PATH_KEYS:
-        path = OmegaConf.select(cfg, key)
-        if key != "material" and path and Path(path).is_relative_to(cfg.material) and not os.path.exists(path):
+        path = None if key in ("material", "style.image") else OmegaConf.select(cfg, key)
+        if path and Path(path).is_relative_to(cfg.material) and not os.path.exists(path):
             raise ValueError(
-                f"{key} is wanted at {path}, where there is nothing: put training material there (data/README.md "
-                f"says what), name its folder with material=..., or set {key}."
+                f"{key} is wanted at {path}, where there is nothing, for it does not come along: put it there "
+                f"(data/README.md says what), name your folder of such material with material=..., or set {key}."
             )
     network_file.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(network_file.parent, os.W_OK):

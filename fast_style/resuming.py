@@ -24,7 +24,7 @@ MAY_CHANGE = frozenset(
     [
         *("resume", "runs", "network_file", "save_as", "debug", "compile", "profile"),
         *("val_every", "checkpoint_every", "data.workers", "material", "max_skips"),
-        *("data.cache", "data.cache_gb", "data.verify"),
+        *("data.cache", "data.cache_gb", "data.verify", "style.cache"),
     ]
 )
 PATH_KEYS = (
@@ -36,13 +36,15 @@ PATH_KEYS = (
 def settled(cfg: DictConfig) -> DictConfig:
     """The configuration without references to the environment or the folder it was said in."""
     plain = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
-    for key in PATH_KEYS:
+    swatches = [f"style.pictures.{name}.swatch" for name in OmegaConf.select(plain, "style.pictures") or []]
+    for key in (*PATH_KEYS, *swatches):
         path = OmegaConf.select(plain, key)
         if path is not None and os.path.exists(path):
             OmegaConf.update(plain, key, os.path.abspath(path))
-    urls = OmegaConf.select(plain, "data.urls")
-    if urls is not None:
-        plain.data.urls = _absolute(urls)
+    for key in ("data.urls", "data.roots"):
+        places = OmegaConf.select(plain, key)
+        if places is not None:
+            OmegaConf.update(plain, key, _absolute(places))
     assert isinstance(plain, DictConfig)
     return plain
 
@@ -78,6 +80,12 @@ def find_resumable(cfg: DictConfig, overrides: Sequence[str]) -> tuple[Path, Dic
         checkpoint = newest_whole(folder.glob("checkpoints/*.ckpt")) if folder else None
         return (checkpoint, _config(checkpoint.parents[1], cfg, given)) if checkpoint else None
     checkpoint = _checkpoint_at(Path(cfg.resume))
+    learns = _learns(OmegaConf.load(checkpoint.parents[1] / CONFIG_FILE))
+    if learns != _learns(wanted):
+        raise ValueError(
+            f"{checkpoint} belongs to a run that learns {learns}, and this one would learn {_learns(wanted)}: resume "
+            "it with the script that began it."
+        )
     misfits = _misfits(checkpoint.parents[1], wanted, given)
     if misfits:
         raise ValueError(
@@ -141,6 +149,8 @@ def _misfits(folder: Path, wanted: DictConfig, given: Sequence[Override]) -> lis
         said_then = json.loads((folder / OVERRIDES_FILE).read_text())
     except (OSError, ValueError):
         return ["a configuration that can be read"]
+    if _learns(saved) != _learns(wanted):
+        return [f"learns={_learns(wanted)}"]
     misfits = []
     for override in given:
         key, line = override.key_or_group, override.input_line or ""
@@ -149,6 +159,13 @@ def _misfits(folder: Path, wanted: DictConfig, given: Sequence[Override]) -> lis
         if key == "experiment" or OmegaConf.select(saved, key) != OmegaConf.select(wanted, key):
             misfits.append(line)
     return misfits
+
+
+def _learns(cfg: DictConfig | ListConfig) -> str:
+    """What a run is for; those from before there was a choice learnt a style."""
+    learns = OmegaConf.select(cfg, "learns", default="style")
+    assert isinstance(learns, str)
+    return learns
 
 
 def _may_change(saved: DictConfig | ListConfig, key: str) -> bool:

@@ -1,9 +1,10 @@
-"""From a style's picture to what the losses compare with."""
+"""From a style's name to its picture, and from that to what the losses compare with."""
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -14,6 +15,44 @@ def style_name(image: str | os.PathLike[str], name: str | None = None) -> str:
     """The name a style's files go by: the given one, or the picture's without its suffix."""
     # Only what can be typed and named without quoting; the painting itself may be called anything.
     return re.sub(r"[^\w.-]+", "_", name or Path(image).stem).strip("_.") or "style"
+
+
+def pictures_of(style: Mapping[str, Any]) -> list[str | os.PathLike[str]]:
+    """The files of the chosen styles; an original that is not here yet is fetched.
+
+    Args:
+        style: what conf/style/painting.yaml says, as plain values. `image`, one or several files, goes before all
+            else; without it `source` picks the swatch or the original of each of `pictures`.
+
+    Raises:
+        ValueError: another source, a swatch that is not there, or an original that can't be had.
+    """
+    image = style["image"]
+    if image is not None:
+        return list(image) if isinstance(image, list) else [image]
+    pictures = style["pictures"]
+    if style["source"] == "swatch":
+        return [_swatch(name, said.get("swatch")) for name, said in pictures.items()]
+    if style["source"] == "painting":
+        # Only here: what can fetch looks at the network when it is imported.
+        from fast_style.paintings import Painting
+
+        return [Painting(**said).fetched(name, cache=style["cache"]) for name, said in pictures.items()]
+    raise ValueError(f"style.source is swatch or painting; got {style['source']!r}.")
+
+
+def _swatch(name: str, file: str | None) -> Path:
+    if file is None:
+        raise ValueError(f"{name} has no swatch; say style.source=painting, or style.image=my.jpg.")
+    # Below the current folder, or beside the package, where a checkout has it.
+    places = [Path(file).absolute(), Path(__file__).parents[1] / file]
+    for place in places:
+        if place.is_file():
+            return place
+    raise ValueError(
+        f"The swatch of {name} is wanted at {places[0]}, where there is nothing: start in the checkout, which has it, "
+        "or say style.image=my.jpg or style.source=painting."
+    )
 
 
 def load_style(image: str | os.PathLike[str], *, size: int | Sequence[int] = 512, crops: int = 1) -> list[Tensor]:

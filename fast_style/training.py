@@ -3,36 +3,29 @@
 import itertools
 import json
 import logging
-import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from fast_style import __version__
-from fast_style.checking import check_settings, name_of_style, scaled
 from fast_style.data.batches import PhotoBatches
 from fast_style.devices import best_precision
 from fast_style.methods.checkpoint_files import read_checkpoint, way_on
 from fast_style.methods.checkpoints import KeepNewest, RandomState, StopAndSave, WholeFiles
 from fast_style.methods.compiling import compile_in_place, should_compile
 from fast_style.methods.guarding import SkipNonFinite
-from fast_style.methods.perceptual import PerceptualMethod
 from fast_style.methods.profiling import Profile
-from fast_style.methods.watching import Curves, Panels, StepProgress, Throughput
-from fast_style.networks.saved import save_network
+from fast_style.methods.watching import Curves, StepProgress, Throughput
 from fast_style.processes.connecting import Processes, connected, speak_alone
 from fast_style.processes.effective_batch import EffectiveBatch, SameBatch
 from fast_style.processes.run_folder import agreed_folder
 from fast_style.resuming import CONFIG_FILE, OVERRIDES_FILE, find_resumable, passed_over, remember_steps, settled
-from fast_style.styles import load_style
+from fast_style.tasks import LearnStyle, Task
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +35,10 @@ class Outcome:
     """What a finished run leaves.
 
     Attributes:
-        network_file: the slim file of the averaged generator.
+        network_file: the slim file of what was learnt.
         folder: checkpoints and TensorBoard curves.
         metrics: last training and validation losses by name.
-        unreadable: photos that could not be read.
+        unreadable: pictures that could not be read.
         first: whether, of many processes, this is the one that wrote all that and speaks of it.
     """
 
@@ -56,13 +49,20 @@ class Outcome:
     first: bool = True
 
 
-def run(cfg: DictConfig, overrides: Sequence[str] = (), *, callbacks: Sequence[pl.Callback] = ()) -> Outcome:
-    """Train one style.
+def run(
+    cfg: DictConfig,
+    overrides: Sequence[str] = (),
+    *,
+    learn: Callable[[DictConfig], Task] = LearnStyle,
+    callbacks: Sequence[pl.Callback] = (),
+) -> Outcome:
+    """Train, from the first step or from where a run stopped, and write the network.
 
     Args:
-        cfg: composed from `conf/train.yaml`.
+        cfg: composed from `conf/train.yaml`, or the root of another task.
         overrides: what was said on the command line; a resumed run takes its own saved configuration instead of
             `cfg`, with those of `resuming.MAY_CHANGE` on top.
+        learn: makes the task of the configuration.
         callbacks: that look on besides the run's own.
 
     Raises:
@@ -79,37 +79,34 @@ def run(cfg: DictConfig, overrides: Sequence[str] = (), *, callbacks: Sequence[p
             log.info("Going on from %s.", checkpoint)
         else:
             log.info("No run to resume: %s. Starting a new one.", passed_over(cfg, overrides))
-    name = name_of_style(cfg)
-    network_file = Path(cfg.network_file or f"checkpoints/{name}.safetensors")
-    check_settings(cfg, network_file)
     _quiet()
     pl.seed_everything(cfg.seed, verbose=False)
-    style, data = _material(cfg)
-    trainer = _trainer(cfg, style[0])
+    task = learn(cfg)
+    trainer = _trainer(cfg, task.watchers)
     batch = _batch(cfg, trainer)
-    method = _method(cfg, name, style, batch)
+    method = task.method(batch)
     with connected(trainer) as processes:
-        folder = agreed_folder(processes, checkpoint, lambda: _new_folder(Path(cfg.runs) / name, cfg, overrides))
-        trainer.callbacks += [*_keepers(cfg, folder, processes, batch, data), *callbacks]  # type: ignore[attr-defined]
+        folder = agreed_folder(processes, checkpoint, lambda: _new_folder(Path(cfg.runs) / task.name, cfg, overrides))
+        trainer.callbacks += [*_keepers(cfg, folder, processes, batch, task.data), *callbacks]  # type: ignore[attr-defined]
         start = read_checkpoint(checkpoint)["global_step"] if checkpoint else 0
         # What a killed run drew of the steps that are done again is not shown twice, nor what is not done again.
         trainer.logger = Curves(folder, purge_step=start or None) if start < cfg.steps else None
         log.info(batch.sentence(OmegaConf.select(cfg, "method.optimizer.lr")))
-        if network_file.exists() and not checkpoint:
-            log.info("%s will be replaced at the end; network_file=... names another.", network_file)
+        if task.network_file.exists() and not checkpoint:
+            log.info("%s will be replaced at the end; network_file=... names another.", task.network_file)
         if _compiles(cfg, trainer):
-            compile_in_place(method.generator, method.loss, forgiving=cfg.compile == "auto")
-        metrics = _fit(cfg, trainer, method, data, checkpoint, folder)
-        unreadable = tuple(dict.fromkeys(itertools.chain(*processes.gathered(list(data.unreadable)))))
+            compile_in_place(*task.compiled(method), forgiving=cfg.compile == "auto")
+        metrics = _fit(cfg, trainer, method, task.data, checkpoint, folder)
+        unreadable = tuple(dict.fromkeys(itertools.chain(*processes.gathered(list(task.data.unreadable)))))
     if processes.first:
-        save_network(network_file, method.network, origin=method.origin, precision=cfg.save_as)
-    return Outcome(network_file, folder, metrics, unreadable, first=processes.first)
+        task.save(method)
+    return Outcome(task.network_file, folder, metrics, unreadable, first=processes.first)
 
 
 def _fit(
     cfg: DictConfig,
     trainer: pl.Trainer,
-    method: PerceptualMethod,
+    method: pl.LightningModule,
     data: PhotoBatches,
     checkpoint: Path | None,
     folder: Path,
@@ -129,13 +126,6 @@ def _fit(
     return metrics
 
 
-def _material(cfg: DictConfig) -> tuple[list[torch.Tensor], PhotoBatches]:
-    style = load_style(cfg.style.image, size=_plain(cfg.style.size), crops=cfg.style.crops)
-    data = instantiate(cfg.data, _convert_="all")
-    data.setup()  # Before the networks: what is wrong with a folder is said at once.
-    return style, data
-
-
 def _batch(cfg: DictConfig, trainer: pl.Trainer) -> EffectiveBatch:
     return EffectiveBatch(
         photos=cfg.data.batch_size,
@@ -151,21 +141,7 @@ def _compiles(cfg: DictConfig, trainer: pl.Trainer) -> bool:
     return should_compile(cfg.compile, photos=photos, size=cfg.data.size, device=trainer.strategy.root_device)
 
 
-def _method(cfg: DictConfig, name: str, style: list[torch.Tensor], batch: EffectiveBatch) -> PerceptualMethod:
-    loss = instantiate(cfg.loss, _convert_="all")(
-        loss_network=instantiate(cfg.loss_network, _convert_="all"), style=style
-    )
-    origin = {"style": name, "recipe": _recipe(cfg, batch), "version": __version__}
-    if batch.rule != "constant":
-        cfg = scaled(cfg, batch.factor)
-    method = instantiate(cfg.method, _convert_="all")(
-        generator=instantiate(cfg.generator, _convert_="all"), loss=loss, origin=origin
-    )
-    assert isinstance(method, PerceptualMethod)
-    return method.to(memory_format=torch.channels_last)
-
-
-def _trainer(cfg: DictConfig, style: torch.Tensor) -> pl.Trainer:
+def _trainer(cfg: DictConfig, watchers: Sequence[pl.Callback]) -> pl.Trainer:
     accumulated: int = OmegaConf.select(cfg, "trainer.accumulate_grad_batches", default=1)
     trainer = instantiate(cfg.trainer, _convert_="all")(
         max_steps=cfg.steps,
@@ -182,7 +158,7 @@ def _trainer(cfg: DictConfig, style: torch.Tensor) -> pl.Trainer:
         callbacks=[
             StepProgress(),
             Throughput(cfg.trainer.log_every_n_steps),
-            Panels(style),
+            *watchers,
             RandomState(),
         ],
         enable_model_summary=False,
@@ -220,28 +196,6 @@ def _new_folder(parent: Path, cfg: DictConfig, overrides: Sequence[str]) -> Path
     (folder / CONFIG_FILE).write_text(OmegaConf.to_yaml(settled(cfg)))
     (folder / OVERRIDES_FILE).write_text(json.dumps(list(overrides)))
     return folder
-
-
-def _recipe(cfg: DictConfig, batch: EffectiveBatch) -> str:
-    """What made the network, as JSON, without the folders of the machine that made it."""
-    parts = ("steps", "seed", "precision", "style", "generator", "loss", "loss_network", "method", "data")
-    recipe = {
-        part: OmegaConf.to_container(cfg[part], resolve=True) if OmegaConf.is_config(cfg[part]) else cfg[part]
-        for part in parts
-    }
-    return json.dumps(_without_folders(recipe) | {"effective_batch": batch.as_recipe()})
-
-
-def _without_folders(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_folders(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_folders(item) for item in value]
-    return os.path.basename(value.rstrip("/")) if isinstance(value, str) else value
-
-
-def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 
 def _quiet() -> None:

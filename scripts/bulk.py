@@ -38,12 +38,12 @@ def one_of_many(cfg: DictConfig) -> DictConfig:
             "Several trainings at once have one process each: say trainer=auto trainer.devices=1, or let SLURM start "
             "more (hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=...)."
         )
-    from fast_style.styles import style_name
+    from fast_style.checking import name_of_style, network_file_of
 
     take_a_gpu()
     cfg = cfg.copy()
-    style = style_name(cfg.style.image, cfg.style.name) if cfg.style.image else ""
-    file = Path(cfg.network_file or f"checkpoints/{style}.safetensors")
+    style = name_of_style(cfg)
+    file = network_file_of(cfg, style)
     # A recipe's name for its network, as quick's, is one for all styles.
     cfg.network_file = str(file if style in file.stem else file.with_stem(f"{file.stem}_{style}"))
     if os.environ.get("SLURM_PROCID", "0") == "0":
@@ -59,7 +59,7 @@ def _claim(network_file: str) -> None:
     except FileExistsError:
         raise ValueError(
             f"Another of these trainings writes {network_file}, too; tell them apart, as with "
-            "network_file='checkpoints/${style.name}_${loss.style_weight}.safetensors'."
+            "network_file='checkpoints/trained/${style.name}_${loss.style_weight}.safetensors'."
         ) from None
 
 

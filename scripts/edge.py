@@ -14,6 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
+#: Where ckpt=NAME is looked for.
+NETWORKS = ("checkpoints", CONF.parent / "checkpoints")
 Main = Callable[[DictConfig], None]
 
 

@@ -3,9 +3,10 @@
 import json
 
 import hydra
-from edge import one_sentence_errors
+from edge import NETWORKS, one_sentence_errors
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 
@@ -13,26 +14,32 @@ from tqdm import tqdm
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
     """Print the verdict as a table, and write it as JSON."""
+    from fast_style.checking import name_of_style
     from fast_style.folders import find_pictures
     from fast_style.images import load_image
     from fast_style.judge import judge, painted_before, painted_now
-    from fast_style.stylize.stylizer import load_stylizer
+    from fast_style.styles import pictures_of
+    from fast_style.stylize.stylizer import find_network, load_stylizer
     from fast_style.whole_files import whole_file
 
     if (cfg.ckpt is None) == (cfg.pictures is None):
         raise ValueError("Give either a model, ckpt=..., or a folder of painted pictures, pictures=...")
+    name_of_style(cfg)  # There is one.
+    (picture,) = pictures_of(OmegaConf.to_container(cfg.style, resolve=True))
     photos = find_pictures(cfg.photos)
     if cfg.ckpt is None:
         pairs = painted_before(cfg.pictures, photos)
     else:
-        pairs = painted_now(load_stylizer(cfg.ckpt, device=cfg.device), photos, size=cfg.size)
+        stylizer = load_stylizer(find_network(cfg.ckpt, NETWORKS), device=cfg.device)
+        pairs = painted_now(stylizer, photos, size=cfg.size)
     verdict = judge(
         tqdm(pairs, total=len(photos), unit="photo"),
-        {size: load_image(cfg.style.image, size=size) for size in cfg.style_sizes},
+        {size: load_image(picture, size=size) for size in cfg.style_sizes},
         loss_network=instantiate(cfg.loss_network, _convert_="all").to(cfg.device or "cpu"),
         style_layers=list(cfg.style_layers),
         content_layers=list(cfg.content_layers),
     )
+    print(f"Against {picture}, by loss_network={HydraConfig.get().runtime.choices.loss_network}:")
     print(verdict.as_table())
     if cfg.json:
         with whole_file(cfg.json) as file:

@@ -12,6 +12,7 @@ def main(cfg: DictConfig) -> None:
     """Paint, then say where everything is."""
     from fast_style.devices import usable_device
     from fast_style.optimizing import Paintings, optimize_file
+    from fast_style.styles import pictures_of
 
     check_keys(cfg, "optimize")
     if cfg.output is None:
@@ -20,10 +21,11 @@ def main(cfg: DictConfig) -> None:
     method = instantiate(cfg.method, _convert_="all")(loss_network=network, loss=instantiate(cfg.loss, _convert_="all"))
     style = OmegaConf.to_container(cfg.style, resolve=True)
     assert isinstance(style, dict)
+    weights, masks = _listed(style["weights"]), _listed(style["masks"])
     outcome = optimize_file(
         method,
         content=cfg.content,
-        paintings=Paintings(images=_images(style), weights=_listed(style["weights"]), masks=_listed(style["masks"])),
+        paintings=Paintings(images=pictures_of(style), weights=weights, masks=masks),
         output=cfg.output,
         size=OmegaConf.to_container(cfg.size) if OmegaConf.is_config(cfg.size) else cfg.size,
         init=cfg.init,
@@ -37,12 +39,6 @@ def main(cfg: DictConfig) -> None:
     print(f"Picture:     {outcome.output}")
     if outcome.folder:
         print(f"TensorBoard: tensorboard --logdir {outcome.folder}")
-
-
-def _images(style: dict) -> list:
-    """The pictures of style=[a,b], unless style.image names others."""
-    named = list(style["images"].values())
-    return named if style["image"] in named else _listed(style["image"])
 
 
 def _listed(value: object) -> list | None:

@@ -3,7 +3,7 @@
 import sys
 
 import hydra
-from edge import one_sentence_errors
+from edge import NETWORKS, one_sentence_errors
 from omegaconf import DictConfig
 from tqdm import tqdm
 
@@ -14,9 +14,9 @@ def main(cfg: DictConfig) -> None:
     """Paint; name each result, and each photo that could not be painted."""
     from fast_style.images import MAX_PIXELS
     from fast_style.stylize.pictures import paint, plan
-    from fast_style.stylize.stylizer import load_stylizer
+    from fast_style.stylize.stylizer import find_network, load_stylizer
 
-    stylizer = load_stylizer(cfg.ckpt, device=cfg.device)
+    stylizer = load_stylizer(find_network(cfg.ckpt, NETWORKS), device=cfg.device)
     pairs = plan(cfg.input, cfg.output, style=stylizer.style, suffix=cfg.suffix)
     bar = tqdm(total=len(pairs), unit="picture", disable=len(pairs) == 1)
     failed = 0

@@ -10,9 +10,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 CONF = Path(__file__).parents[1] / "conf"
-GROUPS = ["method", "style", "data", "loss_network", "generator", "trainer", "experiment", "optimizer"]
+GROUPS = ["method", "style", "data", "loss_network", "generator", "trainer", "experiment", "optimizer", "student"]
 CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
-ROOTS = ["train", "stylize", "evaluate", "optimize", "prepare_shards"]
+ROOTS = ["train", "stylize", "evaluate", "optimize", "prepare_shards", "distill"]
+LEARNERS = {"muon", "fused_adam"}  # Optimisers of networks; the others are for pictures.
 OPTIMIZING = {"lbfgs", "gatys2016", "pytorch_tutorial", "adam_noise"}  # Experiments of scripts/optimize.py.
 
 
@@ -24,7 +25,10 @@ def composed(root: str, *overrides: str) -> DictConfig:
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_resolves(group: str, choice: str) -> None:
     if group == "optimizer":
-        cfg = composed("optimize", f"optimizer@method.optimizer={choice}", "content=null")
+        root = "train" if choice in LEARNERS else "optimize"
+        cfg = composed(root, f"optimizer@method.optimizer={choice}", *(["content=null"] if root == "optimize" else []))
+    elif group == "student" or choice == "varied":
+        cfg = composed("distill", f"{group}={choice}")
     else:
         root = "optimize" if group == "experiment" and choice in OPTIMIZING else "train"
         cfg = composed(root, f"{group}={choice}", *(["content=null"] if root == "optimize" else []))
@@ -60,7 +64,8 @@ def test_every_group_folder_is_covered() -> None:
     ("group", "choice"), [c for c in CHOICES if c[0] in ("generator", "method", "trainer", "data")]
 )
 def test_every_target_takes_its_arguments(group: str, choice: str) -> None:
-    cfg = composed("train", f"{group}={choice}")
+    named = ["data.root=photos"] if choice == "folder" else []
+    cfg = composed("distill" if choice == "varied" else "train", f"{group}={choice}", *named)
     assert instantiate(cfg[group], _convert_="all") is not None
 
 
@@ -94,3 +99,20 @@ def test_a_misspelt_group_lists_the_choices() -> None:
 def test_a_misspelt_key_is_named() -> None:
     with pytest.raises(HydraException, match="widht"):
         composed("train", "generator.widht=8")
+
+
+def test_a_student_teacher_and_loss_can_be_built() -> None:
+    cfg = composed("distill", "loss_network=vgg19", "loss_network.weights=random")
+    student = instantiate(cfg.student, _convert_="all")
+    loss = instantiate(cfg.loss, _convert_="all")(
+        teacher=instantiate(cfg.loss_network, _convert_="all"), student=student, examples=torch.rand(1, 3, 64, 64)
+    )
+    instantiate(cfg.method, _convert_="all")(student=student, loss=loss).configure_optimizers()
+
+
+@pytest.mark.parametrize("choice", sorted(LEARNERS))
+def test_an_optimiser_of_networks_takes_its_settings(choice: str) -> None:
+    cfg = composed("train", f"optimizer@method.optimizer={choice}")
+    parameters = torch.nn.Conv2d(3, 4, 3).parameters()
+    optimizer = instantiate(cfg.method.optimizer, _convert_="all")(parameters)
+    assert optimizer.param_groups[0]["lr"] == cfg.method.optimizer.lr

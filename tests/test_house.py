@@ -30,22 +30,26 @@ ARROWS = {
     "processes": {"stopping"},
     "methods": {"losses", "networks", "stopping", "colors", "devices", "processes"},
     "stylize": {"networks", "images", "folders", "devices"},
-    "styles": {"images"},
+    "paintings": set(),
+    "styles": {"images", "paintings"},
     "judge": {"losses", "networks", "images", "folders"},
     "resuming": {"methods"},
     "onlookers": {"images", "methods"},
     "optimizing": {"onlookers", "images", "colors", "stopping", "losses", "methods"},
     "checking": {"resuming", "networks", "styles"},
-    "training": {"checking", "devices", "resuming", "styles", "methods", "losses", "networks", "data", "processes"},
+    "tasks": {"checking", "styles", "methods", "networks", "data", "processes"},
+    "training": {"tasks", "checking", "devices", "resuming", "methods", "data", "processes"},
 }
 SERVING = {"whole_files", "folders", "flattening", "images", "devices", "networks", "stylize"}
 LEARNING = {"pytorch_lightning", "lightning", "lightning_fabric", "hydra", "omegaconf", "tensorboard"}
 # What only some files may import.
 ONLY = {
     "PIL": {"images.py", "flattening.py"},
-    "hydra": {"training.py", "resuming.py"},
-    "omegaconf": {"checking.py", "training.py", "resuming.py"},
+    "hydra": {"tasks.py", "training.py", "resuming.py"},
+    "omegaconf": {"checking.py", "tasks.py", "training.py", "resuming.py"},
     "fsspec": {"data/remote.py"},
+    "pooch": {"paintings.py"},
+    "requests": {"paintings.py"},
 }
 
 

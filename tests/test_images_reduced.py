@@ -9,7 +9,7 @@ from conftest import SHARED
 from PIL import Image
 from torchvision.transforms import v2
 
-from fast_style.data.samples import shortest_side_needed
+from fast_style.data.crops import shortest_side_needed
 from fast_style.images import MAX_PIXELS, UnreadablePicture, checked_picture, load_pixels
 
 LARGE = sorted((SHARED / "photos" / "large").glob("*.jpg"))

@@ -1,12 +1,72 @@
-"""A style's picture comes in the sizes and crops that were asked for."""
+"""A style's picture is found, and comes in the sizes and crops that were asked for."""
+
+import hashlib
+from pathlib import Path
 
 import pytest
 import torch
 
 from fast_style import load_image, save_image
-from fast_style.styles import load_style, style_name
+from fast_style.styles import load_style, pictures_of, style_name
 
 SHAPES = {"wide": (40, 90), "tall": (90, 40), "square": (48, 48)}
+
+
+def catalogued(name, **changes):
+    """What conf/style/ says of a style whose original nobody can reach."""
+    said = {
+        "work": "Nobody, Nothing, 1900",
+        "swatch": f"{name}.png",
+        "url": f"http://127.0.0.1:1/{name}.jpg",
+        "sha256": hashlib.sha256(name.encode()).hexdigest(),
+    }
+    return {"image": None, "source": "swatch", "cache": "cache", "pictures": {name: said}} | changes
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """The current folder, with the swatch and the original of `dots`."""
+    monkeypatch.chdir(tmp_path)
+    Path("dots.png").touch()
+    Path("cache").mkdir()
+    Path("cache/dots.jpg").write_text("dots")
+    return tmp_path
+
+
+def test_the_swatch_is_taken_unless_the_painting_is_asked_for(here):
+    assert pictures_of(catalogued("dots")) == [here / "dots.png"]
+    assert pictures_of(catalogued("dots", source="painting")) == [here / "cache" / "dots.jpg"]
+
+
+@pytest.mark.parametrize("source", ["swatch", "painting", "nonsense"])
+def test_a_picture_of_ones_own_goes_before_all_else(source):
+    assert pictures_of(catalogued("dots", source=source, image="my.jpg")) == ["my.jpg"]
+    assert pictures_of(catalogued("dots", source=source, image=["a.jpg", "b.jpg"])) == ["a.jpg", "b.jpg"]
+    assert pictures_of({"image": "my.jpg"}) == ["my.jpg"]  # As runs of before the swatches saved it.
+
+
+def test_several_styles_keep_their_order(here):
+    Path("waves.png").touch()
+    both = catalogued("waves")["pictures"] | catalogued("dots")["pictures"]
+    assert pictures_of(catalogued("dots", pictures=both)) == [here / "waves.png", here / "dots.png"]
+    assert pictures_of(catalogued("dots", pictures={})) == []
+
+
+@pytest.mark.parametrize(
+    ("style", "said"),
+    [
+        (catalogued("dots", source="photo"), "style.source is swatch or painting; got 'photo'"),
+        (catalogued("waves"), "swatch of waves is wanted at .*waves.png, where there is nothing.*style.image="),
+        (
+            catalogued("dots", pictures={"dots": {"work": "", "url": "", "sha256": ""}}),
+            "dots has no swatch; say style.source=painting",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_a_named_picture_that_cannot_be_had_is_said(style, said):
+    with pytest.raises(ValueError, match=said):
+        pictures_of(style)
 
 
 @pytest.fixture(params=SHAPES)
@@ -59,3 +119,12 @@ def test_a_style_that_is_not_there_is_said(tmp_path):
 )
 def test_a_style_goes_by_its_given_name_or_its_pictures(arguments, name):
     assert style_name(*arguments) == name
+
+
+def test_a_swatch_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    style = {"image": None, "source": "swatch", "pictures": {"wave": {"swatch": "data/styles/wave.png"}}}
+    (found,) = pictures_of(style)
+    assert load_image(found).shape == (1, 3, 512, 512)
+    save_image(load_image(found)[..., :32, :32], tmp_path / "data/styles/wave.png")
+    assert pictures_of(style) == [tmp_path / "data/styles/wave.png"]  # One's own goes first.

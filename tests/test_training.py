@@ -31,9 +31,12 @@ def checkpoint(folder: Path, step: int) -> Path:
     return found
 
 
-def test_two_steps_and_two_resumed_equal_four_straight(tmp_path: Path) -> None:
-    straight = train(tmp_path, network_file=tmp_path / "straight.safetensors")
-    resumed = train(tmp_path, network_file=tmp_path / "resumed.safetensors", resume=checkpoint(tmp_path, 2))
+@pytest.mark.parametrize("optimizer", ["muon", "fused_adam"])
+def test_two_steps_and_two_resumed_equal_four_straight(tmp_path: Path, optimizer: str) -> None:
+    chosen = {"optimizer@method.optimizer": optimizer}
+    straight = train(tmp_path, network_file=tmp_path / "straight.safetensors", **chosen)
+    again = {"network_file": tmp_path / "resumed.safetensors", "resume": checkpoint(tmp_path, 2)}
+    resumed = train(tmp_path, **chosen, **again)
     assert same(weights(straight.network_file), weights(resumed.network_file))
     assert torch.load(checkpoint(tmp_path, 4), weights_only=True)["ContentPhotos"]["batches_seen"] == 4
 
@@ -83,6 +86,23 @@ def test_resume_needs_neither_the_folder_nor_the_environment_of_the_start(
     monkeypatch.chdir(tmp_path / "elsewhere")
     monkeypatch.delenv("FAST_STYLE_MATERIAL")
     assert train_again(tmp_path, f"resume={first.folder}", "steps=3").folder == first.folder
+
+
+def test_a_run_with_a_named_style_goes_on_from_any_folder_and_knows_its_style(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    save_image(torch.rand(1, 3, 40, 40), tmp_path / "data" / "styles" / "wave.png")
+    named = {"style": "wave", "style.image": "null", "method.schedule": "null"}
+    first = train(tmp_path, steps=2, **named)
+    assert first.folder.parent.name == "wave"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = train_again(tmp_path, f"resume={first.folder}", "steps=3", "style.cache=other")
+    assert again.folder == first.folder
+    with pytest.raises(ValueError, match=r"style\.source=painting"):
+        train_again(tmp_path, f"resume={first.folder}", "style.source=painting")
 
 
 def test_an_unfinished_run_goes_first(tmp_path: Path) -> None:
@@ -207,7 +227,7 @@ def test_a_folder_with_broken_files_trains_and_names_them(tmp_path: Path, caplog
 
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
     few = train(tmp_path, steps=2, network_file=tmp_path / "few.safetensors")
-    many = train(tmp_path, steps=60, val_every=60, network_file=tmp_path / "many.safetensors")
+    many = train(tmp_path, steps=120, val_every=120, network_file=tmp_path / "many.safetensors")
     assert many.metrics["val/total"] < 0.5 * few.metrics["val/total"]
 
 

@@ -29,6 +29,7 @@ def settings(folder: Path, **changes: Any) -> list[str]:
     values = {
         "style.image": folder / "dots.png",
         "style.size": 32,
+        "data": "folder",
         "data.root": folder / "photos",
         "data.size": 32,
         "data.batch_size": 2,
@@ -40,6 +41,7 @@ def settings(folder: Path, **changes: Any) -> list[str]:
         "loss.style_layers": "[relu1_1,relu2_1]",
         "generator.width": 4,
         "generator.blocks": 1,
+        "optimizer@method.optimizer": "fused_adam",
         "steps": 4,
         "val_every": 4,
         "checkpoint_every": 2,

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
+from fast_style.data.crops import Photos, PhotoSamples, Pictures, Transform, collate, shortest_side_needed
 from fast_style.data.endless import EndlessOrder, Passes
-from fast_style.data.samples import Photos, PhotoSamples, Pictures, collate, shortest_side_needed
 
 log = logging.getLogger(__name__)
 
@@ -78,17 +78,18 @@ class PhotoBatches(pl.LightningDataModule):
     def parts(self) -> Parts:
         """Find the photos and part them into training and held-out ones; ValueError where there are none."""
 
+    def augmentation(self) -> Transform:
+        """From a picture of any size to what is trained on, `(3, size, size)`; uint8, by torch's generator alone."""
+        crop = v2.RandomResizedCrop(self.size, scale=self.crop_scale, antialias=True)
+        return v2.Compose([crop, v2.RandomHorizontalFlip(self.flip)])  # type: ignore[no-any-return]
+
     def setup(self, stage: str = "fit") -> None:
         """Find the photos, once: listing 120,000 takes a second."""
         if self._opened:
             return
         training, validation, self.passes = self.parts()
-        augment = [
-            v2.RandomResizedCrop(self.size, scale=self.crop_scale, antialias=True),
-            v2.RandomHorizontalFlip(self.flip),
-        ]
         enough = shortest_side_needed(self.size, self.crop_scale[0])
-        self.training = PhotoSamples(training, transform=v2.Compose(augment), seed=self.seed, at_least=enough)
+        self.training = PhotoSamples(training, transform=self.augmentation(), seed=self.seed, at_least=enough)
         frame = v2.Compose([v2.Resize(self.size, antialias=True), v2.CenterCrop(self.size)])
         self.validation = PhotoSamples(validation, transform=frame, seed=self.seed, at_least=self.size)
         # Here, where the sentence reaches a person, and not from within a worker.

@@ -20,7 +20,7 @@ class Passes(Protocol):
         """Number of pictures; at least 1."""
 
     def order_of(self, pass_number: int) -> Sequence[int]:
-        """The indices of all pictures, each once."""
+        """As many indices as there are pictures."""
 
 
 class ShuffledPasses:

@@ -1,106 +1,206 @@
-"""From pictures by number to batches of random crops; broken pictures included."""
+"""Batches of content photos with nothing to download: those that scikit-image carries, and pictures drawn by code."""
 
-from collections.abc import Callable, Sequence
-from math import ceil, sqrt
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torchvision.transforms import v2
 
-from fast_style.data.endless import Place, seed_of
-from fast_style.images import UnreadablePicture
+from fast_style.data.batches import Parts, PhotoBatches
+from fast_style.data.crops import Pictures, Transform
+from fast_style.data.drawn import DrawnPictures, dead_leaves, flat, gradient
+from fast_style.data.endless import Place, ShuffledPasses
+from fast_style.data.folder import PictureFiles
+from fast_style.images import load_pixels
 
-Transform = Callable[[Tensor], Tensor]
-
-
-class Photos(NamedTuple):
-    """One photo, or a batch of them after collation.
-
-    Attributes:
-        pixels: uint8, `(3, H, W)` or `(N, 3, H, W)`; a quarter of float32's bytes on the way to the device.
-        unreadable: files that could not be read and were replaced by others.
-        files: the file that each photo really came from.
-    """
-
-    pixels: Tensor
-    unreadable: tuple[str, ...]
-    files: tuple[str, ...] = ()
+#: A pass shows every photo so often, so that the drawn ones among them come in the very shares that were asked for.
+ROUNDS = 20
 
 
-class Pictures(Protocol):
-    """Pictures by index, wherever they lie."""
+class Sample(NamedTuple):
+    """A photo in scikit-image's package, what it shows, and whose it is, as `skimage/data/_fetchers.py` says."""
 
-    def __len__(self) -> int:
-        """Number of pictures, readable or not."""
-
-    def name_of(self, index: int) -> str:
-        """The file of a picture, as a person would name it."""
-
-    def load(self, place: Place, *, at_least: int | None) -> Tensor:
-        """The pixels as `images.load_pixels` has them; its errors, and those of the way there."""
+    file: str
+    shows: str
+    terms: str
 
 
-class PhotoSamples(Dataset[Photos]):
-    """Photos by `(position, index)`, each transformed by chance that depends on the seed and position alone.
+#: The first ones are held out; the others are trained on.
+SAMPLES = (
+    Sample("rocket.jpg", "Falcon 9 with DSCOVR at dusk", "SpaceX, released in the public domain"),
+    Sample("coffee.png", "a cup of coffee", "Rachel Michetti, courtesy of Pikolo Espresso Bar; CC0"),
+    Sample("chelsea.png", "a cat", "Stefan van der Walt; CC0"),
+    Sample("astronaut.png", "the astronaut Eileen Collins", "NASA Great Images, public domain"),
+    Sample("motorcycle_left.png", "a motorcycle in a garage", "Middlebury 2014 stereo benchmark; no terms are said"),
+    Sample("motorcycle_right.png", "the same from 19 cm beside", "Middlebury 2014 stereo benchmark; no terms are said"),
+    Sample("hubble_deep_field.jpg", "galaxies", "NASA, may be freely used in the public domain"),
+    Sample("ihc.png", "stained tissue", "Center for Microscopy And Molecular Imaging; no known restrictions"),
+    Sample("retina.jpg", "a retina", "Mikael Häggström; CC0"),
+    Sample("camera.png", "a man with a camera, in grey", "Lav Varshney; CC0"),
+    Sample("grass.png", "grass, in grey", "linolafett (DeviantArt); CC0"),
+    Sample("gravel.png", "gravel, in grey", "CC0Textures; CC0"),
+    Sample("brick.png", "a brick wall, in grey", "CC0Textures; CC0"),
+    Sample("coins.png", "Greek coins, in grey", "Brooklyn Museum; no known restrictions"),
+)
+
+
+class SamplePhotos(PhotoBatches):
+    """A dozen photos that came with the installation, made many by strong crops and colours, and drawn pictures.
+
+    To validate with, the first `held_out` of `SAMPLES` are kept whole; they are few, so their losses compare one run
+    with another and say little about photos at large.
 
     Args:
-        pictures: the photos.
-        transform: uint8 `(3, H, W)` of any size to uint8 of one size; may draw from torch's generator.
-        seed: of the transforms.
-        at_least: a JPEG may come reduced, its shorter side no less than this.
+        drawn: share of drawn pictures among those to train on, from 0 to less than 1.
+        gradients, flat: shares of gradients and of flat colours among the drawn ones; the rest are dead leaves.
+        permute: share of the crops whose three channels change places.
+        brightness, contrast, saturation: a crop's is multiplied by up to so much more or less, a share from 0 to 1.
+        hue: a crop's is turned by up to this part of the circle, at most 0.5, either way.
+        tint: each channel is taken to a power of up to `1 + tint`, or its inverse; it gives grey photos colour.
     """
 
-    #: How many files in a row may be unreadable before the pictures are given up.
-    TRIES = 100
+    def __init__(
+        self,
+        *,
+        held_out: int = 2,
+        size: int = 256,
+        batch_size: int = 4,
+        crop_scale: Sequence[float] = (0.2, 1.0),
+        flip: float = 0.5,
+        workers: int = 2,
+        seed: int = 0,
+        drawn: float = 0.0,
+        gradients: float = 0.0,
+        flat: float = 0.0,
+        permute: float = 0.0,
+        brightness: float = 0.0,
+        contrast: float = 0.0,
+        saturation: float = 0.0,
+        hue: float = 0.0,
+        tint: float = 0.0,
+    ) -> None:
+        super().__init__(
+            held_out=held_out,
+            size=size,
+            batch_size=batch_size,
+            crop_scale=crop_scale,
+            flip=flip,
+            workers=workers,
+            seed=seed,
+        )
+        _check_shares(gradients=gradients, flat=flat, permute=permute)
+        _check_shares(brightness=brightness, contrast=contrast, saturation=saturation)
+        if held_out >= len(SAMPLES):
+            raise ValueError(f"Of {len(SAMPLES)} sample photos data.held_out={held_out} leaves none to train on.")
+        if not 0 <= drawn < 1 or gradients + flat > 1:
+            raise ValueError(
+                "data.drawn is a share from 0 to less than 1, and data.gradients and data.flat parts of it that add up "
+                f"to 1 at most; got {drawn}, {gradients}, {flat}."
+            )
+        if not 0 <= hue <= 0.5 or tint < 0:
+            raise ValueError(f"data.hue goes from 0 to 0.5 and data.tint from 0; got {hue}, {tint}.")
+        self.drawn, self.gradients, self.flat, self.permute = drawn, gradients, flat, permute
+        self.brightness, self.contrast, self.saturation = brightness, contrast, saturation
+        self.hue, self.tint = hue, tint
 
-    def __init__(self, pictures: Pictures, *, transform: Transform, seed: int, at_least: int | None = None) -> None:
-        self.pictures, self.transform, self.seed, self.at_least = pictures, transform, seed, at_least
+    def parts(self) -> Parts:
+        """Read the photos; they stay in memory, 17 MB in all."""
+        files = sample_files()
+        photos = SamplePictures(files[self.held_out :], drawn=self._drawn_beside(len(files) - self.held_out))
+        kept = PictureFiles(files[: self.held_out])
+        return Parts(photos, kept, ShuffledPasses(len(photos), seed=self.seed))
+
+    def augmentation(self) -> Transform:
+        """Crops and flips as for all photos, then colours."""
+        permuted = v2.RandomApply([v2.RandomChannelPermutation()], p=self.permute)
+        jitter = v2.ColorJitter(self.brightness, self.contrast, self.saturation, self.hue)
+        # Tinted first, so that the others have colours to work on.
+        return v2.Compose([super().augmentation(), Tint(self.tint), permuted, jitter])  # type: ignore[no-any-return]
+
+    def _drawn_beside(self, photos: int) -> DrawnPictures:
+        count = round(ROUNDS * photos * self.drawn / (1 - self.drawn))
+        calm = [(gradient, round(count * self.gradients)), (flat, round(count * self.flat))]
+        leaves = count - sum(number for _, number in calm)
+        # Half as large again as a crop's output: a crop of the mean area then comes at about its own size.
+        return DrawnPictures([(dead_leaves, leaves), *calm], size=self.size * 3 // 2, seed=self.seed)
+
+
+class SamplePictures:
+    """Photos, each `ROUNDS` times, and drawn pictures after them.
+
+    Args:
+        files: the photos; decoded once, for a PNG takes as long to decode as all else together.
+        drawn: the pictures that follow.
+    """
+
+    def __init__(self, files: Sequence[str], *, drawn: Pictures) -> None:
+        self.files, self.drawn = files, drawn
+        self.photos = [load_pixels(file) for file in files]
 
     def __len__(self) -> int:
-        """Number of photos, readable or not."""
-        return len(self.pictures)
+        """Number of pictures in a pass."""
+        return ROUNDS * len(self.files) + len(self.drawn)
 
-    def __getitem__(self, place: Place) -> Photos:
-        """Read and transform a photo; an unreadable one is replaced by the next in the list, and named.
+    def name_of(self, index: int) -> str:
+        """A photo's path; of the others, what is drawn."""
+        beyond = index - ROUNDS * len(self.files)
+        return self.files[index % len(self.files)] if beyond < 0 else self.drawn.name_of(beyond)
 
-        Raises:
-            ValueError: `TRIES` files in a row, or all there are, can't be read.
-        """
-        position, wanted = place
-        unreadable: list[str] = []
-        for offset in range(min(self.TRIES, len(self.pictures))):
-            index = (wanted + offset) % len(self.pictures)
-            try:
-                pixels = self.pictures.load((position, index), at_least=self.at_least)
-            except UnreadablePicture:
-                unreadable.append(self.pictures.name_of(index))
-                continue
-            with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(seed_of(self.seed, position))
-                return Photos(self.transform(pixels), tuple(unreadable), (self.pictures.name_of(index),))
-        raise ValueError(
-            f"None of {len(unreadable)} photos tried could be read, {unreadable[0]} the first of them; set data.root "
-            "or data.urls to whole pictures."
-        )
+    def load(self, place: Place, *, at_least: int | None) -> Tensor:
+        """The pixels of a photo, shared by all who ask, or a picture drawn anew."""
+        position, index = place
+        beyond = index - ROUNDS * len(self.files)
+        if beyond < 0:
+            return self.photos[index % len(self.files)]
+        return self.drawn.load((position, beyond), at_least=at_least)
 
 
-def collate(photos: Sequence[Photos]) -> Photos:
-    """Make one batch of photos of equal size."""
-    return Photos(
-        torch.stack([photo.pixels for photo in photos]),
-        tuple(file for photo in photos for file in photo.unreadable),
-        tuple(file for photo in photos for file in photo.files),
-    )
+class Tint(torch.nn.Module):
+    """Take each channel of uint8 `(3, H, W)` to a power of its own, as another light and film would.
 
-
-def shortest_side_needed(size: int, smallest_share: float) -> int | None:
-    r"""How long a photo's shorter side has to be for no crop to be enlarged; None: never long enough.
-
-    A random crop takes a share `s >= smallest_share` of the area `W H` at an aspect ratio `r` of 3/4 to 4/3, so it is
-    `sqrt(s W H r)` wide and `sqrt(s W H / r)` high. Its shorter side is the least for the smallest share and either
-    extreme of `r`: `sqrt(3/4 s W H) >= sqrt(3/4 s) min(W, H)`, with equality for a square photo. (Where no such crop
-    fits, torchvision takes one whose shorter side is the photo's.) So no crop is shorter than `size` as long as
-    `min(W, H) >= size / sqrt(3/4 s)`, and a decoder that goes no lower enlarges nothing that was large enough before.
+    Args:
+        strength: the power is at most `1 + strength` and at least its inverse, evenly in its logarithm.
     """
-    return None if smallest_share <= 0 else ceil(size / sqrt(3 / 4 * smallest_share))
+
+    def __init__(self, strength: float) -> None:
+        super().__init__()
+        self.strength = strength
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """The same picture in other colours; black and white stay."""
+        powers = (1 + self.strength) ** (2 * torch.rand(3, 1) - 1)
+        levels = torch.linspace(0, 1, 256) ** powers  # 256 powers a channel instead of one a pixel.
+        table = levels.mul(255).round().to(torch.uint8)
+        return torch.stack([row[plane.int()] for row, plane in zip(table, pixels, strict=True)])
+
+
+def sample_files() -> list[str]:
+    """The paths of `SAMPLES`, found without importing scikit-image: that would make folders in the user's home.
+
+    Raises:
+        ValueError: scikit-image is not installed, or lacks one of them.
+    """
+    package = find_spec("skimage")
+    instead = "or train on photos of your own with data=folder data.root=my/photos."
+    if package is None or not package.submodule_search_locations:
+        raise ValueError(
+            "data=samples takes its photos from the package scikit-image, which is not installed: "
+            f"pip install scikit-image, {instead}"
+        )
+    folder = Path(package.submodule_search_locations[0]) / "data"
+    missing = [sample.file for sample in SAMPLES if not (folder / sample.file).is_file()]
+    if missing:
+        raise ValueError(
+            f"data=samples wants {', '.join(missing)} in {folder}, where scikit-image has them from 0.25 on: "
+            f"pip install --force-reinstall scikit-image, {instead}"
+        )
+    return [str(folder / sample.file) for sample in SAMPLES]
+
+
+def _check_shares(**shares: float) -> None:
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise ValueError(f"data.{name} is a share from 0 to 1; got {share}.")

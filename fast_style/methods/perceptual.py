@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from fast_style.losses.perceptual import PerceptualLoss
 from fast_style.methods.averaging import MovingAverage
 from fast_style.methods.guarding import skip_unless_finite, sound
-from fast_style.methods.terms import MeanTerms
+from fast_style.methods.terms import MeanTerms, is_seen, named_losses
 from fast_style.networks.saved import describe
 from fast_style.networks.transform_net import TransformNet
 
@@ -102,7 +102,7 @@ class PerceptualMethod(pl.LightningModule):
         """
         gradients = [p.grad for p in self.generator.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
-        if self._is_seen(self.trainer.global_step + 1):
+        if is_seen(self.trainer):
             self.log("gradient_norm", norm)
             self.log(f"lr-{type(optimizer).__name__}", optimizer.param_groups[0]["lr"])
         self.finite = skip_unless_finite(optimizer, norm)
@@ -115,23 +115,12 @@ class PerceptualMethod(pl.LightningModule):
         }
 
     def _named(self, stage: str, terms: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-        """The losses by the names they are logged under, and their weighted total."""
-        weighted = self.loss.weigh(terms)
-        total = torch.stack(list(weighted.values())).sum()
-        # Weighted, so that the curves add up to the total; raw, so that runs of other weights compare.
-        named = {f"{stage}/total": total}
-        named |= {f"{stage}/{name}": term for name, term in weighted.items()}
-        named |= {f"{stage}_raw/{name}": term for name, term in terms.items()}
-        return {name: term.detach() for name, term in named.items()}, total
+        return named_losses(stage, terms, self.loss.weigh(terms))
 
     def _log_train(self, named: dict[str, Tensor], batch_idx: int) -> None:
         """Log the means over an effective batch, at those steps alone whose losses somebody will see."""
-        if not self._is_seen(self.trainer.global_step + 1):
+        if not is_seen(self.trainer):
             return
         self._trained.add(named)
         if (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0:
             self.log_dict(self._trained.take())
-
-    def _is_seen(self, step: int) -> bool:
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined] # Lightning sets it elsewhere.
-        return step % every == 0 or step == self.trainer.max_steps

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -32,3 +33,25 @@ class MeanTerms:
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(sums)
         return dict(zip(self._names, (sums[:-1] / sums[-1]).unbind(), strict=True))
+
+
+def named_losses(
+    stage: str, terms: Mapping[str, Tensor], weighted: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], Tensor]:
+    """The losses by the names they are logged under, without gradients, and their weighted total.
+
+    Weighted (`train/...`), so that the curves add up to the total; raw (`train_raw/...`), so that runs of other weights
+    compare.
+    """
+    total = torch.stack(list(weighted.values())).sum()
+    named = {f"{stage}/total": total}
+    named |= {f"{stage}/{name}": term for name, term in weighted.items()}
+    named |= {f"{stage}_raw/{name}": term for name, term in terms.items()}
+    return {name: term.detach() for name, term in named.items()}, total
+
+
+def is_seen(trainer: pl.Trainer) -> bool:
+    """Whether somebody will see the losses of the coming step: those of the others need not be read."""
+    step = trainer.global_step + 1
+    every: int = trainer.log_every_n_steps  # type: ignore[attr-defined] # Lightning sets it elsewhere.
+    return step % every == 0 or step == trainer.max_steps

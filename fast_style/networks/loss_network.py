@@ -4,7 +4,7 @@ Layers go by the names of the literature (`relu3_3` is the third activation of V
 same before its ReLU.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ class LossNetwork(nn.Module):
     Args:
         layers: `(name, module)` pairs, run in this order.
         mean, std: what the chain wants its input normalised by; pictures come in 0..1.
+        readouts: by layer, what its features go through on their way out, and not on their way to the next layer.
     """
 
     mean: Tensor
@@ -31,9 +32,11 @@ class LossNetwork(nn.Module):
         *,
         mean: Sequence[float] = (0.0, 0.0, 0.0),
         std: Sequence[float] = (1.0, 1.0, 1.0),
+        readouts: Mapping[str, nn.Module] | None = None,
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleDict(dict(layers))
+        self.readouts = nn.ModuleDict(dict(readouts or {}))
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         _freeze(self)
@@ -90,7 +93,7 @@ class LossNetwork(nn.Module):
                 )
             x = layer(x)
             if name in names:
-                features[name] = x
+                features[name] = self.readouts[name](x) if name in self.readouts else x
         return x, features
 
     def train(self, mode: bool = True) -> "LossNetwork":

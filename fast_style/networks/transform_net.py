@@ -29,7 +29,7 @@ class TransformNet(nn.Module):
     Args:
         width: channels of the first layer; 32 in the paper.
         blocks: residual blocks; 5 in the paper.
-        upsample: `fractional` (transposed convolution) or `resize` (nearest neighbour, then 3x3).
+        upsample: `linear` interpolation and 2x2, `nearest` neighbour and 3x3, or `fractional`, the paper's.
         fractional_kernel: 4 against checkerboards; the paper's own is 3.
         residual_padding: `reflect`, or `none` for the paper's: the picture is extended by reflection first, and
             unpadded residual blocks consume the border.
@@ -43,7 +43,7 @@ class TransformNet(nn.Module):
         *,
         width: int = 32,
         blocks: int = 5,
-        upsample: Upsampling = "fractional",
+        upsample: Upsampling = "linear",
         fractional_kernel: int = 4,
         residual_padding: Padding = "reflect",
         output_gain: float = 0.1,
@@ -72,7 +72,7 @@ class TransformNet(nn.Module):
             conv = (
                 FractionalConv(in_channels, out_channels, kernel=fractional_kernel)
                 if upsample == "fractional"
-                else ResizeConv(in_channels, out_channels)
+                else ResizeConv(in_channels, out_channels, boxes=1 if upsample == "nearest" else 2)
             )
             return nn.Sequential(conv, InstanceNorm(out_channels), ReLU())
 

@@ -1,7 +1,8 @@
 """A trained network, ready to paint."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -45,11 +46,41 @@ def load_stylizer(path: str | os.PathLike[str], *, device: str | None = None) ->
     """Load a network file (.safetensors) or a training checkpoint (.ckpt); no other argument is needed.
 
     Args:
-        path: the file.
+        path: the file, or a name that `find_network` knows here: in a checkout, `starry_night`.
         device: `cpu`, `cuda`, ...; None takes CUDA where there is one.
 
     Raises:
         ValueError: not such a file, or a damaged one.
     """
-    network, origin = load_network(path)
+    network, origin = load_network(find_network(path))
     return Stylizer(network, origin=origin, device=device)
+
+
+def find_network(
+    path: str | os.PathLike[str], folders: Sequence[str | os.PathLike[str]] = ("checkpoints",)
+) -> str | os.PathLike[str]:
+    """The file that is meant: the one at this path, else the network of this name in the first folder that has it.
+
+    The installed package brings no networks: names are of what lies in `folders`, by default below the current one.
+
+    Raises:
+        ValueError: no such name; the sentence lists those there are.
+    """
+    given = Path(path)
+    if given.is_file() or given.suffix in (".safetensors", ".ckpt"):
+        return path
+    # The first folder goes before the others.
+    known = {
+        file.relative_to(folder).with_suffix("").as_posix(): file
+        for folder in reversed(folders)
+        for pattern in ("*.safetensors", "trained/*.safetensors")
+        for file in sorted(Path(folder).glob(pattern))
+    }
+    if str(path) not in known and given.name != str(path):
+        return path
+    if str(path) not in known:
+        raise ValueError(
+            f"{path} is neither a file nor the name of a network in {' or '.join(map(str, folders))}; "
+            f"there are {', '.join(sorted(known)) or 'none'}."
+        )
+    return known[str(path)]

@@ -1,91 +1,218 @@
-"""A photo read at a position is the same whoever reads it, and when."""
+"""Training photos with nothing to download: all there, offline, in an exact order, in many colours."""
 
+import os
+import subprocess
+import sys
+from collections import Counter
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from torchvision.transforms import v2
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 
-from fast_style import save_image
-from fast_style.data.folder import PictureFiles
-from fast_style.data.samples import Photos, PhotoSamples, collate
-from fast_style.folders import find_pictures
+from fast_style.data import samples
+from fast_style.data.samples import SAMPLES, SamplePhotos, Tint, sample_files
 from fast_style.images import load_pixels
 
-CROP = v2.Compose([v2.RandomResizedCrop(8, scale=(0.2, 1.0), antialias=True), v2.RandomHorizontalFlip()])
+CONF = Path(__file__).parents[2] / "conf"
+COLOURS = {"permute": 1.0, "brightness": 0.3, "contrast": 0.3, "saturation": 0.5, "hue": 0.1, "tint": 0.4}
+MIX = {"drawn": 0.3, "gradients": 0.3, "flat": 0.3}
 
 
-def test_a_sample_depends_on_seed_and_position_alone(photo_folder):
-    files = find_pictures(photo_folder)
-    samples = PhotoSamples(PictureFiles(files), transform=CROP, seed=5)
-    torch.manual_seed(1)
-    one = samples[12, 2].pixels
-    samples[13, 4]
-    torch.manual_seed(2)
-    again = PhotoSamples(PictureFiles(files), transform=CROP, seed=5)[12, 2].pixels
-    assert torch.equal(one, again)
-    assert not torch.equal(one, samples[11, 2].pixels)
+def photos(*, seen=None, **options):
+    # Two photos left to train on, bricks and coins, are soon read.
+    data = SamplePhotos(**{"size": 16, "batch_size": 3, "held_out": len(SAMPLES) - 2, "workers": 0, **options})
+    if seen is not None:
+        data.load_state_dict({"batches_seen": seen, "unreadable": []})
+    data.setup()
+    return data
 
 
-def test_the_seed_is_of_the_crops(photo_folder):
-    files = find_pictures(photo_folder)
-    crops = [PhotoSamples(PictureFiles(files), transform=CROP, seed=seed)[12, 2].pixels for seed in (5, 6)]
-    assert not torch.equal(*crops)
+def batches(data, count):
+    return list(islice(data.train_dataloader(), count))
 
 
-def test_reading_moves_no_global_chance(photo_folder):
-    samples, before = (
-        PhotoSamples(PictureFiles(find_pictures(photo_folder)), transform=CROP, seed=0),
-        torch.random.get_rng_state(),
+def same(some, others):
+    return len(some) == len(others) and all(
+        torch.equal(x.pixels, y.pixels) and x.files == y.files for x, y in zip(some, others, strict=True)
     )
-    samples[0, 3]
-    assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_a_sample_is_its_photo_in_bytes(photo_folder):
-    files = find_pictures(photo_folder)
-    samples = PhotoSamples(PictureFiles(files), transform=lambda pixels: pixels, seed=0)
-    assert len(samples) == len(files) == 10
-    for index in (0, 9):
-        photo = samples[77, index]
-        assert photo.pixels.dtype == torch.uint8
-        assert torch.equal(photo.pixels, load_pixels(files[index]))
-        assert photo.unreadable == ()
+def test_every_photo_is_there_and_says_whose_it_is():
+    files = sample_files()
+    assert [Path(file).name for file in files] == [sample.file for sample in SAMPLES]
+    assert len(set(files)) == len(files)
+    for file, sample in zip(files, SAMPLES, strict=True):
+        assert min(load_pixels(file).shape[1:]) >= 300
+        assert sample.shows
+        assert sample.terms
 
 
-@pytest.mark.parametrize(("broken", "index", "replaced"), [([3], 3, 4), ([8, 9, 0], 8, 1)])
-def test_a_broken_file_is_replaced_by_the_next_and_named(photo_folder, broken, index, replaced):
-    files = find_pictures(photo_folder)
-    samples = PhotoSamples(PictureFiles(files), transform=CROP, seed=0)
-    wanted = samples[5, replaced].pixels
-    for place in broken:
-        Path(files[place]).write_bytes(Path(files[place]).read_bytes()[:60])
-    photo = samples[5, index]
-    assert torch.equal(photo.pixels, wanted)
-    assert photo.unreadable == tuple(files[place] for place in broken)
+def test_scikit_image_is_not_imported_nor_the_network_reached_nor_a_file_left(tmp_path):
+    code = """
+import sys
+from fast_style.data.samples import SamplePhotos
+
+def watch(event, details):
+    if event.startswith("socket.") or (event == "import" and details[0].split(".")[0] in ("skimage", "pooch")):
+        raise AssertionError(f"{event} {details}")
+
+sys.addaudithook(watch)
+data = SamplePhotos(size=8, batch_size=2, workers=0, drawn=0.5, flat=0.5)
+data.setup()
+next(iter(data.train_dataloader())), next(iter(data.val_dataloader()))
+assert "skimage" not in sys.modules
+"""
+    home = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", code], check=True, env=home, cwd=Path(__file__).parents[2])
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_but_broken_files_is_said(tmp_path):
-    for name in ("a.jpg", "b.png"):
-        (tmp_path / name).touch()
-    with pytest.raises(ValueError, match=r"None of 2 photos tried could be read, .*b\.png the first"):
-        PhotoSamples(PictureFiles(find_pictures(tmp_path)), transform=CROP, seed=0)[0, 1]
+@pytest.mark.parametrize("spec", [None, SimpleNamespace(submodule_search_locations=None)], ids=["none", "a module"])
+def test_scikit_image_missing_is_said_with_ways_out(monkeypatch, spec):
+    monkeypatch.setattr(samples, "find_spec", lambda name: spec)
+    with pytest.raises(ValueError, match=r"scikit-image, which is not installed: pip install .*data=folder data\.root"):
+        photos()
 
 
-def test_the_search_for_a_whole_file_ends(tmp_path, monkeypatch):
-    for name in ("a.jpg", "b.jpg", "c.jpg"):
-        (tmp_path / name).touch()
-    save_image(torch.rand(3, 9, 9), tmp_path / "d.png")
-    samples = PhotoSamples(PictureFiles(find_pictures(tmp_path)), transform=CROP, seed=0)
-    assert len(samples[0, 0].unreadable) == 3
-    monkeypatch.setattr(PhotoSamples, "TRIES", 3)
-    with pytest.raises(ValueError, match="None of 3 photos"):
-        samples[0, 0]
+def test_missing_photos_are_named(monkeypatch, tmp_path):
+    (tmp_path / "data").mkdir()
+    for sample in SAMPLES[2:]:
+        (tmp_path / "data" / sample.file).touch()
+    spec = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(samples, "find_spec", lambda name: spec)
+    with pytest.raises(ValueError, match=rf"wants {SAMPLES[0].file}, {SAMPLES[1].file} in .*data=folder"):
+        photos()
 
 
-def test_a_batch_is_its_photos_in_order():
-    photos = [Photos(torch.full((3, 2, 2), i, dtype=torch.uint8), ("bad.jpg",) * i) for i in range(3)]
-    batch = collate(photos)
-    assert batch.pixels.dtype == torch.uint8
-    assert batch.pixels[:, 0, 0, 0].tolist() == [0, 1, 2]
-    assert batch.unreadable == ("bad.jpg", "bad.jpg", "bad.jpg")
+def test_workers_change_nothing():
+    assert same(batches(photos(**COLOURS, **MIX), 5), batches(photos(**COLOURS, **MIX, workers=2), 5))
+
+
+@pytest.mark.parametrize("seen", [1, 8])
+def test_a_resumed_run_goes_on_with_the_very_next_batch(seen):
+    straight = batches(photos(**COLOURS, **MIX), seen + 3)
+    data = photos(**COLOURS, **MIX, seen=seen)
+    assert same(batches(data, 3), straight[seen:])
+    assert not same(batches(photos(**COLOURS, **MIX), 3), straight[seen:])
+    assert data.state_dict() == {"batches_seen": seen, "unreadable": [], "photos": len(data.training)}
+
+
+def test_another_seed_gives_other_batches():
+    assert not same(batches(photos(seed=1), 2), batches(photos(seed=2), 2))
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({}, {}),
+        ({"drawn": 0.2}, {"dead_leaves": 10}),
+        ({"drawn": 0.5, "flat": 0.25}, {"dead_leaves": 30, "flat": 10}),
+        ({"drawn": 0.5, "flat": 0.25, "gradients": 0.75}, {"flat": 10, "gradient": 30}),
+    ],
+)
+def test_drawn_pictures_come_in_their_shares(options, wanted):
+    data = photos(**options)
+    names = Counter(Path(data.training.pictures.name_of(index)).name for index in range(len(data.training)))
+    expected = {f"a drawn picture ({kind})": count for kind, count in wanted.items()}
+    assert names == {"brick.png": 20, "coins.png": 20, **expected}
+    assert sorted(data.passes.order_of(0)) == list(range(len(data.training)))
+
+
+def test_a_name_is_of_what_was_loaded():
+    pictures = photos(drawn=0.5, flat=0.5).training.pictures
+    for index in (0, 1, 39):
+        assert torch.equal(pictures.load((4, index), at_least=1), load_pixels(pictures.name_of(index)))
+    assert pictures.name_of(40) == "a drawn picture (dead_leaves)"
+    assert pictures.name_of(79) == "a drawn picture (flat)"
+    assert pictures.load((4, 79), at_least=1).shape == (3, 24, 24)
+
+
+@pytest.mark.parametrize("held_out", [10, 12])
+def test_held_out_photos_are_shown_whole_and_never_trained_on(held_out):
+    data = photos(held_out=held_out, drawn=0.2)
+    shown = [file for batch in data.val_dataloader() for file in batch.files]
+    assert shown == sample_files()[:held_out]
+    trained = {data.training.pictures.name_of(index) for index in range(len(data.training))}
+    assert trained.isdisjoint(shown)
+
+
+def test_by_default_no_scene_is_on_both_sides():
+    assert [sample.file for sample in SAMPLES[:2]] == ["rocket.jpg", "coffee.png"]
+
+
+def test_without_colours_a_crop_is_as_the_photo_is():
+    data = photos(crop_scale=(1.0, 1.0), flip=0.0)
+    for batch in batches(data, 4):
+        assert (batch.pixels.float() - batch.pixels.float().mean(1, keepdim=True)).abs().max() == 0  # Greys stay so.
+
+
+def test_grey_photos_come_in_many_colours():
+    crops = torch.cat([batch.pixels.float() for batch in batches(photos(**COLOURS), 12)])
+    means = crops.mean((2, 3))
+    assert ((means.amax(1) - means.amin(1)) > 8).float().mean() > 0.6
+    assert set(means.argmax(1).tolist()) == {0, 1, 2}
+    assert crops.dtype == torch.float32
+    assert crops.mean((1, 2, 3)).std() > 10
+
+
+def test_the_photos_in_memory_stay_as_they_are():
+    data = photos(**COLOURS, crop_scale=(1.0, 1.0))
+    batches(data, 6)
+    for file, pixels in zip(data.training.pictures.files, data.training.pictures.photos, strict=True):
+        assert torch.equal(pixels, load_pixels(file))
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.4, 2.0])
+def test_a_tint_bends_each_channel_and_keeps_black_and_white(strength):
+    ramp = torch.arange(256, dtype=torch.uint8).expand(3, 2, 256)
+    torch.manual_seed(3)
+    tinted = Tint(strength)(ramp)
+    assert (tinted.dtype, tinted.shape) == (torch.uint8, ramp.shape)
+    assert torch.equal(tinted[..., 0], ramp[..., 0])
+    assert torch.equal(tinted[..., -1], ramp[..., -1])
+    assert (tinted.int().diff(dim=-1) >= 0).all()
+    if not strength:
+        assert torch.equal(tinted, ramp)
+        return
+    powers = (tinted[:, 0, 100].double() / 255).log() / torch.tensor(100 / 255, dtype=torch.float64).log()
+    assert (powers < 1 + strength + 0.05).all()
+    assert (powers > 1 / (1 + strength) - 0.05).all()
+    assert len(set(powers.tolist())) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({"drawn": 1.0}, "data.drawn is a share"),
+        ({"drawn": -0.1}, "data.drawn is a share"),
+        ({"flat": 0.6, "gradients": 0.5}, "add up to 1 at most"),
+        ({"flat": -0.1}, "data.flat is a share"),
+        ({"permute": 1.1}, "data.permute is a share"),
+        ({"brightness": 2.0}, "data.brightness is a share"),
+        ({"saturation": -1.0}, "data.saturation is a share"),
+        ({"hue": 0.6}, "data.hue goes from 0 to 0.5"),
+        ({"tint": -0.1}, "data.tint from 0"),
+        ({"held_out": len(SAMPLES)}, "leaves none to train on"),
+        ({"held_out": 0}, "data.held_out are at least 1"),
+    ],
+    ids=str,
+)
+def test_settings_that_cannot_be_are_refused(options, wanted):
+    with pytest.raises(ValueError, match=wanted):
+        SamplePhotos(**options)
+
+
+def test_the_configuration_trains_on_photos_of_every_kind():
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", ["data=samples", "data.size=16", "data.workers=0"])
+    data = instantiate(cfg.data, _convert_="all")
+    data.setup()
+    names = Counter(Path(data.training.pictures.name_of(index)).name for index in range(len(data.training)))
+    drawn = sum(count for name, count in names.items() if name.startswith("a drawn"))
+    assert drawn / names.total() == pytest.approx(cfg.data.drawn, abs=0.005)
+    assert len(names) == len(SAMPLES) - cfg.data.held_out + 3
+    assert cfg.data.crop_scale[0] == 0.2

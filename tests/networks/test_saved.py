@@ -20,7 +20,8 @@ PRESETS = sorted(Path(__file__).parents[2].glob("conf/generator/*.yaml"))
 ORIGIN = {"style": "wave", "recipe": "quick", "version": fast_style.__version__}
 VARIANTS = {
     "johnson2016": {"fractional_kernel": 3, "residual_padding": "none", "blocks": 2, "output_gain": 1.0},
-    "resize": {"upsample": "resize", "blocks": 0},
+    "nearest": {"upsample": "nearest", "blocks": 0},
+    "linear": {"upsample": "linear", "blocks": 0},
 }
 
 

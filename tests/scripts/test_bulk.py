@@ -43,7 +43,7 @@ def test_each_style_gets_its_folder_and_network_and_one_failure_is_said(tmp_path
     sentence = "Error: wanted a picture at nowhere.png, found nothing; check the path (#1 of those above)"
     assert sentence in done.stderr.splitlines()
     assert "Traceback" not in done.stderr
-    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "checkpoints/trained").iterdir()) == [
         "dots.safetensors",
         "stripes.safetensors",
     ]

@@ -1,5 +1,6 @@
 """scripts/optimize.py as a person types it, with a tiny network in place of the default ones."""
 
+import hashlib
 import os
 import re
 import shlex
@@ -26,7 +27,15 @@ command = test_scripts.command  # The same fixture.
 SHALLOW = "conv1_1 conv1_2 pool conv2_1 conv2_2 pool conv3_1"
 DEEP = f"{SHALLOW} conv3_2 conv3_3 conv3_4 pool conv4_1 conv4_2 conv4_3 conv4_4 pool conv5_1"
 # What the defaults are looked for in is in the current folder; all else is a person's own.
-TINY = ["material=.", "content=photo.png", "output=out.png", "size=32", "device=cpu", "method.precision=32-true"]
+TINY = [
+    "material=.",
+    "loss_network=vgg19_mix",
+    "content=photo.png",
+    "output=out.png",
+    "size=32",
+    "device=cpu",
+    "method.precision=32-true",
+]
 TINY += ["method.steps=4", "method.first_steps=4"]
 Paint = Callable[..., tuple[int, str, str]]
 
@@ -53,8 +62,8 @@ def lay_out(folder: Path) -> None:
     (folder / "weights").mkdir()
     network(folder / "weights" / "vgg19_relu3_1.safetensors", SHALLOW)
     network(folder / "weights" / "vgg19_distilled_16x.safetensors", DEEP)
-    for name in ("starry_night", "wave", "marc"):
-        save_image(soft(40, 44), folder / "styles" / f"{name}.jpg")
+    for name in ("starry_night", "wave", "the_scream"):
+        save_image(soft(40, 44), folder / "data" / "styles" / f"{name}.png")
     save_image(soft(36, 48), folder / "photo.png")
     save_image(soft(36, 48).mean(1, keepdim=True).expand(-1, 3, -1, -1), folder / "grey_photo.png")
     save_image(soft(48, 36), folder / "portrait.png")
@@ -128,23 +137,40 @@ def test_styles_are_found_by_name_or_by_file(paint: Paint) -> None:
     default, wave, mine = (painted(paint, *style) for style in ([], ["style=wave"], ["style.image=my.jpg"]))
     assert difference(default, painted(paint, "style=starry_night")) == 0
     assert difference(wave, painted(paint, "style=[wave]")) == 0
-    assert difference(wave, painted(paint, "style.image=styles/wave.jpg")) == 0
+    assert difference(wave, painted(paint, "style.image=data/styles/wave.png")) == 0
     assert difference(mine, painted(paint, "style=wave", "style.image=my.jpg")) == 0
     for one, other in ((default, wave), (default, mine), (wave, mine)):
         assert difference(one, other) > 5
 
 
 def test_weights_go_with_the_styles_in_their_order(paint: Paint) -> None:
-    wave, marc = painted(paint, "style=wave"), painted(paint, "style=marc")
-    assert difference(wave, marc) > 5
-    assert difference(wave, painted(paint, "style=[wave,marc]", "style.weights=[1,1e-6]")) <= 2
-    assert difference(marc, painted(paint, "style=[wave,marc]", "style.weights=[1e-6,1]")) <= 2
-    assert difference(wave, painted(paint, "style=[marc,wave]", "style.weights=[1e-6,1]")) <= 2
-    files = "style.image=[styles/wave.jpg,styles/marc.jpg]"
+    wave, scream = painted(paint, "style=wave"), painted(paint, "style=the_scream")
+    assert difference(wave, scream) > 5
+    assert difference(wave, painted(paint, "style=[wave,the_scream]", "style.weights=[1,1e-6]")) <= 2
+    assert difference(scream, painted(paint, "style=[wave,the_scream]", "style.weights=[1e-6,1]")) <= 2
+    assert difference(wave, painted(paint, "style=[the_scream,wave]", "style.weights=[1e-6,1]")) <= 2
+    files = "style.image=[data/styles/wave.png,data/styles/the_scream.png]"
     assert difference(wave, painted(paint, files, "style.weights=[1,1e-6]")) <= 2
-    both = painted(paint, "style=[wave,marc]")
+    both = painted(paint, "style=[wave,the_scream]")
     assert difference(both, painted(paint, files)) == 0
-    assert min(difference(both, wave), difference(both, marc)) > 2
+    assert min(difference(both, wave), difference(both, scream)) > 2
+
+
+def test_an_original_is_taken_where_it_is_asked_for_and_the_sentence_says_how_to_do_without(paint: Paint) -> None:
+    original = ["style=wave", "style.source=painting", "style.cache=originals"]
+    original += ["style.pictures.wave.url=none://at/w.jpg"]
+    by_hand = Path("originals/wave.jpg")
+    code, out, err = paint(*original)
+    assert (code, out) == (1, "")
+    fetching, error = err.splitlines()
+    assert fetching.startswith("Fetching")
+    assert error.startswith("Error: The original of wave (Katsushika Hokusai")
+    assert f"at {by_hand.absolute()} by hand" in error
+    assert "style.source=swatch" in error
+    save_image(load_image("my.jpg"), by_hand)
+    checksum = hashlib.sha256(by_hand.read_bytes()).hexdigest()
+    made = painted(paint, *original, f"style.pictures.wave.sha256={checksum}")
+    assert difference(made, painted(paint, f"style.image={by_hand}")) == 0
 
 
 @pytest.mark.parametrize("masks", ["left.png", "[left.png]"])
@@ -155,10 +181,10 @@ def test_one_mask_is_named_with_or_without_brackets(paint: Paint, masks: str) ->
 
 
 def test_every_style_has_its_mask(paint: Paint) -> None:
-    one = painted(paint, "style=[wave,marc]", "style.masks=[left.png,right.png]")
-    other = painted(paint, "style=[wave,marc]", "style.masks=[right.png,left.png]")
+    one = painted(paint, "style=[wave,the_scream]", "style.masks=[left.png,right.png]")
+    other = painted(paint, "style=[wave,the_scream]", "style.masks=[right.png,left.png]")
     assert difference(one, other) > 5
-    assert difference(one, painted(paint, "style=[wave,marc]", "style.masks=[left.png,null]")) > 2
+    assert difference(one, painted(paint, "style=[wave,the_scream]", "style.masks=[left.png,null]")) > 2
 
 
 @pytest.mark.parametrize(("size", "expected"), [("32", (32, 32)), ("[40,24]", (24, 40))])
@@ -266,24 +292,24 @@ MISTAKES = [
     ("content=one_colour.png", "one colour"),
     (SMALL, "too small"),
     ("style.image=eight.png", "too small"),
-    ("style.image=null", "style.image="),
     ("style=painting", "style.image="),
     ("style.image=[]", "style.image="),
     ("style.image=nowhere.jpg", "nowhere.jpg"),
     ("style.image=[my.jpg,nowhere.jpg]", "nowhere.jpg"),
     ("style.image=text.jpg", "text.jpg"),
     ("style.image=one_colour.png", "one colour"),
-    ("style=[wave,marc] style.image=[my.jpg,one_colour.png]", "Painting 2"),
-    ("style=shipwreck", "styles/shipwreck.jpg"),
+    ("style=[wave,the_scream] style.image=[my.jpg,one_colour.png]", "Painting 2"),
+    ("style=shipwreck style.pictures.shipwreck.swatch=no.png", "no.png"),
+    ("style.source=photo", "style.source is swatch or painting"),
     ("style.masks=black.png", "black.png is empty"),
     ("style.masks=small_mask.png", "40x30 pixels and the photo 48x36"),
     ("style.masks=nowhere.png", "nowhere.png"),
     ("style.masks=[left.png,right.png]", "style.masks has 2"),
     ("content=null style.masks=left.png", "texture"),
     ("style.weights=[1,2]", "style.weights has 2"),
-    ("style=[wave,marc] style.weights=[1]", "style.weights has 1"),
+    ("style=[wave,the_scream] style.weights=[1]", "style.weights has 1"),
     ("style.weights=[0]", "weights above 0"),
-    ("style=[wave,marc] style.weights=[1,-1]", "weights above 0"),
+    ("style=[wave,the_scream] style.weights=[1,-1]", "weights above 0"),
     ("style.weights=[heavy]", "weights"),
     ("size=0", "size"),
     ("size=-5", "size"),
@@ -300,7 +326,7 @@ MISTAKES = [
     ("output=out", ".png"),
     ("output=folder.png", "a folder"),
     ("output=photo.png", "photo.png"),
-    ("output=styles/starry_night.jpg", "starry_night.jpg"),
+    ("output=data/styles/starry_night.png", "starry_night.png"),
     ("output=text.jpg/out.png", "can't be written"),
     ("output=null", "output"),
     ("output=new/out.png content=nowhere.jpg", "nowhere.jpg"),

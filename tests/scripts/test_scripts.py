@@ -76,6 +76,17 @@ def test_train_then_stylize_then_evaluate(tmp_path: Path, command: Command) -> N
     assert figures[0]["style_error"] == pytest.approx(figures[1]["style_error"], rel=0.02)
 
 
+@pytest.mark.parametrize("ckpt", ["wave", "dots"])
+@pytest.mark.usefixtures("network")
+def test_a_network_goes_by_its_name(tmp_path: Path, command: Command, ckpt: str) -> None:
+    save_image(torch.rand(1, 3, 20, 24), tmp_path / "photo.png")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "dots.safetensors").rename("checkpoints/dots.safetensors")
+    code, out, err = command("stylize", f"ckpt={ckpt}", "input=photo.png")  # wave is in the scripts' checkout.
+    assert code == 0, err
+    assert out.strip() == f"stylized/photo_{ckpt}.png"
+
+
 @pytest.mark.parametrize("name", ["plain.png", "two words.png", "a=b, c.png", "it's (1) [x].png"])
 def test_any_file_name_can_be_said(tmp_path: Path, command: Command, network: Path, name: str) -> None:
     save_image(torch.rand(1, 3, 20, 24), tmp_path / name)
@@ -106,11 +117,14 @@ TRAINING_MISTAKES = [
     ("data.size=0", "data.size"),
     ("loss.style_layers=[relu9_9]", "relu1_1"),
     ("loss.normalization=gatys", "johnson2016"),
-    ("generator.upsample=bilinear", "resize"),
+    ("generator.upsample=bilinear", "nearest"),
     ("loss_network.weights=nowhere.pth", "nowhere.pth"),
     ("resume=nowhere", "resume=auto"),
-    ("style.image=null", "style.image"),
-    ("style=[wave,marc]", "one style"),
+    ("style=painting style.image=null", "style.image"),
+    ("style=[wave,the_scream] style.image=null", "one style"),
+    ("style.image=[a.jpg,b.jpg]", "one style"),
+    ("style=wave style.image=null style.pictures.wave.swatch=no.png", "no.png"),
+    ("style=wave style.image=null style.source=photo", "swatch or painting"),
     ("style.size=big", "sizes"),
     ("style.crops=0", "crop"),
     ("steps=0", "steps"),
@@ -131,16 +145,22 @@ def test_a_training_mistake_is_one_sentence(tmp_path: Path, command: Command, mi
     assert not list(tmp_path.glob("runs/*"))
 
 
-def test_material_that_is_not_there_is_said_with_the_way_to_name_it(command: Command) -> None:
-    code, _, err = command("train", "style=wave", "material=nowhere")
+@pytest.mark.parametrize(
+    ("root", "missing"), [("nowhere/photos", "photos"), (".", "weights/vgg19_relu3_1.safetensors")]
+)
+def test_material_that_is_not_there_is_said_with_the_way_to_name_it(command: Command, root: str, missing: str) -> None:
+    chosen = ["style=wave", "loss_network=vgg19_relu3_1", "data=folder", f"data.root={root}"]
+    code, _, err = command("train", *chosen, "material=nowhere")
     assert code == 1
-    assert "nowhere/styles/wave.jpg" in err
+    assert f"nowhere/{missing}" in err
+    assert "does not come along" in err
     assert "material=" in err
     assert err.strip().count("\n") == 0
 
 
 STYLIZING_MISTAKES = [
     (["ckpt=nowhere.safetensors", "input=photo.png"], "nowhere.safetensors"),
+    (["ckpt=stary_night", "input=photo.png"], "starry_night, "),
     (["ckpt=junk.safetensors", "input=photo.png"], "junk.safetensors"),
     (["ckpt=junk.ckpt", "input=photo.png"], "junk.ckpt"),
     (["ckpt=dots.safetensors", "input=empty"], "no picture"),

@@ -7,6 +7,7 @@ import fast_style
 from fast_style import Stylizer, load_stylizer
 from fast_style.networks.saved import describe, save_network
 from fast_style.networks.transform_net import TransformNet
+from fast_style.stylize.stylizer import find_network
 
 ORIGIN = {"style": "wave", "recipe": "quick", "version": "0.1.0"}
 
@@ -82,3 +83,57 @@ def test_the_public_names_are_there():
     assert all(getattr(fast_style, name) is not None for name in fast_style.__all__)
     with pytest.raises(AttributeError, match="no attribute 'load_styliser'"):
         fast_style.load_styliser  # noqa: B018 - the look-up is the test
+
+
+@pytest.fixture
+def networks(tmp_path, monkeypatch):
+    """Two folders of networks in the current one, and a file beside them."""
+    for path in (
+        "here/dots",
+        "here/wave",
+        "there/wave",
+        "there/trained/wave",
+        "there/the_scream",
+        "checkpoints/starry_night",
+        "my",
+    ):
+        save_network(tmp_path / f"{path}.safetensors", TransformNet(width=2, blocks=0), origin={"style": path})
+    (tmp_path / "wave").mkdir()
+    (tmp_path / "scream").write_bytes((tmp_path / "my.safetensors").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    return ("here", tmp_path / "there", "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ("dots", "here/dots.safetensors"),
+        ("wave", "here/wave.safetensors"),  # Not the folder of that name, nor the other network.
+        ("the_scream", "there/the_scream.safetensors"),
+        ("trained/wave", "there/trained/wave.safetensors"),
+        ("scream", "scream"),  # A file goes first.
+        ("my.safetensors", "my.safetensors"),
+        ("nowhere.ckpt", "nowhere.ckpt"),  # A path, of which reading says what is wrong.
+        ("nowhere/dots", "nowhere/dots"),
+        ("./dots", "./dots"),
+    ],
+)
+def test_a_name_is_the_network_of_the_first_folder_that_has_it(networks, tmp_path, said, found):
+    assert tmp_path / find_network(said, networks) == tmp_path / found
+
+
+def test_an_unknown_name_lists_the_known_ones(networks):
+    with pytest.raises(
+        ValueError,
+        match=r"stary is neither a file nor .* in here or .*there are dots, the_scream, trained/wave, wa",
+    ):
+        find_network("stary", networks)
+    with pytest.raises(ValueError, match="there are none"):
+        find_network("stary", ["nowhere"])
+
+
+@pytest.mark.usefixtures("networks")
+def test_in_a_checkout_a_name_is_enough():
+    assert load_stylizer("starry_night").style == "checkpoints/starry_night"
+    with pytest.raises(ValueError, match="starry_night"):
+        load_stylizer("wave_2")

@@ -1,0 +1,120 @@
+"""Pictures of every kind that a loss network will meet: photos, paintings, painted ones; blurred, noisy, recoloured."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+
+from fast_style.data.batches import Parts, PhotoBatches
+from fast_style.data.crops import Transform
+from fast_style.data.endless import seed_of
+from fast_style.data.folder import PictureFiles
+from fast_style.folders import find_pictures
+
+
+class VariedPictures(PhotoBatches):
+    """Crops from several folders, each with a share of its own, as unlike as training will make them.
+
+    What a generator paints while it learns looks like no photo; a student of photos alone can be fooled by it.
+
+    Args:
+        roots: folder trees of pictures.
+        shares: how much of what is seen comes from each; None by their numbers of pictures.
+        held_out_root: folder of pictures to validate with.
+        jitter: most change of brightness, contrast and saturation; hue turns by half as much.
+        permute, blur, noise: shares of the crops whose colours are permuted, that are blurred, that become noisy.
+    """
+
+    def __init__(
+        self,
+        *,
+        roots: Sequence[str],
+        held_out_root: str,
+        shares: Sequence[float] | None = None,
+        held_out: int = 16,
+        size: int = 128,
+        batch_size: int = 8,
+        crop_scale: Sequence[float] = (0.1, 1.0),
+        flip: float = 0.5,
+        jitter: float = 0.0,
+        permute: float = 0.0,
+        blur: float = 0.0,
+        noise: float = 0.0,
+        workers: int = 2,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            held_out=held_out,
+            size=size,
+            batch_size=batch_size,
+            crop_scale=crop_scale,
+            flip=flip,
+            workers=workers,
+            seed=seed,
+        )
+        if not roots or (shares is not None and (len(shares) != len(roots) or min(shares) <= 0)):
+            raise ValueError(
+                "data.roots has folders and data.shares one number above 0 each, or is null for their numbers of "
+                f"pictures; got {roots}, {shares}."
+            )
+        if not all(0 <= share <= 1 for share in (jitter, permute, blur, noise)):
+            raise ValueError(
+                "data.jitter, data.permute, data.blur and data.noise are from 0 to 1; got "
+                f"{jitter}, {permute}, {blur}, {noise}."
+            )
+        self.roots, self.shares, self.held_out_root = roots, shares, held_out_root
+        self.jitter, self.permute, self.blur, self.noise = jitter, permute, blur, noise
+
+    def parts(self) -> Parts:
+        """List the files."""
+        folders = [find_pictures(root) for root in self.roots]
+        counts = [len(folder) for folder in folders]
+        passes = SharedPasses(counts, self.shares or counts, seed=self.seed)
+        kept = find_pictures(self.held_out_root)[: self.held_out]
+        return Parts(PictureFiles([file for folder in folders for file in folder]), PictureFiles(kept), passes)
+
+    def augmentation(self) -> Transform:
+        """Crops and flips, then colours, then what blurs and what adds noise."""
+        j = self.jitter
+        steps = [
+            super().augmentation(),
+            v2.RandomApply([v2.ColorJitter(j, j, j, j / 2)], p=0.5),
+            v2.RandomApply([v2.RandomChannelPermutation()], p=self.permute),
+            v2.RandomApply([v2.GaussianBlur(7, (0.3, 2.0))], p=self.blur),
+            v2.RandomApply([v2.Lambda(_noisy)], p=self.noise),
+        ]
+        return v2.Compose(steps)  # type: ignore[no-any-return]
+
+
+class SharedPasses:
+    """Passes over several lists laid end to end, every place drawn from a list by its share, and within it by chance.
+
+    Args:
+        lengths: of the lists.
+        shares: one a list; their sum is what each is a share of.
+        seed: of the drawing.
+    """
+
+    def __init__(self, lengths: Sequence[int], shares: Sequence[float], *, seed: int) -> None:
+        self.lengths, self.seed = torch.tensor(lengths), seed
+        self.shares = torch.tensor(shares, dtype=torch.float64)
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return int(self.lengths.sum())
+
+    def order_of(self, pass_number: int) -> Sequence[int]:
+        """As many indices as there are pictures; not each comes once."""
+        generator = torch.Generator().manual_seed(seed_of(self.seed, pass_number))
+        lists = torch.multinomial(self.shares, len(self), replacement=True, generator=generator)
+        within = torch.rand(len(self), generator=generator, dtype=torch.float64) * self.lengths[lists]
+        starts = self.lengths.cumsum(0) - self.lengths
+        order: list[int] = (starts[lists] + within.long()).tolist()
+        return order
+
+
+def _noisy(pixels: Tensor) -> Tensor:
+    """White noise of a deviation of up to 0.12 on a uint8 picture."""
+    noise = torch.randn(pixels.shape) * (0.12 * 255 * torch.rand(()))
+    return (pixels + noise).round().clamp(0, 255).to(torch.uint8)

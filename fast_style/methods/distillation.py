@@ -1,0 +1,125 @@
+"""Distillation (Hinton et al. 2015; Romero et al. 2015): train a small loss network to see as a large one does."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from fast_style.losses.distillation import DistillationLoss
+from fast_style.methods.averaging import MovingAverage
+from fast_style.methods.guarding import skip_unless_finite, sound
+from fast_style.methods.terms import MeanTerms, is_seen, named_losses
+from fast_style.networks.student import Student
+
+
+class Lesson(nn.Module):
+    """A student and its loss: all that learns, one graph to compile."""
+
+    def __init__(self, student: Student, loss: DistillationLoss) -> None:
+        super().__init__()
+        self.student, self.loss = student, loss
+
+    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
+        """The unweighted terms of `(N, 3, H, W)` in 0..1."""
+        terms: dict[str, Tensor] = self.loss(self.student, pictures)
+        return terms
+
+
+class DistillationMethod(pl.LightningModule):
+    """A student before its teacher.
+
+    Args:
+        student: the network that learns to see.
+        loss: names and weighs the terms; holds the teacher, and the heads that learn along.
+        optimizer: makes the optimiser of given parameters.
+        schedule: makes a learning-rate schedule of an optimiser, stepped every training step; None keeps it constant.
+        average_decay: of the moving average of the weights, which is what validation sees and what is written.
+        origin: text by name that the file carries: `recipe`, `version`.
+    """
+
+    def __init__(
+        self,
+        *,
+        student: Student,
+        loss: DistillationLoss,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        schedule: Callable[[Optimizer], LRScheduler] | None = None,
+        average_decay: float = 0.999,
+        origin: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.lesson = Lesson(student, loss)
+        self.make_optimizer, self.make_schedule = optimizer, schedule
+        # Only what learns: the average keeps no second teacher.
+        self.average = MovingAverage(nn.ModuleDict({"student": student, "heads": loss.heads}), decay=average_decay)
+        self.origin = origin or {}
+        #: This process's losses of the newest batch, by the names they are logged under.
+        self.newest: dict[str, Tensor] = {}
+        self._trained, self._validated = MeanTerms(), MeanTerms()
+        #: Whether the newest step was taken: its loss and gradient were finite.
+        self.finite = torch.tensor(True)
+
+    @property
+    def network(self) -> Student:
+        """The averaged student: what is validated and written."""
+        student = self.average.module.get_submodule("student")
+        assert isinstance(student, Student)
+        return student
+
+    @property
+    def heads(self) -> dict[str, nn.Conv2d]:
+        """The averaged heads, by layer."""
+        heads = self.average.module.get_submodule("heads")
+        return {name: head for name, head in heads.named_children() if isinstance(head, nn.Conv2d)}
+
+    def training_step(self, pictures: Tensor, batch_idx: int) -> Tensor:
+        """How far the student is from the teacher on `(N, 3, H, W)`."""
+        self.newest, total = self._named("train", self.lesson(pictures))
+        if is_seen(self.trainer):
+            self._trained.add(self.newest)
+            if (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0:
+                self.log_dict(self._trained.take())
+        return sound(total)
+
+    def validation_step(self, pictures: Tensor, batch_idx: int) -> None:
+        """The same with the averages."""
+        with torch.compiler.set_stance("force_eager"):
+            terms = self.lesson.loss(self.network, pictures, heads=self.heads)
+            self._validated.add(self._named("val", terms)[0], weight=len(pictures))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over the held-out pictures of all processes."""
+        self.log_dict(self._validated.take())
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then let the average follow; a step that is not finite changes neither."""
+        super().optimizer_step(*args, **kwargs)
+        learning = nn.ModuleDict({"student": self.lesson.student, "heads": self.lesson.loss.heads})
+        self.average.update_parameters(learning, taken=self.finite)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimiser over student and heads, and its schedule."""
+        optimizer = self.make_optimizer(self.lesson.parameters())
+        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined] # As in methods/perceptual.py.
+        if self.make_schedule is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.make_schedule(optimizer), "interval": "step"},
+        }
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Log the gradient's norm and the learning rate; skip a step whose gradient is not finite."""
+        norm = nn.utils.get_total_norm([p.grad for p in self.lesson.parameters() if p.grad is not None])
+        if is_seen(self.trainer):
+            self.log("gradient_norm", norm)
+            self.log(f"lr-{type(optimizer).__name__}", optimizer.param_groups[0]["lr"])
+        self.finite = skip_unless_finite(optimizer, norm)
+
+    def _named(self, stage: str, terms: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        return named_losses(stage, terms, self.lesson.loss.weigh(terms))

@@ -1,0 +1,31 @@
+"""Distil a small loss network from a large one: python scripts/distill.py loss_network=vgg19 (see --help)."""
+
+import hydra
+from edge import one_sentence_errors
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="distill")
+@one_sentence_errors
+def main(cfg: DictConfig) -> None:
+    """Train, then say where everything is."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise ValueError("Students are distilled one at a time: leave -m out.")
+    from fast_style.tasks import LearnFeatures
+    from fast_style.training import run
+
+    outcome = run(cfg, HydraConfig.get().overrides.task, learn=LearnFeatures)
+    if not outcome.first:
+        return
+    if outcome.unreadable:
+        print(f"{len(outcome.unreadable)} pictures could not be read: {', '.join(outcome.unreadable)}")
+    print(f"Errors:      {', '.join(f'{k} {v:.4g}' for k, v in outcome.metrics.items() if k.startswith('val_raw/'))}")
+    print(f"Student:     {outcome.network_file}")
+    print(f"Use it:      python scripts/train.py loss_network=builtin loss_network.weights={outcome.network_file}")
+    print(f"TensorBoard: tensorboard --logdir {outcome.folder}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""A student learns, resumes to the bit, and comes out as a loss network."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from training_runs import CONF, photos, train
+
+from fast_style.networks.pretrained import builtin
+from fast_style.networks.saved import read_tensors
+from fast_style.tasks import LearnFeatures
+from fast_style.training import Outcome, run
+
+
+def distill(folder: Path, *more: str, **changes) -> Outcome:
+    if not (folder / "photos").exists():
+        photos(folder / "photos")
+    values = {
+        "loss_network": "vgg16",
+        "loss_network.weights": "random",
+        "student.stages": "[[6,6],[8]]",
+        "student.expansions": "null",
+        "loss.layers": "{relu3_1:0,relu4_1:0,relu4_2:0,relu5_1:0}",
+        "data.roots": f"[{folder / 'photos'}]",
+        "data.shares": "null",
+        "data.held_out_root": folder / "photos",
+        "data.held_out": 2,
+        "data.size": 32,
+        "data.batch_size": 2,
+        "data.workers": 0,
+        "steps": 4,
+        "val_every": 4,
+        "checkpoint_every": 2,
+        "precision": "32-true",
+        "compile": "false",
+        "runs": folder / "runs",
+        "network_file": folder / "student.safetensors",
+        "trainer.accelerator": "cpu",
+    } | changes
+    overrides = [f"{key}={value}" for key, value in values.items()] + list(more)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("distill", overrides)
+    return run(cfg, overrides, learn=LearnFeatures)
+
+
+@pytest.mark.slow
+def test_two_steps_and_two_resumed_equal_four_straight(tmp_path: Path) -> None:
+    straight = distill(tmp_path, network_file=tmp_path / "straight.safetensors")
+    (checkpoint,) = tmp_path.glob("runs/*/*/checkpoints/step-000002.ckpt")
+    resumed = distill(tmp_path, network_file=tmp_path / "resumed.safetensors", resume=checkpoint)
+    one, other = (read_tensors(outcome.network_file)[0] for outcome in (straight, resumed))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.slow
+def test_it_learns_and_is_used_as_a_loss_network(tmp_path: Path) -> None:
+    early = distill(tmp_path, steps=1)
+    late = distill(tmp_path, steps=120, val_every=120)
+    assert late.metrics["val/total"] < 0.7 * early.metrics["val/total"]
+    assert set(late.metrics) >= {"val_raw/feature/relu2_1", "val_raw/gram/relu1_1", "val/feature/relu1_1"}
+    network = builtin(weights=str(late.network_file))
+    features = network(torch.rand(1, 3, 32, 32), ["relu1_1", "relu2_1"])
+    assert [f.shape[1] for f in features.values()] == [6, 8]
+
+
+def test_the_teacher_is_in_no_checkpoint(tmp_path: Path) -> None:
+    distill(tmp_path, steps=1)
+    (checkpoint,) = tmp_path.glob("runs/*/*/checkpoints/step-000001.ckpt")
+    names = torch.load(checkpoint, weights_only=True)["state_dict"]
+    assert names
+    assert not any("teacher" in name for name in names)
+
+
+def test_a_layer_that_the_teacher_has_not_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="relu9_1"):
+        distill(tmp_path, **{"+loss.layers.relu9_1": 1})
+
+
+def test_a_run_that_learnt_something_else_is_not_gone_on_from(tmp_path: Path) -> None:
+    style = train(tmp_path, steps=2)
+    student = distill(tmp_path, steps=1, resume="auto")
+    assert student.folder.parent.name == "student"
+    assert train(tmp_path, steps=2, resume="auto").folder == style.folder
+    with pytest.raises(ValueError, match="a run that learns style, and this one would learn features"):
+        distill(tmp_path, resume=style.folder)
+    with pytest.raises(ValueError, match="a run that learns features, and this one would learn style"):
+        train(tmp_path, resume=student.folder)
+
+
+def test_it_is_resumed_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    photos(Path("photos"))
+    roots = {"data.roots": "[photos]", "data.held_out_root": "photos"}
+    first = distill(Path(), steps=2, **roots)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = distill(tmp_path, steps=2, resume=tmp_path / first.folder, **roots)
+    assert again.folder == (tmp_path / first.folder)

@@ -1,0 +1,104 @@
+"""A training and a painting with nothing named touch nothing but the project, its packages and the run's folder."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+#: Python's own events of everything that looks at a path, or at the network (PEP 578).
+PATHS = (
+    *("open", "os.listdir", "os.scandir", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"),
+    *("os.link", "os.symlink", "os.truncate", "subprocess.Popen", "os.posix_spawn", "os.exec"),
+)
+NETWORK = (
+    "socket.connect",
+    "socket.bind",
+    "socket.getaddrinfo",
+    "socket.gethostbyname",
+    "socket.sendto",
+    "urllib.Request",
+)
+WATCHING = f"""
+import os, runpy, socket, sys
+log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+def watch(event, said):
+    if event in {PATHS}:
+        for place in said[:2] if event in ("os.rename", "os.link", "os.symlink") else said[:1]:
+            if isinstance(place, (str, bytes, os.PathLike)):
+                os.write(log, f"path\\t{{os.path.abspath(os.fsdecode(place))}}\\n".encode())
+    elif event in {NETWORK} and getattr(said[0], "family", None) != socket.AF_UNIX:  # Workers pass tensors by those.
+        os.write(log, f"network\\t{{event}} {{said!r}}\\n".encode())
+sys.addaudithook(watch)
+sys.argv = sys.argv[2:]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+#: What Python and the system are, and every program looks at.
+SYSTEM = {
+    sys.prefix,
+    sys.base_prefix,
+    *sysconfig.get_paths().values(),
+    "/proc",
+    "/sys",
+    "/dev",
+    "/etc",
+    "/usr",
+    "/sbin",
+}
+
+
+def watched(log: Path, home: Path, script: str, *arguments: str) -> list[str]:
+    """Run a script in the checkout with an empty home; the lines of all that it looked at."""
+    told = ("FAST_STYLE", "TORCHINDUCTOR")  # torch tells its own children where it compiles.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(told)}
+    command = [sys.executable, "-c", WATCHING, str(log), str(CHECKOUT / "scripts" / f"{script}.py"), *arguments]
+    environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "TMPDIR": str(log.parent)}
+    ended = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return log.read_text().splitlines()
+
+
+def strange(lines: list[str], *allowed: Path) -> set[str]:
+    """What is neither the system's, nor the checkout's, nor allowed."""
+    places = [Path(place) for place in (*SYSTEM, CHECKOUT, *allowed)]
+    places += [place.resolve() for place in places]
+    found = [line.split("\t", 1) for line in lines]
+    paths = {Path(said) for kind, said in found if kind == "path"}
+    outside = {str(path) for path in paths if not any(path.is_relative_to(place) for place in places)}
+    # Looking for the system's root or the folders on the way to the checkout is not looking into them.
+    return outside - {str(parent) for place in places for parent in place.parents}
+
+
+def test_the_watch_sees(tmp_path: Path) -> None:
+    script = tmp_path / "scripts" / "peeping.py"
+    script.parent.mkdir()
+    script.write_text(
+        "import os, socket\n"
+        "try: open('/nowhere/else')\n"
+        "except OSError: pass\n"
+        "try: socket.create_connection(('127.0.0.1', 9), timeout=1)\n"
+        "except OSError: pass\n"
+    )
+    lines = watched(tmp_path / "log", tmp_path / "home", str(script.with_suffix("")))
+    assert "/nowhere/else" in strange(lines)
+    assert any(line.startswith("network") for line in lines)
+
+
+@pytest.mark.slow
+def test_training_and_painting_look_at_nothing_else(tmp_path: Path) -> None:
+    home, run = tmp_path / "home", tmp_path / "run"
+    home.mkdir()
+    run.mkdir()
+    network = run / "network.safetensors"
+    training = ["experiment=quick", "style=starry_night", "steps=2", "data.size=32", "compile=false", "style.size=64"]
+    lines = watched(run / "train.log", home, "train", *training, f"runs={run}", f"network_file={network}")
+    painting = [f"ckpt={network}", "input=docs/images/corgis_wave.jpg", f"output={run / 'painted.png'}"]
+    lines += watched(run / "stylize.log", home, "stylize", *painting)
+    assert strange(lines, run) == set()
+    assert [line for line in lines if line.startswith("network")] == []
+    assert list(home.iterdir()) == []
+    assert (run / "painted.png").is_file()

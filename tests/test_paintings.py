@@ -1,0 +1,234 @@
+"""Originals of the styles are fetched whole, once, and go on where they were cut; all from a server on this machine."""
+
+import hashlib
+import multiprocessing
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from fast_style import paintings
+from fast_style.paintings import Painting
+
+CONTENT = bytes(range(256)) * 2000
+CATALOGUE = sorted((Path(__file__).parents[1] / "conf" / "style").glob("*.yaml"))
+
+
+class Gallery(BaseHTTPRequestHandler):
+    """Serves CONTENT at any address; `ways` says how it answers the first requests, `asked` the ranges they wanted."""
+
+    def __init__(self, *args: Any, asked: list[str | None], ways: list[str]) -> None:
+        self.asked, self.ways = asked, ways
+        super().__init__(*args)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        wanted = self.headers["Range"]
+        self.asked.append(wanted)
+        way = self.ways.pop(0) if self.ways else "good"
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and way != "without ranges" else 0
+        if way.isdigit():
+            self.send_error(int(way))
+        elif start >= len(CONTENT):
+            self.send_error(416)
+        else:
+            self.send_response(206 if start else 200)
+            content = b"another picture" if way == "another" else CONTENT[start:]
+            if way != "endless":
+                self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self._send(content, way)
+        self.close_connection = True
+
+    def _send(self, content: bytes, way: str) -> None:
+        if way == "endless":
+            try:
+                while True:
+                    self.wfile.write(content)
+            except OSError:
+                return  # Nobody listens any more.
+        self.wfile.write(content[: len(content) // 2] if way == "cut" else content)
+
+
+class Server:
+    """Where it is, how it answers the next requests, and what they asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str | None] = []
+        self.ways: list[str] = []
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Gallery, asked=self.asked, ways=self.ways))
+        self.url = f"http://127.0.0.1:{self.http.server_port}/images/starry_night_google.jpg"
+
+    def painting(self, **changes: str) -> Painting:
+        sha256 = hashlib.sha256(CONTENT).hexdigest()
+        return Painting(**{"work": "Nobody, Nothing, 1900", "url": self.url, "sha256": sha256} | changes)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(paintings, "PAUSES", (0.0, 0.0))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    server = Server()
+    thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
+    thread.join()
+
+
+def left(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.suffix != ".lock"}
+
+
+def test_an_original_is_fetched_whole_and_once(tmp_path: Path, server: Server) -> None:
+    for _ in range(3):
+        path = server.painting().fetched("dots", cache=tmp_path / "cache")
+    assert path == tmp_path / "cache" / "dots.jpg"
+    assert path.read_bytes() == CONTENT
+    assert server.asked == [None]
+    assert left(tmp_path / "cache") == {"dots.jpg"}
+    (tmp_path / "open").touch()
+    assert path.stat().st_mode == (tmp_path / "open").stat().st_mode  # Others may read it.
+
+
+@pytest.mark.parametrize("ways", [["503"], ["429"], ["cut"], ["cut", "503"], ["cut", "without ranges"]], ids=str)
+def test_what_goes_wrong_on_the_way_is_tried_again(tmp_path: Path, server: Server, ways: list[str]) -> None:
+    server.ways += ways
+    assert server.painting().fetched("dots", cache=tmp_path).read_bytes() == CONTENT
+    assert left(tmp_path) == {"dots.jpg"}
+
+
+def test_what_was_cut_goes_on_where_it_was_at_once_and_in_a_later_run(tmp_path: Path, server: Server) -> None:
+    server.ways += ["cut"] * 3
+    with pytest.raises(ValueError, match="can't be reached"):
+        server.painting().fetched("dots", cache=tmp_path)
+    assert server.painting().fetched("dots", cache=tmp_path).read_bytes() == CONTENT
+    whole, *ranges = server.asked
+    held = [int(str(wanted).removeprefix("bytes=").rstrip("-")) for wanted in ranges]
+    assert whole is None
+    assert held == pytest.approx([len(CONTENT) * eighths / 8 for eighths in (4, 6, 7)], abs=20_000)
+
+
+def test_a_download_that_was_killed_at_its_very_end_is_taken(tmp_path: Path, server: Server) -> None:
+    server.ways += ["cut"] * 3
+    with pytest.raises(ValueError, match="can't be reached"):
+        server.painting().fetched("dots", cache=tmp_path)
+    (part,) = tmp_path.glob(".*.part")
+    part.write_bytes(CONTENT)
+    assert server.painting().fetched("dots", cache=tmp_path).read_bytes() == CONTENT
+    assert left(tmp_path) == {"dots.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("ways", "said", "requests"),
+    [
+        (["another"], "is another file", 1),
+        (["404"], "the server answers 404 Not Found", 1),
+        (["503"] * 3, "the server answers 503", 3),
+        (["endless"], "larger than 1 MB", 1),
+    ],
+)
+def test_what_cannot_be_had_is_one_sentence_and_leaves_nothing(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, ways: list[str], said: str, requests: int
+) -> None:
+    monkeypatch.setattr(paintings, "MAX_BYTES", 1_000_000)
+    server.ways += ways
+    with pytest.raises(ValueError, match=said) as caught:
+        server.painting().fetched("dots", cache=tmp_path)
+    sentence = str(caught.value)
+    assert sentence.startswith(f"The original of dots (Nobody, Nothing, 1900) was wanted from {server.url}, and ")
+    assert f"put that file at {tmp_path / 'dots.jpg'} by hand" in sentence
+    assert sentence.endswith("style.source=swatch.")
+    assert "\n" not in sentence
+    assert len(server.asked) == requests
+    assert left(tmp_path) == set()
+    assert server.painting().fetched("dots", cache=tmp_path).read_bytes() == CONTENT  # The next time.
+
+
+def closed_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://127.0.0.1:{}/wave.jpg", "can't be reached (ConnectionError)"),
+        ("ftp://127.0.0.1:{}/wave.jpg", "can't be reached (InvalidSchema)"),
+    ],
+)
+def test_without_a_network_the_sentence_says_how_to_do_without(
+    tmp_path: Path, server: Server, url: str, said: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)) as caught:
+        server.painting(url=url.format(closed_port())).fetched("wave", cache=tmp_path)
+    assert f"put that file at {tmp_path / 'wave.jpg'} by hand" in str(caught.value)
+
+
+def test_a_file_that_was_put_there_by_hand_needs_no_network_and_no_permission(tmp_path: Path, server: Server) -> None:
+    (tmp_path / "dots.jpg").write_bytes(CONTENT)
+    tmp_path.chmod(0o500)
+    assert server.painting().fetched("dots", cache=tmp_path) == tmp_path / "dots.jpg"
+    tmp_path.chmod(0o700)
+    assert {path.name for path in tmp_path.iterdir()} == {"dots.jpg"}
+    assert server.asked == []
+
+
+def test_another_file_in_its_place_is_said_or_replaced(tmp_path: Path, server: Server) -> None:
+    (tmp_path / "dots.jpg").write_bytes(b"mine")
+    server.ways.append("404")
+    with pytest.raises(ValueError, match="which is not the file that lies there now"):
+        server.painting().fetched("dots", cache=tmp_path)
+    assert (tmp_path / "dots.jpg").read_bytes() == b"mine"
+    assert server.painting().fetched("dots", cache=tmp_path).read_bytes() == CONTENT
+
+
+def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path, server: Server) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"can't be kept .*file.*style\.cache=.*style\.source=swatch"):
+        server.painting().fetched("dots", cache=tmp_path / "file" / "cache")
+
+
+def fetch(painting: Painting, folder: Path, go: Any) -> None:
+    go.wait()
+    assert painting.fetched("dots", cache=folder).read_bytes() == CONTENT
+
+
+def test_many_processes_fetch_it_once(tmp_path: Path, server: Server) -> None:
+    context = multiprocessing.get_context("fork")
+    go = context.Event()
+    several = [context.Process(target=fetch, args=(server.painting(), tmp_path / "cache", go)) for _ in range(4)]
+    for one in several:
+        one.start()
+    go.set()
+    for one in several:
+        one.join()
+    assert [one.exitcode for one in several] == [0] * 4
+    assert server.asked == [None]
+
+
+@pytest.mark.parametrize("file", CATALOGUE, ids=lambda file: file.stem)
+def test_every_named_style_says_where_its_original_lies(file: Path) -> None:
+    named = OmegaConf.to_container(OmegaConf.load(file))
+    assert isinstance(named, dict)
+    if file.stem == "painting":
+        assert named["pictures"] == {}
+        return
+    ((name, said),) = named["pictures"].items()
+    painting = Painting(**said)
+    assert name == file.stem
+    assert painting.swatch == f"data/styles/{name}.png"
+    # Of a commit, so that what lies there can't change.
+    assert re.fullmatch(r"https://raw\.githubusercontent\.com/[\w-]+/[\w-]+/[0-9a-f]{40}/[\w/]+\.jpg", painting.url)
+    assert re.fullmatch(r"[0-9a-f]{64}", painting.sha256)

@@ -1,0 +1,57 @@
+"""Everything that the project promises to bring is there, is what it says, and is small."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from fast_style import load_image
+from fast_style.data.samples import SAMPLES
+from fast_style.losses.statistics import gram, relative_error
+from fast_style.networks.pretrained import builtin
+
+CHECKOUT = Path(__file__).parents[1]
+STYLES = {
+    name: said
+    for file in sorted((CHECKOUT / "conf/style").glob("*.yaml"))
+    for name, said in OmegaConf.load(file).pictures.items()
+}
+
+
+def test_there_are_six_styles() -> None:
+    assert set(STYLES) == {"starry_night", "wave", "the_scream", "composition_vii", "van_gogh_2", "shipwreck"}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_style_has_a_swatch_and_its_card(style: str) -> None:
+    swatch = CHECKOUT / STYLES[style].swatch
+    assert load_image(swatch).shape == (1, 3, 512, 512)
+    card = swatch.with_suffix(".md").read_text(encoding="utf-8")
+    painter = STYLES[style].work.split(",")[0]
+    for said in (painter, "public domain", "MIT", "scripts/optimize.py", f"output={STYLES[style].swatch}"):
+        assert said in card
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_swatch_is_of_its_own_style(style: str) -> None:
+    """Its Gram matrices are far from those of every other swatch: no two files are mixed up or alike."""
+    network, layers = builtin(), ["relu1_1", "relu2_1", "relu3_1"]
+    own = network(load_image(CHECKOUT / STYLES[style].swatch, size=256), layers)
+    for other in STYLES.keys() - {style}:
+        features = network(load_image(CHECKOUT / STYLES[other].swatch, size=256), layers)
+        errors = [relative_error(gram(features[name]), gram(own[name])).item() for name in layers]
+        assert sum(errors) / len(errors) > 0.05
+
+
+def test_every_sample_photo_has_its_terms() -> None:
+    table = (CHECKOUT / "data/README.md").read_text(encoding="utf-8")
+    assert [sample.file for sample in SAMPLES if sample.file not in table] == []
+
+
+def test_the_project_is_small() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("this is no git checkout")
+    files = [CHECKOUT / name for name in listed.stdout.split("\0") if name]
+    assert sum(file.stat().st_size for file in files if file.is_file()) < 60e6
