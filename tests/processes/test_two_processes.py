@@ -19,6 +19,8 @@ pytestmark = pytest.mark.slow
 STEPS = 40
 #: A small learning rate, since the kinks of a network (ReLU, pooling) enlarge float32's differences.
 RECIPE = {
+    # Linear upsampling hands biases without effect to a norm: Adam sees the rounding's sign alone, which differs.
+    "generator.upsample": "fractional",
     "steps": STEPS,
     "val_every": STEPS // 2,
     "checkpoint_every": 5,
@@ -72,9 +74,8 @@ def test_two_processes_learn_what_one_learns(home: Path, undisturbed: tuple[Path
         flat(final(home / "alone")),
         flat(final(runs)),
     )
-    # With the photos of one process only, or gradients that are not shared, it is above 0.3. Of biases that have no
-    # effect (what linear upsampling hands on to a norm) Adam sees the rounding's sign alone, and that differs.
-    assert (by_one - by_two).norm() < 3e-2 * (by_one - before).norm()
+    # With the photos of one process only, or gradients that are not shared, it is above 0.3.
+    assert (by_one - by_two).norm() < 2e-3 * (by_one - before).norm()
     one, two = curves(home / "alone"), curves(runs)
     assert one.keys() == two.keys()
     for name in (name for name in one if name.split("/")[0] in COMPARED):
