@@ -83,8 +83,7 @@ class DistillationLoss(nn.Module):
         with torch.no_grad():
             wanted = self.teacher(pictures, self.layers)
             wanted = {name: wanted[name] / root for name, root in zip(self.layers, self.roots, strict=True)}
-        found = student(pictures, self.layers)
-        found |= {name: head(found[name]) for name, head in (self.heads if heads is None else heads).items()}
+        found = self.spoken(student, pictures, list(self.layers), heads=heads)
         terms = {}
         for name in self.layers:
             if f"feature/{name}" in self.weights:
@@ -92,6 +91,19 @@ class DistillationLoss(nn.Module):
             if f"gram/{name}" in self.weights:
                 terms[f"gram/{name}"] = batch_error(gram(found[name]), gram(wanted[name]))
         return terms
+
+    def spoken(
+        self,
+        student: Student,
+        pictures: Tensor,
+        layers: Sequence[str],
+        *,
+        heads: Mapping[str, nn.Module] | None = None,
+    ) -> dict[str, Tensor]:
+        """A student's features by name as its heads speak them: as wide as the teacher's, of the order of 1."""
+        heads = dict(self.heads.items()) if heads is None else heads
+        found = student(pictures, layers)
+        return {name: heads[name](found[name]) if name in heads else found[name] for name in layers}
 
     @property
     def scales(self) -> dict[str, float]:

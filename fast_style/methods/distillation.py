@@ -1,6 +1,7 @@
 """Distillation (Hinton et al. 2015; Romero et al. 2015): train a small loss network to see as a large one does."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,7 +14,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from fast_style.losses.distillation import DistillationLoss
 from fast_style.methods.averaging import MovingAverage
 from fast_style.methods.guarding import skip_unless_finite, sound
+from fast_style.methods.provoking import Provocations
 from fast_style.methods.terms import MeanTerms, is_seen, named_losses
+from fast_style.networks.loss_network import check_names
 from fast_style.networks.student import Student
 
 
@@ -39,6 +42,7 @@ class DistillationMethod(pl.LightningModule):
         optimizer: makes the optimiser of given parameters.
         schedule: makes a learning-rate schedule of an optimiser, stepped every training step; None keeps it constant.
         average_decay: of the moving average of the weights, which is what validation sees and what is written.
+        provocations: pictures that fool the student, for a part of each batch; None teaches on batches as they come.
         origin: text by name that the file carries: `recipe`, `version`.
     """
 
@@ -50,6 +54,7 @@ class DistillationMethod(pl.LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         schedule: Callable[[Optimizer], LRScheduler] | None = None,
         average_decay: float = 0.999,
+        provocations: Provocations | None = None,
         origin: dict[str, str] | None = None,
     ) -> None:
         super().__init__()
@@ -57,6 +62,9 @@ class DistillationMethod(pl.LightningModule):
         self.make_optimizer, self.make_schedule = optimizer, schedule
         # Only what learns: the average keeps no second teacher.
         self.average = MovingAverage(nn.ModuleDict({"student": student, "heads": loss.heads}), decay=average_decay)
+        if provocations is not None:
+            check_names(provocations.layers, student.names)
+        self.provocations = provocations
         self.origin = origin or {}
         #: This process's losses of the newest batch, by the names they are logged under.
         self.newest: dict[str, Tensor] = {}
@@ -79,6 +87,10 @@ class DistillationMethod(pl.LightningModule):
 
     def training_step(self, pictures: Tensor, batch_idx: int) -> Tensor:
         """How far the student is from the teacher on `(N, 3, H, W)`."""
+        if self.provocations is not None:
+            speak = partial(self.lesson.loss.spoken, self.lesson.student)
+            with torch.compiler.set_stance("force_eager"):
+                pictures = self.provocations(speak, pictures)
         self.newest, total = self._named("train", self.lesson(pictures))
         if is_seen(self.trainer):
             self._trained.add(self.newest)

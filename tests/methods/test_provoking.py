@@ -1,0 +1,111 @@
+"""Pictures that fool a student: chains down its own style error, in place of a part of each batch."""
+
+import pytest
+import torch
+from torch import nn
+
+from fast_style.losses.statistics import gram, relative_error
+from fast_style.methods.provoking import Provocations
+
+LAYERS = ["a", "b"]
+
+
+class TwoLayers(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.a, self.b = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 8, 3)
+
+    def forward(self, pictures, names):
+        a = self.a(pictures).relu()
+        features = {"a": a, "b": self.b(a).relu()}
+        return {name: features[name] for name in names}
+
+
+def provocations(**changes) -> Provocations:
+    settings = {"count": 3, "size": 16, "share": 0.4, "moves": 6, "length": 0.02, "layers": LAYERS}
+    return Provocations(**(settings | changes))
+
+
+def batch(seed: int = 0) -> torch.Tensor:
+    """Noise and nearly flat pictures by turns, so that neighbours are far from each other in style."""
+    noise = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+    noise[::2] = 0.5 + 0.1 * noise[::2]
+    return noise
+
+
+def style_errors(student, pictures, styles):
+    found, wanted = student(pictures, LAYERS), student(styles, LAYERS)
+    return sum(relative_error(gram(found[name]), gram(wanted[name])) for name in LAYERS)
+
+
+def test_only_the_last_share_of_a_batch_moves_and_by_the_length() -> None:
+    pictures = batch()
+    provoked = provocations()(TwoLayers(), pictures)
+    assert torch.equal(provoked[:5], pictures[:5])
+    changes = (provoked - pictures)[5:].square().mean((1, 2, 3)).sqrt()
+    assert (changes > 0.015).all()  # A little is lost where 0 and 1 are the end.
+    assert (changes < 0.0201).all()
+    assert provoked.min() >= 0
+    assert provoked.max() <= 1
+
+
+def test_a_chain_goes_down_the_students_error() -> None:
+    student, moving = TwoLayers(), provocations(moves=40)
+    moving.lives.fill_(40)
+    start = batch()
+    with torch.no_grad():
+        before = style_errors(student, start[5:], start[4:7])
+    for seed in range(20):
+        after = moving(student, batch(seed))[5:]
+    with torch.no_grad():
+        assert (style_errors(student, after, start[4:7]) < 0.5 * before).all()
+
+
+def test_no_gradient_of_the_student_is_left_behind() -> None:
+    student = TwoLayers()
+    provoked = provocations()(student, batch())
+    assert not provoked.requires_grad
+    assert all(parameter.grad is None for parameter in student.parameters())
+
+
+def test_chains_start_again_after_their_lives_from_one_move_on() -> None:
+    moving = provocations(moves=3)
+    assert moving.lives.tolist() == [1, 2, 3]
+    student, ages = TwoLayers(), []
+    for seed in range(6):
+        provoked = moving(student, batch(seed))
+        ages.append(moving.ages.tolist())
+        fresh = [age == 1 for age in ages[-1]]
+        near = ((provoked - batch(seed))[5:].square().mean((1, 2, 3)).sqrt() < 0.0201).tolist()
+        assert near == fresh
+    assert ages == [[1, 1, 1], [1, 2, 2], [1, 1, 3], [1, 2, 1], [1, 1, 2], [1, 2, 3]]
+
+
+def test_more_chains_than_a_batch_takes_have_their_turns() -> None:
+    moving = provocations(count=7)
+    for seed in range(7):
+        moving(TwoLayers(), batch(seed))
+    assert int(moving.next) == 0
+    assert moving.ages.tolist() == [1, 1, 3, 3, 3, 3, 3]
+
+
+def test_a_batch_that_is_not_finite_stays_in_no_chain() -> None:
+    moving, student = provocations(), TwoLayers()
+    spoilt = batch()
+    spoilt[6, 0, 3, 3] = torch.nan
+    moving(student, spoilt)
+    assert moving.pictures.isfinite().all()
+    assert moving.styles.isfinite().all()
+
+
+def test_a_student_that_is_not_finite_moves_no_chain() -> None:
+    moving, student = provocations(), TwoLayers()
+    nn.init.constant_(student.a.weight, torch.nan)
+    assert torch.equal(moving(student, batch()), batch())
+
+
+@pytest.mark.parametrize("changes", [{"share": 1.5}, {"share": 0}, {"count": 0}, {"moves": 0}], ids=str)
+def test_what_can_move_nothing_is_refused(changes: dict) -> None:
+    with pytest.raises(ValueError, match="share between 0 and 1"):
+        provocations(**changes)
