@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fast_style import __version__
 from fast_style.checking import check_settings, name_of_style, network_file_of, scaled
 from fast_style.data.batches import PhotoBatches
+from fast_style.methods.checkpoint_files import read_checkpoint
 from fast_style.methods.distillation import DistillationMethod
 from fast_style.methods.perceptual import PerceptualMethod
 from fast_style.methods.watching import Panels
@@ -25,7 +26,7 @@ from fast_style.styles import load_style, pictures_of
 
 #: Settings whose values are places on this machine; of those a network file keeps the last part.
 _PLACES = frozenset(
-    ["image", "swatch", "cache", "root", "roots", "urls", "held_out_root", "weights", "shallow", "deep"]
+    ["image", "swatch", "cache", "start", "root", "roots", "urls", "held_out_root", "weights", "shallow", "deep"]
 )
 
 
@@ -117,11 +118,13 @@ class LearnFeatures:
         loss = instantiate(cfg.loss, _convert_="all")(
             teacher=instantiate(cfg.loss_network, _convert_="all"), student=student, examples=_examples(self.data)
         )
-        recipe = _recipe(self.cfg, batch, ("student", "loss", "loss_network", "method", "data"))
+        recipe = _recipe(self.cfg, batch, ("start", "student", "loss", "loss_network", "method", "data"))
         method = instantiate(cfg.method, _convert_="all")(
             student=student, loss=loss, origin={"recipe": recipe, "version": __version__}
         )
         assert isinstance(method, DistillationMethod)
+        if cfg.start and not cfg.resume:
+            start_from(cfg.start, method)
         return method.to(memory_format=torch.channels_last)
 
     def compiled(self, method: DistillationMethod) -> Sequence[nn.Module]:
@@ -139,6 +142,27 @@ class LearnFeatures:
             origin=method.origin,
             precision=self.cfg.save_as,
         )
+
+
+def start_from(checkpoint: str, method: pl.LightningModule) -> None:
+    """Give a method the weights of another run's checkpoint, and nothing else of it.
+
+    Raises:
+        ValueError: not such a file, or not the same networks.
+    """
+    state = read_checkpoint(Path(checkpoint)).get("state_dict", {})
+    fitting = method.state_dict()
+    strange = [name for name in fitting.keys() | state.keys() if _shape(fitting, name) != _shape(state, name)]
+    if strange:
+        raise ValueError(
+            f"start={checkpoint} holds other networks than this run's (in {len(strange)} weights, as {min(strange)}); "
+            "give the settings that it was made with."
+        )
+    method.load_state_dict(state)
+
+
+def _shape(state: Mapping[str, Any], name: str) -> tuple[int, ...] | None:
+    return tuple(state[name].shape) if name in state else None
 
 
 def _opened_data(cfg: DictConfig) -> PhotoBatches:

@@ -1,5 +1,6 @@
 """A student learns, resumes to the bit, and comes out as a loss network."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,18 @@ def test_it_learns_and_is_used_as_a_loss_network(tmp_path: Path) -> None:
     network = builtin(weights=str(late.network_file))
     features = network(torch.rand(1, 3, 32, 32), ["relu1_1", "relu2_1"])
     assert [f.shape[1] for f in features.values()] == [6, 8]
+
+
+@pytest.mark.slow
+def test_a_run_starts_from_the_weights_of_another(tmp_path: Path) -> None:
+    first = distill(tmp_path, steps=60, val_every=60)
+    (checkpoint,) = tmp_path.glob("runs/*/*/checkpoints/step-000060.ckpt")
+    # The first step of one cycle is so small that it changes next to nothing.
+    second = distill(tmp_path, steps=1, start=checkpoint)
+    assert second.metrics["val/total"] == pytest.approx(first.metrics["val/total"], rel=0.05)
+    assert json.loads(read_tensors(second.network_file)[1]["recipe"])["start"] == "step-000060.ckpt"
+    with pytest.raises(ValueError, match="holds other networks than this run's"):
+        distill(tmp_path, steps=1, start=checkpoint, **{"student.stages": "[[6,6],[10]]"})
 
 
 def test_the_teacher_is_in_no_checkpoint(tmp_path: Path) -> None:
