@@ -12,7 +12,7 @@ from tqdm import tqdm
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
     """Paint; name each result, and each photo that could not be painted."""
-    from fast_style.images import MAX_PIXELS
+    from fast_style.picture_files import MAX_PIXELS
     from fast_style.stylize.pictures import paint, plan
     from fast_style.stylize.stylizer import find_network, load_stylizer
 

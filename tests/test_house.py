@@ -22,29 +22,30 @@ ARROWS = {
     "colors": set(),
     "devices": set(),
     "flattening": set(),
-    "images": {"flattening"},
-    "folders": {"images"},
-    "data": {"images", "folders"},
+    "picture_files": {"flattening"},
+    "images": {"picture_files"},
+    "folders": {"picture_files"},
+    "data": {"images", "picture_files", "folders"},
     "networks": set(),
     "losses": {"networks"},
     "processes": {"stopping"},
     "methods": {"losses", "networks", "stopping", "colors", "devices", "processes"},
-    "stylize": {"networks", "images", "folders", "devices"},
+    "stylize": {"networks", "images", "picture_files", "folders", "devices"},
     "paintings": set(),
     "styles": {"images", "paintings"},
     "judge": {"losses", "networks", "images", "folders"},
     "resuming": {"methods"},
     "onlookers": {"images", "methods"},
-    "optimizing": {"onlookers", "images", "colors", "stopping", "losses", "methods"},
+    "optimizing": {"onlookers", "images", "picture_files", "colors", "stopping", "losses", "methods"},
     "checking": {"resuming", "networks", "styles"},
     "tasks": {"checking", "styles", "methods", "networks", "data", "processes"},
     "training": {"tasks", "checking", "devices", "resuming", "methods", "data", "processes"},
 }
-SERVING = {"whole_files", "folders", "flattening", "images", "devices", "networks", "stylize"}
+SERVING = {"whole_files", "folders", "flattening", "picture_files", "images", "devices", "networks", "stylize"}
 LEARNING = {"pytorch_lightning", "lightning", "lightning_fabric", "hydra", "omegaconf", "tensorboard"}
 # What only some files may import.
 ONLY = {
-    "PIL": {"images.py", "flattening.py"},
+    "PIL": {"picture_files.py", "flattening.py"},
     "hydra": {"tasks.py", "training.py", "resuming.py"},
     "omegaconf": {"checking.py", "tasks.py", "training.py", "resuming.py"},
     "fsspec": {"data/remote.py"},

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fast_style.folders import find_pictures
-from fast_style.images import MAX_PIXELS, WRITABLE_SUFFIXES, UnreadablePicture, read_picture, save_image
+from fast_style.images import read_picture, save_image
+from fast_style.picture_files import MAX_PIXELS, WRITABLE_SUFFIXES, UnreadablePicture
 from fast_style.stylize.stylizer import Stylizer
 
 
