@@ -122,6 +122,23 @@ def write_levels(
         image.save(file, format=encoder, icc_profile=_srgb(), **lossy)
 
 
+def planes_of(colour: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
+    """``(1, 3, H, W)``, float32 in 0..1, of a picture's colour as `read_arrays` gives it."""
+    if colour.dtype == np.uint8:
+        return np.multiply(colour.transpose(2, 0, 1)[None], np.float32(1 / 255), dtype=np.float32)
+    return np.repeat(colour.astype(np.float32, copy=False)[None, None], 3, axis=1)
+
+
+def levels_of(planes: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """``(H, W, 3)``, uint8, of ``(1, 3, H, W)``, clipped to 0..1; ValueError where there is NaN or infinity."""
+    if not np.isfinite(planes).all():
+        raise ValueError("wanted finite pixels, found NaN or infinity")
+    levels = planes[0].clip(0, 1)
+    levels *= 255
+    rounded: NDArray[np.uint8] = np.rint(levels, out=levels).astype(np.uint8)
+    return rounded.transpose(1, 2, 0)
+
+
 def encoder_for(path: StrPath) -> str:
     """Pillow's name of the format that the suffix stands for; ValueError if it cannot be written."""
     suffix = Path(path).suffix.lower()

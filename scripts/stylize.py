@@ -16,7 +16,15 @@ def main(cfg: DictConfig) -> None:
     from fast_style.stylize.pictures import paint, plan
     from fast_style.stylize.stylizer import find_network, load_stylizer
 
-    stylizer = load_stylizer(find_network(cfg.ckpt, NETWORKS), device=cfg.device)
+    stylizer = load_stylizer(
+        find_network(cfg.ckpt, NETWORKS),
+        runtime=cfg.runtime,
+        precision=cfg.precision,
+        device=cfg.device,
+        cache=cfg.cache,
+    )
+    runtime = stylizer.runtime
+    print(f"Painting with {runtime.name} in {runtime.precision} on {runtime.device}.", file=sys.stderr)
     pairs = plan(cfg.input, cfg.output, style=stylizer.style, suffix=cfg.suffix)
     bar = tqdm(total=len(pairs), unit="picture", disable=len(pairs) == 1)
     failed = 0

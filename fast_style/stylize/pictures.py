@@ -8,8 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fast_style.folders import find_pictures
-from fast_style.images import read_picture, save_image
-from fast_style.picture_files import MAX_PIXELS, WRITABLE_SUFFIXES, UnreadablePicture
+from fast_style.picture_files import (
+    MAX_PIXELS,
+    WRITABLE_SUFFIXES,
+    UnreadablePicture,
+    levels_of,
+    planes_of,
+    read_arrays,
+    write_levels,
+)
 from fast_style.stylize.stylizer import Stylizer
 
 
@@ -94,16 +101,16 @@ def paint(
     """
     for photo, target in pairs:
         try:
-            picture = read_picture(photo, size=size, max_pixels=max_pixels)
+            picture = read_arrays(photo, size=size, max_pixels=max_pixels)
         except UnreadablePicture as error:
             yield Painted(photo, None, str(error))
             continue
         try:
-            painted = stylizer(picture.pixels)
+            painted = stylizer(planes_of(picture.colour))
         except ValueError as error:
             yield Painted(photo, None, f"{photo} can't be painted: {error}")
             continue
-        save_image(painted, target, quality=quality, alpha=picture.alpha)
+        write_levels(levels_of(painted), target, quality=quality, alpha=picture.alpha)
         yield Painted(photo, target)
 
 

@@ -3,25 +3,30 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from fast_style.devices import usable_device
-from fast_style.networks.saved import load_network
-from fast_style.networks.transform_net import TransformNet
+from fast_style.stylize.artefacts import default_cache, source_of
+from fast_style.stylize.runtimes import OnnxRuntime, OpenVino, Runtime, choose
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SMALLEST = 16
 
 
 class Stylizer:
     """Paints pictures in one style.
 
     Attributes:
+        runtime: who executes the network.
         origin: what the network's file says of it: `style`, `recipe`, `version`.
     """
 
-    def __init__(self, network: TransformNet, *, origin: Mapping[str, str], device: str | None = "cpu") -> None:
-        self.device = usable_device(device)
-        self.network = network.to(self.device)
+    def __init__(self, runtime: Runtime, *, origin: Mapping[str, str]) -> None:
+        self.runtime = runtime
         self.origin = dict(origin)
 
     @property
@@ -29,31 +34,65 @@ class Stylizer:
         """The style's name."""
         return self.origin.get("style", "stylized")
 
-    @torch.inference_mode()
-    def __call__(self, pictures: Tensor) -> Tensor:
-        """Paint `(N, 3, H, W)`, float32 in 0..1 and from 16x16 up; the result has the same shape and device.
+    @overload
+    def __call__(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]: ...
+    @overload
+    def __call__(self, pictures: "Tensor") -> "Tensor": ...
+
+    def __call__(self, pictures: Any) -> Any:
+        """Paint `(N, 3, H, W)`, floats in 0..1 and from 16x16 up.
+
+        Returns:
+            float32 of the same shape: an array for an array, for a tensor a tensor on its device.
 
         Raises:
             ValueError: pictures of another shape or type.
         """
-        if not pictures.is_floating_point():
+        if pictures.ndim != 4 or pictures.shape[1] != 3 or min(pictures.shape[-2:]) < SMALLEST:
+            raise ValueError(
+                f"Pictures to paint are (N, 3, H, W) with H and W at least {SMALLEST}; got {tuple(pictures.shape)}."
+            )
+        if "float" not in str(pictures.dtype):
             raise ValueError(f"Pictures to paint are floats in 0..1; got {pictures.dtype}. Divide 0..255 by 255.")
-        painted: Tensor = self.network(pictures.to(self.device, torch.float32))
-        return painted.to(pictures.device)
+        if isinstance(pictures, np.ndarray):
+            return self.runtime.arrays(pictures.astype(np.float32, copy=False))
+        return self.runtime.tensors(pictures)
 
 
-def load_stylizer(path: str | os.PathLike[str], *, device: str | None = None) -> Stylizer:
+def load_stylizer(
+    path: str | os.PathLike[str],
+    *,
+    runtime: str = "auto",
+    precision: str = "auto",
+    device: str = "auto",
+    cache: str | os.PathLike[str] | None = None,
+) -> Stylizer:
     """Load a network file (.safetensors) or a training checkpoint (.ckpt); no other argument is needed.
 
     Args:
         path: the file, or a name that `find_network` knows here: in a checkout, `starry_night`.
-        device: `cpu`, `cuda`, ...; None takes CUDA where there is one.
+        runtime: `torch`, `compile`, `onnxruntime`, `openvino`; `auto` takes the fastest that is installed.
+        precision: `fp32`, `bf16`, `fp16`; `auto`: bf16 where the processor computes in it, whose results differ from
+            float32's by up to 0.02 of 1.
+        device: `cpu`, `cuda`, `mps`; `auto` takes a GPU where there is one.
+        cache: folder for what runtimes prepare; None takes the system's, as ~/.cache/fast_style.
 
     Raises:
-        ValueError: not such a file, or a damaged one.
+        ValueError: not such a file, or a damaged one; a runtime, precision or device that is not here.
     """
-    network, origin = load_network(find_network(path))
-    return Stylizer(network, origin=origin, device=device)
+    file = find_network(path)
+    name, place = choose(runtime, device)
+    folder = Path(cache) if cache is not None else default_cache()
+    if name in ("torch", "compile"):
+        from fast_style.networks.saved import load_network
+        from fast_style.stylize.torch_runtime import Torch, keep_compiled_in
+
+        keep_compiled_in(folder)
+        network, origin = load_network(file)
+        return Stylizer(Torch(network, precision=precision, device=place, compile=name == "compile"), origin=origin)
+    source = source_of(file)
+    prepare = OpenVino if name == "openvino" else OnnxRuntime
+    return Stylizer(prepare(source, precision=precision, device=place, cache=folder), origin=source.origin)
 
 
 def find_network(
