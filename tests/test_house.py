@@ -30,7 +30,8 @@ ARROWS = {
     "losses": {"networks"},
     "processes": {"stopping"},
     "methods": {"losses", "networks", "stopping", "colors", "devices", "processes"},
-    "stylize": {"networks", "images", "picture_files", "folders", "devices"},
+    "export": {"networks"},
+    "stylize": {"networks", "export", "images", "picture_files", "folders", "devices"},
     "paintings": set(),
     "styles": {"images", "paintings"},
     "judge": {"losses", "networks", "images", "folders"},
@@ -41,7 +42,17 @@ ARROWS = {
     "tasks": {"checking", "styles", "methods", "networks", "data", "processes"},
     "training": {"tasks", "checking", "devices", "resuming", "methods", "data", "processes"},
 }
-SERVING = {"whole_files", "folders", "flattening", "picture_files", "images", "devices", "networks", "stylize"}
+SERVING = {
+    "whole_files",
+    "folders",
+    "flattening",
+    "picture_files",
+    "images",
+    "devices",
+    "networks",
+    "export",
+    "stylize",
+}
 LEARNING = {"pytorch_lightning", "lightning", "lightning_fabric", "hydra", "omegaconf", "tensorboard"}
 # What only some files may import.
 ONLY = {

@@ -96,9 +96,11 @@ class OpenVino(OnTensorsByArrays):
 
 def _openvino_precision(wanted: str, capabilities: list[str]) -> Precision:
     """What is wanted, if the processor computes in it; bfloat16 before float32 if nothing is."""
-    has: dict[str, bool] = {"fp32": True, "bf16": "BF16" in capabilities, "fp16": "FP16" in capabilities}
+    has = {"fp32": True, "bf16": "BF16" in capabilities, "fp16": "FP16" in capabilities}
     if wanted == "auto":
         return "bf16" if has["bf16"] else "fp32"
+    if wanted not in has:
+        raise ValueError(f"precision is auto, fp32, bf16 or fp16; got {wanted!r}.")
     if not has[wanted]:
         able = ", ".join(name for name, here in has.items() if here)
         raise ValueError(f"This processor does not compute in {wanted}; precision is one of {able} here.")

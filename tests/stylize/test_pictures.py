@@ -9,6 +9,7 @@ from fast_style import Stylizer, load_image, save_image
 from fast_style.images import read_picture
 from fast_style.networks.transform_net import TransformNet
 from fast_style.stylize.pictures import Painted, paint, plan
+from fast_style.stylize.torch_runtime import Torch
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ def test_no_painting_takes_the_place_of_another_or_of_a_photo(photos, output, su
 
 @pytest.fixture
 def stylizer():
-    return Stylizer(TransformNet(width=2, blocks=0), origin={"style": "wave"})
+    return Stylizer(Torch(TransformNet(width=2, blocks=0)), origin={"style": "wave"})
 
 
 @pytest.mark.parametrize(("size", "shape"), [(None, (24, 30)), (16, (16, 20)), (48, (48, 60))])
