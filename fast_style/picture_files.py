@@ -81,6 +81,14 @@ def read_arrays(
         return Arrays(values, None if alpha is None else np.array(alpha))
 
 
+def read_mask(path: StrPath, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The luminance of a picture as ``(H, W)`` in 0..1, resized to ``shape``; errors of `read_arrays`."""
+    with _opened(path, None, MAX_PIXELS) as image:
+        colour = _eight_bit(_upright(image)[0]).convert("L")
+        values = np.asarray(colour.resize((shape[1], shape[0]), Image.Resampling.BILINEAR), np.float32)
+        return values / np.float32(255)
+
+
 def checked_picture(
     path: StrPath, data: bytes, *, size: int | None = None, quality: int = 95, max_pixels: int = MAX_PIXELS
 ) -> tuple[bytes, str]:
@@ -123,10 +131,13 @@ def write_levels(
 
 
 def planes_of(colour: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
-    """``(1, 3, H, W)``, float32 in 0..1, of a picture's colour as `read_arrays` gives it."""
+    """``(1, 3, H, W)``, float32 in 0..1, of ``(H, W, 3)`` or a grey ``(H, W)``, uint8 or float32 in 0..1."""
+    if colour.ndim == 2:
+        return np.repeat(colour.astype(np.float32, copy=False)[None, None], 3, axis=1)
+    planes = colour.transpose(2, 0, 1)[None]
     if colour.dtype == np.uint8:
-        return np.multiply(colour.transpose(2, 0, 1)[None], np.float32(1 / 255), dtype=np.float32)
-    return np.repeat(colour.astype(np.float32, copy=False)[None, None], 3, axis=1)
+        return np.multiply(planes, np.float32(1 / 255), dtype=np.float32)
+    return planes.astype(np.float32, copy=False)
 
 
 def levels_of(planes: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -137,6 +148,15 @@ def levels_of(planes: NDArray[np.float32]) -> NDArray[np.uint8]:
     levels *= 255
     rounded: NDArray[np.uint8] = np.rint(levels, out=levels).astype(np.uint8)
     return rounded.transpose(1, 2, 0)
+
+
+def enlarged(planes: NDArray[np.float32], width: int, top: int, bottom: int, height: int) -> NDArray[np.float32]:
+    """Rows ``top`` to ``bottom`` of ``(h, w, C)`` resampled to ``(height, width, C)``, bicubic."""
+    rows, columns = planes.shape[:2]
+    box = (0, top * rows / height, columns, bottom * rows / height)
+    size = (width, bottom - top)
+    channels = [Image.fromarray(np.ascontiguousarray(plane)) for plane in planes.transpose(2, 0, 1)]
+    return np.stack([np.asarray(c.resize(size, Image.Resampling.BICUBIC, box=box)) for c in channels], axis=-1)
 
 
 def encoder_for(path: StrPath) -> str:

@@ -13,9 +13,12 @@ from tqdm import tqdm
 def main(cfg: DictConfig) -> None:
     """Paint; name each result, and each photo that could not be painted."""
     from fast_style.picture_files import MAX_PIXELS
+    from fast_style.stylize.controls import Controls
+    from fast_style.stylize.painting import Painter
     from fast_style.stylize.pictures import paint, plan
     from fast_style.stylize.stylizer import find_network, load_stylizer
 
+    controls = Controls(strength=cfg.strength, color=cfg.color)
     stylizer = load_stylizer(
         find_network(cfg.ckpt, NETWORKS),
         runtime=cfg.runtime,
@@ -23,19 +26,58 @@ def main(cfg: DictConfig) -> None:
         device=cfg.device,
         cache=cfg.cache,
     )
+    painter = Painter(
+        stylizer,
+        tiles=cfg.tiles,
+        statistics=cfg.statistics,
+        max_memory=None if cfg.max_memory is None else int(cfg.max_memory * 2**30),
+        scale=cfg.scale,
+        controls=controls,
+    )
+    pairs = plan(cfg.input, cfg.output, style=stylizer.style, suffix=cfg.suffix)
     runtime = stylizer.runtime
     print(f"Painting with {runtime.name} in {runtime.precision} on {runtime.device}.", file=sys.stderr)
-    pairs = plan(cfg.input, cfg.output, style=stylizer.style, suffix=cfg.suffix)
-    bar = tqdm(total=len(pairs), unit="picture", disable=len(pairs) == 1)
+    bar = Bar(len(pairs))
     failed = 0
-    limit = MAX_PIXELS if cfg.max_pixels is None else cfg.max_pixels
-    for painted in paint(stylizer, pairs, size=cfg.size, quality=cfg.quality, max_pixels=limit):
-        bar.update()
+    for painted in paint(
+        painter,
+        pairs,
+        size=cfg.size,
+        quality=cfg.quality,
+        alpha=cfg.alpha,
+        mask=cfg.mask,
+        max_pixels=MAX_PIXELS if cfg.max_pixels is None else cfg.max_pixels,
+        skip_existing=cfg.skip_existing,
+        progress=bar.within,
+    ):
         failed += painted.problem is not None
-        bar.write(str(painted.target) if painted.problem is None else f"Skipped: {painted.problem}")
+        bar.next(str(painted.target) if painted.problem is None else f"Skipped: {painted.problem}")
     bar.close()
     if failed:
         sys.exit(f"Error: {failed} of {len(pairs)} pictures could not be painted.")
+
+
+class Bar:
+    """Pictures and how many a second; of a single one, the share that is done, if it takes longer."""
+
+    def __init__(self, pictures: int) -> None:
+        self.single = pictures == 1
+        total, unit = (100, "%") if self.single else (pictures, "picture")
+        self.bar = tqdm(total=total, unit=unit, delay=2 if self.single else 0, leave=not self.single)
+
+    def within(self, share: float) -> None:
+        """A part of a picture is done."""
+        if self.single:
+            self.bar.update(round(100 * share) - self.bar.n)
+
+    def next(self, line: str) -> None:
+        """A picture is done."""
+        self.bar.update(0 if self.single else 1)
+        self.bar.write(line)
+
+    def close(self) -> None:
+        """The end."""
+        self.bar.close()
 
 
 if __name__ == "__main__":

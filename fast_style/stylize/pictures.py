@@ -2,22 +2,33 @@
 
 import glob
 import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial, reduce
+from itertools import islice
 from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fast_style.folders import find_pictures
 from fast_style.picture_files import (
     MAX_PIXELS,
     WRITABLE_SUFFIXES,
+    Arrays,
     UnreadablePicture,
-    levels_of,
-    planes_of,
     read_arrays,
+    read_mask,
     write_levels,
 )
-from fast_style.stylize.stylizer import Stylizer
+from fast_style.stylize.painting import Painter
+
+Alpha = Literal["keep", "mask"]
+#: Painted levels `(H, W, 3)` and alpha `(H, W)`, or the sentence that says why there are none.
+Finished = tuple[NDArray[np.uint8], NDArray[np.uint8] | None] | str
 
 
 @dataclass(frozen=True)
@@ -83,35 +94,93 @@ def _refuse_to_lose(pairs: Sequence[tuple[Path, Path]]) -> None:
 
 
 def paint(
-    stylizer: Stylizer,
+    painter: Painter,
     pairs: Sequence[tuple[Path, Path]],
     *,
     size: int | None = None,
     quality: int = 95,
+    alpha: Alpha = "keep",
+    mask: str | os.PathLike[str] | None = None,
     max_pixels: int = MAX_PIXELS,
+    skip_existing: bool = False,
+    progress: Callable[[float], None] = lambda done: None,
 ) -> Iterator[Painted]:
-    """Paint one picture after the other; one that can't be read is reported and skipped.
+    """Paint many pictures; one that can't be read is reported and skipped.
+
+    While one is painted the next is read and the one before is written, each in a thread of its own: at most four
+    pictures are in memory. They come out in the order of `pairs`, each once it is on the disk.
 
     Args:
-        stylizer: the style.
+        painter: paints one.
         pairs: photos and targets, from `plan`.
         size: shorter side to paint at, in pixels; None keeps the photo's.
         quality: of JPEG, WebP and AVIF files, 1 to 100.
+        alpha: `keep` a photo's transparency, or `mask` with it: what is clear is not painted, and nothing is clear.
+        mask: a picture, of any size, that is white where the painting goes.
         max_pixels: a larger picture is refused.
+        skip_existing: leave out pictures whose target is there; a target is whole, or not there.
+        progress: told the share of the one picture that is done, 0..1, where it takes longer.
     """
-    for photo, target in pairs:
+    if alpha not in get_args(Alpha):
+        raise ValueError(f"alpha is one of {', '.join(get_args(Alpha))}; got {alpha!r}.")
+    wanted = [(photo, target) for photo, target in pairs if not (skip_existing and target.is_file())]
+    with ThreadPoolExecutor(1, "read") as reading, ThreadPoolExecutor(1, "write") as writing:
+        read = partial(_read, size=size, max_pixels=max_pixels)
+        ahead = (reading.submit(read, photo) for photo, _ in wanted)
+        coming: deque[Future[Arrays | str]] = deque(islice(ahead, 1))
+        written: deque[Future[Painted]] = deque()
         try:
-            picture = read_arrays(photo, size=size, max_pixels=max_pixels)
-        except UnreadablePicture as error:
-            yield Painted(photo, None, str(error))
-            continue
-        try:
-            painted = stylizer(planes_of(picture.colour))
-        except ValueError as error:
-            yield Painted(photo, None, f"{photo} can't be painted: {error}")
-            continue
-        write_levels(levels_of(painted), target, quality=quality, alpha=picture.alpha)
-        yield Painted(photo, target)
+            for photo, target in wanted:
+                coming.extend(islice(ahead, 1))
+                job = partial(_write, photo, target, quality=quality)
+                picture = coming.popleft().result()
+                written.append(writing.submit(job, _painted(painter, photo, picture, alpha, mask, progress)))
+                while len(written) > 1 or (written and written[0].done()):
+                    yield written.popleft().result()
+            while written:
+                yield written.popleft().result()
+        finally:
+            for future in coming:
+                future.cancel()
+
+
+def _read(photo: Path, *, size: int | None, max_pixels: int) -> Arrays | str:
+    """The picture, or the sentence that says why there is none."""
+    try:
+        return read_arrays(photo, size=size, max_pixels=max_pixels)
+    except UnreadablePicture as error:
+        return str(error)
+
+
+def _painted(
+    painter: Painter,
+    photo: Path,
+    picture: Arrays | str,
+    alpha: Alpha,
+    mask: str | os.PathLike[str] | None,
+    progress: Callable[[float], None],
+) -> Finished:
+    if isinstance(picture, str):
+        return picture
+    try:
+        shares = [] if mask is None else [read_mask(mask, picture.colour.shape[:2])]
+        kept = picture.alpha
+        if alpha == "mask" and kept is not None:
+            shares, kept = [*shares, kept.astype(np.float32) / np.float32(255)], None
+        controls = replace(painter.controls, mask=reduce(np.multiply, shares)) if shares else painter.controls
+        return painter(picture, controls=controls, progress=progress), kept
+    except UnreadablePicture:
+        raise
+    except ValueError as error:
+        return f"{photo} can't be painted: {error}"
+
+
+def _write(photo: Path, target: Path, painted: Finished, *, quality: int) -> Painted:
+    if isinstance(painted, str):
+        return Painted(photo, None, painted)
+    levels, alpha = painted
+    write_levels(levels, target, quality=quality, alpha=alpha)
+    return Painted(photo, target)
 
 
 def _photos(source: str) -> tuple[Path, list[Path]]:

@@ -14,6 +14,8 @@ from fast_style.stylize.runtimes import OnnxRuntime, OpenVino, Runtime, choose
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from fast_style.networks.transform_net import TransformNet
+
 SMALLEST = 16
 
 
@@ -25,14 +27,32 @@ class Stylizer:
         origin: what the network's file says of it: `style`, `recipe`, `version`.
     """
 
-    def __init__(self, runtime: Runtime, *, origin: Mapping[str, str]) -> None:
+    def __init__(
+        self, runtime: Runtime, *, origin: Mapping[str, str], file: str | os.PathLike[str] | None = None
+    ) -> None:
         self.runtime = runtime
         self.origin = dict(origin)
+        self._file = file
 
     @property
     def style(self) -> str:
         """The style's name."""
         return self.origin.get("style", "stylized")
+
+    def network(self) -> "TransformNet":
+        """The network itself, in PyTorch and float32, whoever executes it here.
+
+        Raises:
+            ValueError: there is none: neither a network of PyTorch's nor a file was given.
+        """
+        own = getattr(self.runtime, "network", None)
+        if own is not None and self.runtime.precision == "fp32" and self.runtime.name == "torch":
+            return own  # type: ignore[no-any-return]
+        if self._file is None:
+            raise ValueError("This stylizer was made without a file, and has no network to paint strips with.")
+        from fast_style.networks.saved import load_network
+
+        return load_network(self._file)[0]
 
     @overload
     def __call__(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]: ...
@@ -89,10 +109,12 @@ def load_stylizer(
 
         keep_compiled_in(folder)
         network, origin = load_network(file)
-        return Stylizer(Torch(network, precision=precision, device=place, compile=name == "compile"), origin=origin)
+        here = Torch(network, precision=precision, device=place, compile=name == "compile")
+        return Stylizer(here, origin=origin, file=file)
     source = source_of(file)
     prepare = OpenVino if name == "openvino" else OnnxRuntime
-    return Stylizer(prepare(source, precision=precision, device=place, cache=folder), origin=source.origin)
+    run = prepare(source, precision=precision, device=place, cache=folder)
+    return Stylizer(run, origin=source.origin, file=file)
 
 
 def find_network(

@@ -8,6 +8,7 @@ import torch
 from fast_style import Stylizer, load_image, save_image
 from fast_style.images import read_picture
 from fast_style.networks.transform_net import TransformNet
+from fast_style.stylize.painting import Painter
 from fast_style.stylize.pictures import Painted, paint, plan
 from fast_style.stylize.torch_runtime import Torch
 
@@ -114,26 +115,26 @@ def test_no_painting_takes_the_place_of_another_or_of_a_photo(photos, output, su
 
 
 @pytest.fixture
-def stylizer():
-    return Stylizer(Torch(TransformNet(width=2, blocks=0)), origin={"style": "wave"})
+def painter():
+    return Painter(Stylizer(Torch(TransformNet(width=2, blocks=0)), origin={"style": "wave"}))
 
 
 @pytest.mark.parametrize(("size", "shape"), [(None, (24, 30)), (16, (16, 20)), (48, (48, 60))])
 @pytest.mark.usefixtures("here")
-def test_a_photo_is_painted_at_the_size_asked_for(stylizer, size, shape):
-    [painted] = paint(stylizer, plan("photo.jpg", "out.png", style="wave"), size=size, quality=95)
+def test_a_photo_is_painted_at_the_size_asked_for(painter, size, shape):
+    [painted] = paint(painter, plan("photo.jpg", "out.png", style="wave"), size=size, quality=95)
     assert painted == Painted(Path("photo.jpg"), Path("out.png"))
     assert painted.problem is None
-    expected = stylizer(load_image("photo.jpg", size=size))
+    expected = painter.stylizer(load_image("photo.jpg", size=size))
     found = load_image("out.png")
     assert found.shape == (1, 3, *shape)
     torch.testing.assert_close(found, expected, rtol=0, atol=0.51 / 255)
 
 
 @pytest.mark.usefixtures("here")
-def test_a_broken_photo_is_skipped_with_its_reason(stylizer):
+def test_a_broken_photo_is_skipped_with_its_reason(painter):
     save_image(torch.rand(3, 15, 40), "photos/bb.png")
-    results = {str(p.source): p for p in paint(stylizer, plan("photos", "new", style="wave"), size=None, quality=90)}
+    results = {str(p.source): p for p in paint(painter, plan("photos", "new", style="wave"), size=None, quality=90)}
     problems = {source: p.problem for source, p in results.items() if p.problem}
     assert list(results) == [f"photos/{n}" for n in ("a.jpg", "b.png", "bb.png", "c.gif", "deep/er/a.JPG")]
     assert problems.keys() == {"photos/bb.png", "photos/c.gif"}
@@ -148,40 +149,84 @@ def test_a_broken_photo_is_skipped_with_its_reason(stylizer):
 
 
 @pytest.mark.usefixtures("here")
-def test_a_photo_that_is_not_there_is_said(stylizer):
-    [painted] = paint(stylizer, plan("nowhere.jpg", "new", style="wave"), size=None, quality=95)
+def test_a_photo_that_is_not_there_is_said(painter):
+    [painted] = paint(painter, plan("nowhere.jpg", "new", style="wave"), size=None, quality=95)
     assert painted.target is None
     assert "nowhere.jpg, found nothing" in painted.problem
     assert not Path("new").exists()
 
 
 @pytest.mark.usefixtures("here")
-def test_pictures_are_painted_one_by_one_as_they_are_asked_for(stylizer):
-    results = paint(stylizer, plan("photos/*.[jp][pn]g", "new", style="wave"), size=None, quality=95)
-    next(results)
-    assert [path.name for path in Path("new").iterdir()] == ["a_wave.jpg"]
+def test_pictures_are_painted_as_they_are_asked_for_and_one_ahead(painter):
+    for number in range(6):
+        save_image(torch.rand(3, 20, 20), f"many/{number}.png")
+    results = paint(painter, plan("many", "new", style="wave"))
+    assert next(results).target == Path("new/0_wave.png")
+    results.close()
+    assert 1 <= len(list(Path("new").iterdir())) <= 3
+    assert all(load_image(path).shape == (1, 3, 20, 20) for path in Path("new").iterdir())
 
 
 @pytest.mark.usefixtures("here")
-def test_quality_is_the_files(stylizer):
+def test_what_is_there_is_skipped_if_wanted(painter):
+    for number in range(3):
+        save_image(torch.rand(3, 20, 20), f"many/{number}.png")
+    pairs = plan("many", "new", style="wave")
+    Path("new").mkdir()
+    Path("new/1_wave.png").write_bytes(b"painted before")
+    done = [painted.target.name for painted in paint(painter, pairs, skip_existing=True)]
+    assert done == ["0_wave.png", "2_wave.png"]
+    assert Path("new/1_wave.png").read_bytes() == b"painted before"
+    assert list(paint(painter, pairs, skip_existing=True)) == []
+    assert len(list(paint(painter, pairs))) == 3
+
+
+@pytest.mark.usefixtures("here")
+def test_a_mask_says_where(painter):
+    mask = torch.zeros(1, 3, 40, 50)
+    mask[..., 25:] = 1
+    save_image(mask, "mask.png")
+    save_image(torch.rand(3, 40, 50), "flat.png")
+    list(paint(painter, plan("flat.png", "all.png", style="wave")))
+    list(paint(painter, plan("flat.png", "half.png", style="wave"), mask="mask.png"))
+    assert torch.equal(load_image("half.png")[..., :25], load_image("flat.png")[..., :25])
+    assert torch.equal(load_image("half.png")[..., 25:], load_image("all.png")[..., 25:])
+
+
+@pytest.mark.usefixtures("here")
+def test_transparency_may_be_the_mask(painter):
+    alpha = torch.zeros(1, 1, 20, 24)
+    alpha[..., :10] = 1
+    photo = torch.rand(1, 3, 20, 24)
+    save_image(photo, "cut.png", alpha=alpha)
+    list(paint(painter, plan("cut.png", "out.png", style="wave"), alpha="mask"))
+    found = read_picture("out.png")
+    assert found.alpha is None
+    assert torch.equal(found.pixels[..., 10:], torch.ones(1, 3, 20, 14))  # White, which clear is read as.
+    with pytest.raises(ValueError, match="alpha is one of keep, mask; got 'drop'"):
+        next(paint(painter, plan("cut.png", "out.png", style="wave"), alpha="drop"))
+
+
+@pytest.mark.usefixtures("here")
+def test_quality_is_the_files(painter):
     sizes = {}
     for quality in (10, 95):
-        list(paint(stylizer, plan("photo.jpg", f"{quality}.jpg", style="wave"), size=64, quality=quality))
+        list(paint(painter, plan("photo.jpg", f"{quality}.jpg", style="wave"), size=64, quality=quality))
         sizes[quality] = Path(f"{quality}.jpg").stat().st_size
     assert sizes[10] < sizes[95]
 
 
 @pytest.mark.usefixtures("here")
-def test_alpha_is_kept_where_the_format_can(stylizer):
+def test_alpha_is_kept_where_the_format_can(painter):
     alpha = torch.zeros(1, 1, 20, 24)
     alpha[..., :10] = 1
     save_image(torch.rand(1, 3, 20, 24), "cut.png", alpha=alpha)
-    [painted] = paint(stylizer, plan("cut.png", "out.png", style="wave"))
+    [painted] = paint(painter, plan("cut.png", "out.png", style="wave"))
     assert painted.problem is None
     assert torch.equal(read_picture("out.png").alpha, alpha)
 
 
 @pytest.mark.usefixtures("here")
-def test_a_picture_over_the_limit_is_skipped(stylizer):
-    [painted] = paint(stylizer, plan("photo.jpg", "out.png", style="wave"), max_pixels=100)
+def test_a_picture_over_the_limit_is_skipped(painter):
+    [painted] = paint(painter, plan("photo.jpg", "out.png", style="wave"), max_pixels=100)
     assert "max_pixels" in painted.problem
