@@ -1,11 +1,17 @@
 """Paint pictures with a trained style: python scripts/stylize.py ckpt=... input=... (see --help)."""
 
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from edge import NETWORKS, one_sentence_errors
 from omegaconf import DictConfig
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+if TYPE_CHECKING:
+    from fast_style.stylize.stylizer import Stylizer
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="stylize")
@@ -15,6 +21,7 @@ def main(cfg: DictConfig) -> None:
     from fast_style.picture_files import MAX_PIXELS
     from fast_style.stylize.pictures import paint, plan
     from fast_style.stylize.stylizer import find_network, load_stylizer
+    from fast_style.stylize.video import is_video, plan_video
 
     stylizer = load_stylizer(
         find_network(cfg.ckpt, NETWORKS),
@@ -25,6 +32,9 @@ def main(cfg: DictConfig) -> None:
     )
     runtime = stylizer.runtime
     print(f"Painting with {runtime.name} in {runtime.precision} on {runtime.device}.", file=sys.stderr)
+    if is_video(cfg.input):
+        paint_clip(cfg, stylizer, plan_video(cfg.input, cfg.output, style=stylizer.style, suffix=cfg.suffix))
+        return
     pairs = plan(cfg.input, cfg.output, style=stylizer.style, suffix=cfg.suffix)
     bar = tqdm(total=len(pairs), unit="picture", disable=len(pairs) == 1)
     failed = 0
@@ -36,6 +46,22 @@ def main(cfg: DictConfig) -> None:
     bar.close()
     if failed:
         sys.exit(f"Error: {failed} of {len(pairs)} pictures could not be painted.")
+
+
+def paint_clip(cfg: DictConfig, stylizer: "Stylizer", target: Path) -> None:
+    """Paint a video under a bar that counts frames; name the result."""
+    from fast_style.stylize.video import Progress, paint_video
+
+    def show(progress: Progress) -> None:
+        bar.total = progress.expected
+        bar.update()
+
+    choices = {"size": cfg.size, "smoothing": cfg.smoothing, "quality": cfg.quality}
+    with logging_redirect_tqdm(), tqdm(unit="frame") as bar:
+        painted = paint_video(stylizer, cfg.input, target, progress=show, **choices)
+    print(painted.target)
+    if painted.skipped:
+        print(f"Skipped: {painted.skipped} frames could not be decoded.", file=sys.stderr)
 
 
 if __name__ == "__main__":
