@@ -1,11 +1,15 @@
 """Painting a video, frame by frame, in the memory of a few frames."""
 
 import logging
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fast_style.picture_files import levels_of, planes_of
 from fast_style.stopping import Interrupted, StopRequest
@@ -14,7 +18,8 @@ from fast_style.stylize.stylizer import Stylizer
 from fast_style.whole_files import whole_file
 
 if TYPE_CHECKING:
-    from fast_style.stylize.video_reading import Clip, Frame
+    from fast_style.stylize.video_reading import Clip
+    from fast_style.stylize.video_writing import ClipWriter
 
 log = logging.getLogger(__name__)
 
@@ -110,39 +115,50 @@ def paint_video(
     from fast_style.stylize.video_reading import read_clip
     from fast_style.stylize.video_writing import write_clip
 
-    with (
-        read_clip(source, size=size) as clip,
-        StopRequest() as stop,
-        whole_file(target) as file,
-        write_clip(file.name, CONTAINERS[target.suffix.lower()], clip, quality=quality) as writer,
-    ):
-        done, interrupt = 0, None
-        try:
-            for frame in _painted(clip, stylizer, smooth, writer.sound):
-                writer.picture(frame)
-                done += 1
-                progress(Progress(done, clip.expected))
-                if stop.signal_number is not None:
-                    break
-        except KeyboardInterrupt as error:  # From whoever is told of the progress, or a second Ctrl-C.
-            if done == 0:
-                raise
-            interrupt = error
-    sentence = f"Stopped: {target} holds the first {done} frames{f' of {clip.expected}' if clip.expected else ''}."
-    if interrupt is not None:
-        log.warning(sentence)
-        raise interrupt
-    if stop.signal_number is not None:
-        raise Interrupted(sentence, stop.signal_number, saved=target)
+    def painted(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        photo = planes_of(pixels)
+        return levels_of(smooth(photo, stylizer(photo)))
+
+    with read_clip(source, size=size) as clip, StopRequest() as stop:
+        kind = CONTAINERS[target.suffix.lower()]
+        with whole_file(target) as file, write_clip(file.name, kind, clip, quality=quality) as writer:
+            done, interrupt = _paint_frames(clip, writer, painted, progress, stop)
+    if interrupt is not None or stop.signal_number is not None:
+        _go_on_stopping(Progress(done, clip.expected), target, interrupt, stop)
     return PaintedVideo(source, target, frames=done, skipped=clip.skipped)
 
 
-def _painted(
-    clip: "Clip", stylizer: Stylizer, smooth: TemporalSmoothing, sound: Callable[[Any], None]
-) -> Iterator["Frame"]:
-    for frame in clip.frames(sound=sound):
-        photo = planes_of(frame.pixels)
-        yield replace(frame, pixels=levels_of(smooth(photo, stylizer(photo))))
+def _paint_frames(
+    clip: "Clip",
+    writer: "ClipWriter",
+    painted: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
+    progress: Callable[[Progress], None],
+    stop: StopRequest,
+) -> tuple[int, KeyboardInterrupt | None]:
+    """Until the end, or until somebody stops it: how many were painted, and with what it was stopped."""
+    done = 0
+    try:
+        for frame in clip.frames(sound=writer.sound):
+            writer.picture(replace(frame, pixels=painted(frame.pixels)))
+            done += 1
+            progress(Progress(done, clip.expected))
+            if stop.signal_number is not None:
+                break
+    except KeyboardInterrupt as interrupt:  # Of whoever is told of the progress, or of a second Ctrl-C.
+        if done == 0:
+            raise
+        return done, interrupt
+    return done, None
+
+
+def _go_on_stopping(reached: Progress, target: Path, interrupt: KeyboardInterrupt | None, stop: StopRequest) -> None:
+    """Now that the file is whole, let what stopped the painting stop the rest."""
+    of_how_many = f" of {reached.expected}" if reached.expected else ""
+    sentence = f"Stopped: {target} holds the first {reached.done} frames{of_how_many}."
+    if interrupt is not None:
+        log.warning(sentence)
+        raise interrupt
+    raise Interrupted(sentence, stop.signal_number or signal.SIGINT, saved=target)
 
 
 def _check_target(source: Path, target: Path) -> None:
