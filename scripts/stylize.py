@@ -1,11 +1,17 @@
 """Paint pictures with a trained style: python scripts/stylize.py ckpt=... input=... (see --help)."""
 
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from edge import NETWORKS, one_sentence_errors
 from omegaconf import DictConfig
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+if TYPE_CHECKING:
+    from fast_style.stylize.stylizer import Stylizer
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="stylize")
@@ -17,6 +23,7 @@ def main(cfg: DictConfig) -> None:
     from fast_style.stylize.painting import Painter
     from fast_style.stylize.pictures import paint, plan
     from fast_style.stylize.stylizer import find_network, load_stylizer
+    from fast_style.stylize.video import is_video, plan_video
 
     controls = Controls(strength=cfg.strength, color=cfg.color)
     stylizer = load_stylizer(
@@ -34,9 +41,12 @@ def main(cfg: DictConfig) -> None:
         scale=cfg.scale,
         controls=controls,
     )
-    pairs = plan(cfg.input, cfg.output, style=stylizer.style, suffix=cfg.suffix)
     runtime = stylizer.runtime
     print(f"Painting with {runtime.name} in {runtime.precision} on {runtime.device}.", file=sys.stderr)
+    if is_video(cfg.input):
+        paint_clip(cfg, stylizer, plan_video(cfg.input, cfg.output, style=stylizer.style, suffix=cfg.suffix))
+        return
+    pairs = plan(cfg.input, cfg.output, style=stylizer.style, suffix=cfg.suffix)
     bar = Bar(len(pairs))
     failed = 0
     for painted in paint(
@@ -78,6 +88,22 @@ class Bar:
     def close(self) -> None:
         """The end."""
         self.bar.close()
+
+
+def paint_clip(cfg: DictConfig, stylizer: "Stylizer", target: Path) -> None:
+    """Paint a video under a bar that counts frames; name the result."""
+    from fast_style.stylize.video import Progress, paint_video
+
+    def show(progress: Progress) -> None:
+        bar.total = progress.expected
+        bar.update()
+
+    choices = {"size": cfg.size, "smoothing": cfg.smoothing, "quality": cfg.quality}
+    with logging_redirect_tqdm(), tqdm(unit="frame") as bar:
+        painted = paint_video(stylizer, cfg.input, target, progress=show, **choices)
+    print(painted.target)
+    if painted.skipped:
+        print(f"Skipped: {painted.skipped} frames could not be decoded.", file=sys.stderr)
 
 
 if __name__ == "__main__":

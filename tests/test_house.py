@@ -31,7 +31,7 @@ ARROWS = {
     "processes": {"stopping"},
     "methods": {"losses", "networks", "stopping", "colors", "devices", "processes"},
     "export": {"networks"},
-    "stylize": {"networks", "export", "images", "picture_files", "folders", "devices"},
+    "stylize": {"networks", "export", "images", "picture_files", "folders", "devices", "stopping"},
     "paintings": set(),
     "styles": {"images", "paintings"},
     "judge": {"losses", "networks", "images", "folders"},
@@ -44,6 +44,7 @@ ARROWS = {
 }
 SERVING = {
     "whole_files",
+    "stopping",
     "folders",
     "flattening",
     "picture_files",
@@ -62,6 +63,7 @@ ONLY = {
     "fsspec": {"data/remote.py"},
     "pooch": {"paintings.py"},
     "requests": {"paintings.py"},
+    "av": {"stylize/video_reading.py", "stylize/video_writing.py"},
 }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from clips import make_clip, see
 from safetensors.torch import save_file
 from training_runs import settings
 
@@ -94,6 +95,40 @@ def test_any_file_name_can_be_said(tmp_path: Path, command: Command, network: Pa
     assert code == 0, err
     expected = load_stylizer(network)(load_image(tmp_path / name))
     torch.testing.assert_close(load_image("out.png"), expected, rtol=0, atol=0.51 / 255)
+
+
+@pytest.mark.parametrize(("arguments", "target"), [([], "stylized/clip_dots.mp4"), (["output=out.mkv"], "out.mkv")])
+def test_a_video_is_painted_under_a_bar_of_frames(
+    command: Command, network: Path, arguments: list[str], target: str
+) -> None:
+    make_clip("clip.mp4")
+    paint = ["stylize", f"ckpt={network}", "runtime=torch", "input=clip.mp4", "smoothing=0.5"]
+    code, out, err = command(*paint, *arguments)
+    assert code == 0, err
+    assert out.strip() == target
+    assert "10/10" in err
+    assert "frame/s" in err
+    assert len(see(target).pictures) == 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["input=nowhere.mp4"], "nowhere.mp4, found nothing"),
+        (["input=clip.mp4", "output=out.png"], ".mp4"),
+        (["input=clip.mp4", "smoothing=2"], "smoothing"),
+    ],
+)
+def test_a_mistake_about_a_video_is_one_sentence(
+    tmp_path: Path, command: Command, network: Path, arguments: list[str], hint: str
+) -> None:
+    make_clip("clip.mp4")
+    code, _, err = command("stylize", f"ckpt={network}", "runtime=torch", *arguments)
+    assert code == 1
+    [sentence] = [line for line in err.splitlines() if line.startswith("Error: ")]
+    assert hint in sentence
+    assert "Traceback" not in err
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"clip.mp4", network.name}
 
 
 def lay_out(folder: Path) -> None:
