@@ -106,11 +106,11 @@ def paint(
             yield Painted(photo, None, str(error))
             continue
         try:
-            painted = stylizer(planes_of(picture.colour))
+            levels = levels_of(stylizer(planes_of(picture.colour)))
         except ValueError as error:
             yield Painted(photo, None, f"{photo} can't be painted: {error}")
             continue
-        write_levels(levels_of(painted), target, quality=quality, alpha=picture.alpha)
+        write_levels(levels, target, quality=quality, alpha=picture.alpha)
         yield Painted(photo, target)
 
 
