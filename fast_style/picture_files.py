@@ -118,7 +118,16 @@ def write_levels(
     The suffix names the format; ``quality``, 1 to 100, is for JPEG, WebP and AVIF. The file appears whole or not at
     all. ValueError for what cannot be written, OSError from the disk.
     """
-    encoder = encoder_for(path)
+    encoded = encode_levels(levels, path, quality=quality, alpha=alpha)
+    with whole_file(path) as file:
+        file.write(encoded)
+
+
+def encode_levels(
+    levels: NDArray[np.uint8], name: StrPath, *, quality: int = 95, alpha: NDArray[np.uint8] | None = None
+) -> bytes:
+    """The bytes that `write_levels` would write to a file of that name; its ValueError."""
+    encoder = encoder_for(name)
     if not 1 <= quality <= 100:
         raise ValueError(f"quality goes from 1 to 100, not {quality}")
     if alpha is not None and encoder in _KEEP_ALPHA:
@@ -126,8 +135,9 @@ def write_levels(
     image = Image.fromarray(np.ascontiguousarray(levels))
     # Encoders pass over the options that are not theirs.
     lossy = {"quality": quality, "subsampling": "4:4:4" if quality >= 90 else "4:2:0"}
-    with whole_file(path) as file:
-        image.save(file, format=encoder, icc_profile=_srgb(), **lossy)
+    file = io.BytesIO()
+    image.save(file, format=encoder, icc_profile=_srgb(), **lossy)
+    return file.getvalue()
 
 
 def planes_of(colour: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from filelock import FileLock
+
 from fast_style import __version__
 from fast_style.networks.headers import read_header
 
@@ -62,9 +64,13 @@ def model_path(source: Source, cache: Path, format: Literal["onnx", "openvino"])
         from fast_style.networks.saved import load_network
 
         check_installed(format)
-        log.info("Preparing %s for %s, once; this takes a quarter of a minute.", source.path.name, format)
-        network, origin = load_network(source.path)
-        export(network, path, origin=origin, format=format)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Of many workers that start at once, one exports.
+        with FileLock(path.with_suffix(".lock")):
+            if not path.is_file():
+                log.info("Preparing %s for %s, once; this takes a quarter of a minute.", source.path.name, format)
+                network, origin = load_network(source.path)
+                export(network, path, origin=origin, format=format)
     return path
 
 

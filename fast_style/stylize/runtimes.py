@@ -77,7 +77,9 @@ class OpenVino(OnTensorsByArrays):
         core = openvino.Core()
         self.precision = _openvino_precision(precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         hint = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[self.precision]
-        config = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+        config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+        if threads := allowed_threads():
+            config["INFERENCE_NUM_THREADS"] = threads
         machine = f"{core.get_property('CPU', 'FULL_DEVICE_NAME')}-{version('openvino')}"
         blob = blob_path(source, cache, f"openvino-{self.precision}", machine)
         compiled = _imported(core, blob, config)
@@ -107,7 +109,7 @@ def _openvino_precision(wanted: str, capabilities: list[str]) -> Precision:
     return wanted  # type: ignore[return-value] # One of the three.
 
 
-def _imported(core: Any, blob: Path, config: Mapping[str, str]) -> Any:
+def _imported(core: Any, blob: Path, config: Mapping[str, Any]) -> Any:
     """What was compiled before; None if there is nothing, or nothing that does any more."""
     if not blob.is_file():
         return None
@@ -139,6 +141,7 @@ class OnnxRuntime(OnTensorsByArrays):
         self.device = device
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        options.intra_op_num_threads = allowed_threads() or 0
         file = model_path(source, cache, "onnx")
         self._session = onnxruntime.InferenceSession(file, options, providers=[provider])
 
@@ -146,6 +149,12 @@ class OnnxRuntime(OnTensorsByArrays):
         """Paint `(N, 3, H, W)`, float32 in 0..1."""
         painted: NDArray[np.float32] = self._session.run(None, {"pictures": np.ascontiguousarray(pictures)})[0]
         return painted
+
+
+def allowed_threads() -> int | None:
+    """What OMP_NUM_THREADS allows on the processor; PyTorch reads it itself, the other runtimes do not."""
+    said = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(said) if said.isdecimal() and int(said) else None
 
 
 def choose(runtime: str, device: str) -> tuple[RuntimeName, str]:

@@ -13,7 +13,7 @@ from fast_style.networks.saved import save_network
 from fast_style.networks.transform_net import TransformNet
 from fast_style.stylize import runtimes
 from fast_style.stylize.artefacts import default_cache, source_of
-from fast_style.stylize.runtimes import ON_CPU, choose
+from fast_style.stylize.runtimes import ON_CPU, allowed_threads, choose
 
 PREPARING = ["onnxruntime", "openvino"]
 
@@ -143,3 +143,23 @@ def test_what_can_not_be_is_said(folder: Path, settings, sentence) -> None:
 def test_the_cache_is_where_the_system_wants_it(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_cache() == tmp_path / "fast_style" or sys.platform != "linux"
+
+
+@pytest.mark.parametrize(
+    ("said", "allowed"), [(None, None), ("", None), ("0", None), ("many", None), ("3", 3), ("4,2", 4)]
+)
+def test_threads_are_what_the_environment_allows(monkeypatch, said, allowed) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if said is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert allowed_threads() == allowed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 2])
+def test_runtimes_take_no_more_threads_than_allowed(folder: Path, monkeypatch, threads: int) -> None:
+    """What was prepared with other numbers of threads, too."""
+    monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
+    compiled = load(folder, "openvino").runtime._request.get_compiled_model()
+    assert compiled.get_property("INFERENCE_NUM_THREADS") == threads
+    assert load(folder, "onnxruntime").runtime._session.get_session_options().intra_op_num_threads == threads
