@@ -8,7 +8,8 @@ from io import BytesIO
 from pathlib import Path
 
 from fast_style.data.tars import Members, bytes_of, name_within, pictures_in
-from fast_style.picture_files import UnreadablePicture, encode_levels, levels_of, planes_of, read_arrays
+from fast_style.picture_files import UnreadablePicture, encode_levels, read_arrays
+from fast_style.stylize.painting import Painter
 from fast_style.stylize.pictures import paint
 from fast_style.stylize.stylizer import Stylizer
 from fast_style.stylize.units import (
@@ -67,7 +68,7 @@ def paint_unit(unit: Unit, stylizer: Stylizer, recipe: Recipe) -> Result:
 
 def _paint_folder(part: FolderPart, stylizer: Stylizer, recipe: Recipe) -> None:
     pairs = [(Path(part.root, photo), Path(part.output, target)) for photo, target in part.pictures]
-    results = paint(stylizer, pairs, size=recipe.size, quality=recipe.quality, max_pixels=recipe.max_pixels)
+    results = paint(Painter(stylizer), pairs, size=recipe.size, quality=recipe.quality, max_pixels=recipe.max_pixels)
     skipped = [(os.path.relpath(r.source, part.root), r.problem) for r in results if r.problem is not None]
     write_marker(part, recipe, part.count - len(skipped), skipped, None)
 
@@ -112,7 +113,7 @@ def _encoded(shard: TarShard, members: Members, number: int) -> bytes:
 def _painted(name: str, data: bytes, target: str, stylizer: Stylizer, recipe: Recipe) -> bytes:
     picture = read_arrays(name, size=recipe.size, max_pixels=recipe.max_pixels, data=data)
     try:
-        levels = levels_of(stylizer(planes_of(picture.colour)))
+        levels = Painter(stylizer)(picture)
     except ValueError as error:
         raise UnreadablePicture(f"{name} can't be painted: {error}") from error
     return encode_levels(levels, target, quality=recipe.quality, alpha=picture.alpha)
