@@ -150,15 +150,20 @@ def start_from(checkpoint: str, method: pl.LightningModule) -> None:
     Raises:
         ValueError: not such a file, or not the same networks.
     """
-    state = read_checkpoint(Path(checkpoint)).get("state_dict", {})
-    fitting = method.state_dict()
+    state = _learnt(read_checkpoint(Path(checkpoint)).get("state_dict", {}))
+    fitting = _learnt(method.state_dict())
     strange = [name for name in fitting.keys() | state.keys() if _shape(fitting, name) != _shape(state, name)]
     if strange:
         raise ValueError(
             f"start={checkpoint} holds other networks than this run's (in {len(strange)} weights, as {min(strange)}); "
             "give the settings that it was made with."
         )
-    method.load_state_dict(state)
+    method.load_state_dict(state, strict=False)
+
+
+def _learnt(state: Mapping[str, Any]) -> dict[str, Any]:
+    # The chains of provocations are of that run's pictures, and of its own size and number.
+    return {name: value for name, value in state.items() if not name.startswith("provocations.")}
 
 
 def _shape(state: Mapping[str, Any], name: str) -> tuple[int, ...] | None:

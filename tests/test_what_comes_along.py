@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from fast_style import load_image
+from fast_style import load_image, load_stylizer
 from fast_style.data.samples import SAMPLES
 from fast_style.losses.statistics import gram, relative_error
 from fast_style.networks.pretrained import builtin
+from fast_style.networks.saved import read_tensors
 
 CHECKOUT = Path(__file__).parents[1]
+MODELS = CHECKOUT / "checkpoints"
 STYLES = {
     name: said
     for file in sorted((CHECKOUT / "conf/style").glob("*.yaml"))
@@ -42,6 +44,18 @@ def test_a_swatch_is_of_its_own_style(style: str) -> None:
         features = network(load_image(CHECKOUT / STYLES[other].swatch, size=256), layers)
         errors = [relative_error(gram(features[name]), gram(own[name])).item() for name in layers]
         assert sum(errors) / len(errors) > 0.05
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_style_has_a_model_and_its_card(style: str) -> None:
+    file = MODELS / f"{style}.safetensors"
+    tensors, _ = read_tensors(file)
+    assert {str(tensor.dtype) for tensor in tensors.values()} == {"torch.float16"}
+    assert file.stat().st_size < 4e6
+    assert load_stylizer(file).style == style
+    card = file.with_suffix(".md").read_text(encoding="utf-8")
+    for said in (STYLES[style].work.split(",")[0], "MIT", "scripts/train.py", "steps", "minutes"):
+        assert said in card
 
 
 def test_every_sample_photo_has_its_terms() -> None:

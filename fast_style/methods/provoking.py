@@ -24,7 +24,8 @@ class Provocations(nn.Module):
     Args:
         count: chains.
         size: height and width of the batches' pictures.
-        share: of each batch that gives way to pictures of chains, the last of it; rounded down.
+        share: of each batch that gives way to pictures of chains, the last of it; rounded down, and never
+            more than there are chains.
         moves: that the longest chain has before it starts again from a picture of the batch; the lengths of the others
             are spread evenly from 1 move on, so that the student sees pictures at every distance.
         length: of a move: root of the mean square of the change of a picture, in 0..1.
@@ -70,7 +71,7 @@ class Provocations(nn.Module):
             batch: pictures as they come. Chains that start again take theirs from its end, and their styles from
                 the pictures before.
         """
-        moved = int(len(batch) * self.share)
+        moved = min(int(len(batch) * self.share), len(self.ages))
         if not moved:
             return batch
         chains = (self.next + torch.arange(moved, device=batch.device)) % len(self.ages)

@@ -109,3 +109,10 @@ def test_a_student_that_is_not_finite_moves_no_chain() -> None:
 def test_what_can_move_nothing_is_refused(changes: dict) -> None:
     with pytest.raises(ValueError, match="share between 0 and 1"):
         provocations(**changes)
+
+
+def test_no_more_pictures_move_than_there_are_chains() -> None:
+    pictures = batch()
+    provoked = provocations(count=2)(TwoLayers(), pictures)
+    assert torch.equal(provoked[:6], pictures[:6])
+    assert not torch.equal(provoked[6], pictures[6])
