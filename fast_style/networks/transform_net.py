@@ -11,6 +11,7 @@ from fast_style.networks.blocks import (
     Padding,
     ResidualBlock,
     ResizeConv,
+    RgbConv,
     Upsampling,
     reflect,
 )
@@ -77,7 +78,7 @@ class TransformNet(nn.Module):
             return nn.Sequential(conv, InstanceNorm(out_channels), ReLU())
 
         self.decoder = nn.Sequential(upsampling(4 * width, 2 * width), upsampling(2 * width, width))
-        self.to_rgb = nn.Conv2d(width, 3, 9, padding=4, padding_mode="reflect")
+        self.to_rgb = RgbConv(width, kernel=9)
         with torch.no_grad():  # The gain changes how fast this layer learns, not what it starts from.
             for parameter in self.to_rgb.parameters():
                 parameter.div_(output_gain)

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fast_style.networks.blocks import ConvBlock, FractionalConv, ResidualBlock, ResizeConv, reflect
+from fast_style.networks.blocks import ConvBlock, FractionalConv, ResidualBlock, ResizeConv, RgbConv, reflect
 from fast_style.networks.transform_net import TransformNet
 
 CONF = Path(__file__).parents[2] / "conf/generator"
@@ -252,3 +253,14 @@ def test_reflection_is_numpys_for_any_amount(pads):
 def test_bad_arguments_are_refused_with_the_choices(arguments, choices):
     with pytest.raises(ValueError, match=choices):
         TransformNet(**arguments)
+
+
+@pytest.mark.parametrize("kernel", [3, 9])
+@pytest.mark.parametrize("size", [(16, 16), (10, 12)])
+def test_four_pixels_at_a_time_are_the_plain_convolution(kernel: int, size: tuple[int, int]) -> None:
+    layer, x = RgbConv(5, kernel=kernel).double(), torch.rand(2, 5, *size, dtype=torch.float64, requires_grad=True)
+    plain = nn.Conv2d(5, 3, kernel, padding=kernel // 2, padding_mode="reflect").double()
+    plain.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(layer(x), plain(x))
+    found, expected = (torch.autograd.grad(f(x).square().sum(), [x, *f.parameters()]) for f in (layer, plain))
+    torch.testing.assert_close(found, expected)
