@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from fast_style.losses.perceptual import PerceptualLoss
 from fast_style.methods.averaging import MovingAverage
 from fast_style.methods.guarding import skip_unless_finite, sound
+from fast_style.methods.stability import Stability
 from fast_style.methods.terms import MeanTerms, is_seen, named_losses
 from fast_style.networks.saved import describe
 from fast_style.networks.transform_net import TransformNet
@@ -28,6 +29,7 @@ class PerceptualMethod(pl.LightningModule):
         schedule: makes a learning-rate schedule of an optimiser, stepped every training step; None keeps it constant.
         average_decay: of the moving average of the generator's weights, which is what validation sees and what is
             exported; 0 averages nothing.
+        stability: a term that holds paintings still while photos move; None trains without.
         origin: text by name that every saved network carries: `style`, `recipe`, `version`.
     """
 
@@ -39,6 +41,7 @@ class PerceptualMethod(pl.LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         schedule: Callable[[Optimizer], LRScheduler] | None = None,
         average_decay: float = 0.999,
+        stability: Stability | None = None,
         origin: dict[str, str] | None = None,
     ) -> None:
         super().__init__()
@@ -46,6 +49,7 @@ class PerceptualMethod(pl.LightningModule):
         self.loss = loss
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.average = MovingAverage(generator, decay=average_decay)
+        self.stability = stability
         self.origin = origin or {}
         #: This process's losses of the newest batch, by the names they are logged under.
         self.newest: dict[str, Tensor] = {}
@@ -63,7 +67,12 @@ class PerceptualMethod(pl.LightningModule):
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         """Paint a batch `(N, 3, H, W)` and return how far it is from its content and the style."""
         painted = self.generator(photos)
-        self.newest, total = self._named("train", self.loss(painted, photos))
+        terms = self.loss(painted, photos)
+        weighted = self.loss.weigh(terms)
+        if self.stability is not None and self.stability.weight:
+            terms["stability"] = self.stability(self.generator, photos, painted, step=self.global_step)
+            weighted["stability"] = self.stability.weight * terms["stability"]
+        self.newest, total = named_losses("train", terms, weighted)
         self._log_train(self.newest, batch_idx)
         return sound(total)
 
@@ -72,7 +81,8 @@ class PerceptualMethod(pl.LightningModule):
         # Not compiled: a few photos now and then would not repay a second compilation, without gradients.
         with torch.compiler.set_stance("force_eager"):
             painted: Tensor = self.network(photos)
-            self._validated.add(self._named("val", self.loss(painted, photos))[0], weight=len(photos))
+            terms = self.loss(painted, photos)
+            self._validated.add(named_losses("val", terms, self.loss.weigh(terms))[0], weight=len(photos))
         return painted
 
     def on_validation_epoch_end(self) -> None:
@@ -113,9 +123,6 @@ class PerceptualMethod(pl.LightningModule):
             "metadata": describe(self.network, self.origin),
             "tensors": self.network.state_dict(),
         }
-
-    def _named(self, stage: str, terms: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-        return named_losses(stage, terms, self.loss.weigh(terms))
 
     def _log_train(self, named: dict[str, Tensor], batch_idx: int) -> None:
         """Log the means over an effective batch, at those steps alone whose losses somebody will see."""

@@ -1,0 +1,66 @@
+"""What moves with its photo costs nothing; what stays in its place costs."""
+
+import pytest
+import torch
+from torch import nn
+
+from fast_style.methods.stability import Stability, shifted
+
+
+class Weave(nn.Module):
+    """The photo with a pattern that hangs on the grid."""
+
+    def __init__(self, strength: float) -> None:
+        super().__init__()
+        self.strength = nn.Parameter(torch.tensor(float(strength)))
+
+    def forward(self, photos):
+        rows = torch.arange(photos.shape[-2])[:, None] % 4 < 2
+        return photos + self.strength * rows
+
+
+def photos(size: int = 48) -> torch.Tensor:
+    return torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("down", "right"), [(0, 0), (2, 0), (-3, 1), (5, -4)])
+def test_a_picture_moves_by_whole_pixels(down: int, right: int) -> None:
+    moved = shifted(photos(), down, right)
+    assert moved.shape == photos().shape
+    expected = photos().roll((down, right), (2, 3))
+    assert torch.equal(moved[..., 6:-6, 6:-6], expected[..., 6:-6, 6:-6])
+
+
+@pytest.mark.parametrize("step", range(5))
+def test_what_follows_its_photo_costs_nothing(step: int) -> None:
+    assert Stability(weight=1, shift=3, noise=0)(Weave(0), photos(), photos(), step=step) == 0
+
+
+def test_what_hangs_on_the_grid_costs_and_its_gradient_says_less_of_it() -> None:
+    generator, costs = Weave(0.2), []
+    for step in range(20):
+        cost = Stability(weight=1, shift=3, noise=0)(generator, photos(), generator(photos()), step=step)
+        cost.backward()
+        costs.append(cost.item())
+    assert max(costs) > 0.1
+    assert generator.strength.grad is not None
+    assert generator.strength.grad > 0
+
+
+def test_noise_costs_by_its_strength() -> None:
+    quiet, loud = (
+        Stability(weight=1, shift=1, noise=noise)(Weave(0), photos(), photos(), step=1) for noise in (0.01, 0.1)
+    )
+    assert 0 < quiet < 0.02 * loud + 1e-3
+
+
+def test_a_step_draws_the_same_again_and_another_one_another() -> None:
+    generator, stability = Weave(0.2), Stability(weight=1)
+    costs = [stability(generator, photos(), generator(photos()), step=step).item() for step in (3, 3, 4)]
+    assert costs[0] == costs[1] != costs[2]
+
+
+@pytest.mark.parametrize("changes", [{"weight": -1}, {"shift": 0}, {"noise": -0.1}, {"share": 0}], ids=str)
+def test_what_can_not_be_is_refused(changes: dict) -> None:
+    with pytest.raises(ValueError, match="Stability needs a weight of at least 0"):
+        Stability(**({"weight": 1.0} | changes))
