@@ -22,17 +22,20 @@ def main(cfg: DictConfig) -> None:
     from fast_style.stylize.controls import Controls
     from fast_style.stylize.painting import Painter
     from fast_style.stylize.pictures import paint, plan
-    from fast_style.stylize.stylizer import find_network, load_stylizer
+    from fast_style.stylize.stylizer import find_network, load_stylizer, style_of
     from fast_style.stylize.video import is_video, plan_video
 
     controls = Controls(strength=cfg.strength, color=cfg.color)
-    stylizer = load_stylizer(
-        find_network(cfg.ckpt, NETWORKS),
-        runtime=cfg.runtime,
-        precision=cfg.precision,
-        device=cfg.device,
-        cache=cfg.cache,
-    )
+    network = find_network(cfg.ckpt, NETWORKS)
+    # Before a runtime is prepared, which may take its time: who is mistaken shall not wait.
+    video, planned = is_video(cfg.input), {"style": style_of(network), "suffix": cfg.suffix}
+    clip = plan_video(cfg.input, cfg.output, **planned) if video else None
+    pairs = [] if video else plan(cfg.input, cfg.output, **planned)
+    stylizer = load_stylizer(network, runtime=cfg.runtime, precision=cfg.precision, device=cfg.device, cache=cfg.cache)
+    said = f"Painting with {stylizer.runtime.name} in {stylizer.runtime.precision} on {stylizer.runtime.device}."
+    if clip is not None:
+        paint_clip(cfg, stylizer, clip, said=said)
+        return
     painter = Painter(
         stylizer,
         tiles=cfg.tiles,
@@ -41,13 +44,7 @@ def main(cfg: DictConfig) -> None:
         scale=cfg.scale,
         controls=controls,
     )
-    runtime = stylizer.runtime
-    print(f"Painting with {runtime.name} in {runtime.precision} on {runtime.device}.", file=sys.stderr)
-    if is_video(cfg.input):
-        paint_clip(cfg, stylizer, plan_video(cfg.input, cfg.output, style=stylizer.style, suffix=cfg.suffix))
-        return
-    pairs = plan(cfg.input, cfg.output, style=stylizer.style, suffix=cfg.suffix)
-    bar = Bar(len(pairs))
+    bar = Bar(len(pairs), said=said)
     failed = 0
     for painted in paint(
         painter,
@@ -68,9 +65,13 @@ def main(cfg: DictConfig) -> None:
 
 
 class Bar:
-    """Pictures and how many a second; of a single one, the share that is done, if it takes longer."""
+    """Pictures and how many a second; of a single one, the share that is done, if it takes longer.
 
-    def __init__(self, pictures: int) -> None:
+    `said` goes before the first of them that is painted: a mistake is then one sentence and nothing else.
+    """
+
+    def __init__(self, pictures: int, *, said: str) -> None:
+        self.said: str | None = said
         self.single = pictures == 1
         total, unit = (100, "%") if self.single else (pictures, "picture")
         self.bar = tqdm(total=total, unit=unit, delay=2 if self.single else 0, leave=not self.single)
@@ -82,6 +83,9 @@ class Bar:
 
     def next(self, line: str) -> None:
         """A picture is done."""
+        if self.said:
+            self.bar.write(self.said, file=sys.stderr)
+            self.said = None
         self.bar.update(0 if self.single else 1)
         self.bar.write(line)
 
@@ -90,7 +94,7 @@ class Bar:
         self.bar.close()
 
 
-def paint_clip(cfg: DictConfig, stylizer: "Stylizer", target: Path) -> None:
+def paint_clip(cfg: DictConfig, stylizer: "Stylizer", target: Path, *, said: str) -> None:
     """Paint a video under a bar that counts frames; name the result."""
     from fast_style.stylize.video import Progress, paint_video
 
@@ -101,6 +105,7 @@ def paint_clip(cfg: DictConfig, stylizer: "Stylizer", target: Path) -> None:
     choices = {"size": cfg.size, "smoothing": cfg.smoothing, "quality": cfg.quality}
     with logging_redirect_tqdm(), tqdm(unit="frame") as bar:
         painted = paint_video(stylizer, cfg.input, target, progress=show, **choices)
+    print(said, file=sys.stderr)
     print(painted.target)
     if painted.skipped:
         print(f"Skipped: {painted.skipped} frames could not be decoded.", file=sys.stderr)

@@ -37,7 +37,7 @@ class Stylizer:
     @property
     def style(self) -> str:
         """The style's name."""
-        return self.origin.get("style", "stylized")
+        return _style(self.origin)
 
     def network(self) -> "TransformNet":
         """The network itself, in PyTorch and float32, whoever executes it here.
@@ -117,6 +117,15 @@ def load_stylizer(
     return Stylizer(run, origin=source.origin, file=file)
 
 
+def style_of(path: str | os.PathLike[str]) -> str:
+    """The name of the style that a network file was trained in; of a .safetensors, without torch.
+
+    Raises:
+        ValueError: not such a file, or a damaged one.
+    """
+    return _style(source_of(path).origin)
+
+
 def find_network(
     path: str | os.PathLike[str], folders: Sequence[str | os.PathLike[str]] = ("checkpoints",)
 ) -> str | os.PathLike[str]:
@@ -145,3 +154,7 @@ def find_network(
             f"there are {', '.join(sorted(known)) or 'none'}."
         )
     return known[str(path)]
+
+
+def _style(origin: Mapping[str, str]) -> str:
+    return origin.get("style", "stylized")

@@ -214,7 +214,7 @@ STYLIZING_MISTAKES = [
 def test_a_stylizing_mistake_is_one_sentence(tmp_path: Path, command: Command, arguments: list[str], hint: str) -> None:
     lay_out(tmp_path)
     save_image(torch.rand(1, 3, 20, 24), tmp_path / "photo.png")
-    code, _, err = command("stylize", *arguments)
+    code, _, err = command("stylize", *arguments, "runtime=torch")
     assert code == 1
     assert err.startswith("Error: ")
     assert hint in err
