@@ -11,7 +11,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 if TYPE_CHECKING:
-    from fast_style.stylize.stylizer import Stylizer
+    from fast_style.stylize.painting import Painter
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="stylize")
@@ -32,10 +32,6 @@ def main(cfg: DictConfig) -> None:
     clip = plan_video(cfg.input, cfg.output, **planned) if video else None
     pairs = [] if video else plan(cfg.input, cfg.output, **planned)
     stylizer = load_stylizer(network, runtime=cfg.runtime, precision=cfg.precision, device=cfg.device, cache=cfg.cache)
-    said = f"Painting with {stylizer.runtime.name} in {stylizer.runtime.precision} on {stylizer.runtime.device}."
-    if clip is not None:
-        paint_clip(cfg, stylizer, clip, said=said)
-        return
     painter = Painter(
         stylizer,
         tiles=cfg.tiles,
@@ -44,6 +40,10 @@ def main(cfg: DictConfig) -> None:
         scale=cfg.scale,
         controls=controls,
     )
+    said = f"Painting with {stylizer.runtime.name} in {stylizer.runtime.precision} on {stylizer.runtime.device}."
+    if clip is not None:
+        paint_clip(cfg, painter, clip, said=said)
+        return
     bar = Bar(len(pairs), said=said)
     failed = 0
     for painted in paint(
@@ -94,7 +94,7 @@ class Bar:
         self.bar.close()
 
 
-def paint_clip(cfg: DictConfig, stylizer: "Stylizer", target: Path, *, said: str) -> None:
+def paint_clip(cfg: DictConfig, painter: "Painter", target: Path, *, said: str) -> None:
     """Paint a video under a bar that counts frames; name the result."""
     from fast_style.stylize.video import Progress, paint_video
 
@@ -102,9 +102,9 @@ def paint_clip(cfg: DictConfig, stylizer: "Stylizer", target: Path, *, said: str
         bar.total = progress.expected
         bar.update()
 
-    choices = {"size": cfg.size, "smoothing": cfg.smoothing, "quality": cfg.quality}
+    choices = {"size": cfg.size, "smoothing": cfg.smoothing, "quality": cfg.quality, "mask": cfg.mask}
     with logging_redirect_tqdm(), tqdm(unit="frame") as bar:
-        painted = paint_video(stylizer, cfg.input, target, progress=show, **choices)
+        painted = paint_video(painter, cfg.input, target, progress=show, **choices)
     print(said, file=sys.stderr)
     print(painted.target)
     if painted.skipped:

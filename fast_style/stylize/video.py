@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_style.picture_files import levels_of, planes_of
+from fast_style.picture_files import Arrays, levels_of, planes_of, read_mask
 from fast_style.stopping import Interrupted, StopRequest
+from fast_style.stylize.painting import Painter
 from fast_style.stylize.smoothing import TemporalSmoothing
-from fast_style.stylize.stylizer import Stylizer
 from fast_style.whole_files import whole_file
 
 if TYPE_CHECKING:
@@ -78,13 +78,14 @@ def plan_video(source: str | Path, output: str | Path | None, *, style: str, suf
 
 
 def paint_video(
-    stylizer: Stylizer,
+    painter: Painter,
     source: str | Path,
     target: str | Path,
     *,
     size: int | None = None,
     smoothing: float = 0.0,
     quality: int = 95,
+    mask: str | Path | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> PaintedVideo:
     """Paint every frame; times, size, the shape of pixels and the sound stay, what was turned is upright.
@@ -93,12 +94,13 @@ def paint_video(
     file appears when it is whole. Ctrl-C or SIGTERM ends it early: then it holds the frames so far, playable.
 
     Args:
-        stylizer: the style.
+        painter: paints a frame.
         source: the video.
         target: .mp4, .m4v, .mov and .mkv get H.264, .webm VP9.
         size: shorter side to paint at, in pixels; None keeps the video's.
         smoothing: 0 up to less than 1; more takes more flicker away, see `TemporalSmoothing`.
         quality: 1 to 100.
+        mask: a picture, of any size, that is white where the painting goes.
         progress: told after every frame.
 
     Raises:
@@ -115,9 +117,14 @@ def paint_video(
     from fast_style.stylize.video_reading import read_clip
     from fast_style.stylize.video_writing import write_clip
 
+    controls = painter.controls
+
     def painted(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        photo = planes_of(pixels)
-        return levels_of(smooth(photo, stylizer(photo)))
+        nonlocal controls
+        if mask is not None and (controls.mask is None or controls.mask.shape != pixels.shape[:2]):
+            controls = replace(controls, mask=read_mask(mask, pixels.shape[:2]))
+        levels = painter(Arrays(pixels, None), controls=controls)
+        return levels_of(smooth(planes_of(pixels), planes_of(levels))) if smoothing else levels
 
     with read_clip(source, size=size) as clip, StopRequest() as stop:
         kind = CONTAINERS[target.suffix.lower()]

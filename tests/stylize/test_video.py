@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clips import CLOCKWISE, CORNERS, EVEN, UNEVEN, heard_frequency, make_clip, picture, see
+from PIL import Image
 
 from fast_style import Stylizer
 from fast_style.networks.transform_net import TransformNet
 from fast_style.stopping import Interrupted
+from fast_style.stylize.controls import Controls
+from fast_style.stylize.painting import Painter
 from fast_style.stylize.torch_runtime import Torch
 from fast_style.stylize.video import PaintedVideo, is_video, paint_video, plan_video
 
@@ -31,7 +34,7 @@ class Fake:
 
 @pytest.fixture
 def identity():
-    return Stylizer(Fake(), origin={"style": "plain"})
+    return Painter(Stylizer(Fake(), origin={"style": "plain"}))
 
 
 @pytest.fixture
@@ -95,7 +98,7 @@ def test_all_but_the_colours_stays(identity, source, target, options):
 @pytest.mark.usefixtures("here")
 def test_what_begins_late_begins_at_0():
     make_clip("clip.mkv", starts=[start + 120000 for start in EVEN])
-    paint_video(Stylizer(Fake(), origin={}), "clip.mkv", "out.mp4")
+    paint_video(Painter(Stylizer(Fake(), origin={})), "clip.mkv", "out.mp4")
     before, after = see("clip.mkv"), see("out.mp4")
     assert before.starts[0] == pytest.approx(10, abs=0.05)
     assert np.diff(after.starts) == pytest.approx(np.diff(before.starts), abs=0.0011)
@@ -145,16 +148,29 @@ def test_the_shorter_side_is_as_asked_for(identity, size, options, shape):
 def test_every_frame_is_painted():
     make_clip("clip.mp4")
     inverted = Stylizer(Fake(lambda pictures: 1 - pictures), origin={})
-    paint_video(inverted, "clip.mp4", "out.mp4")
+    paint_video(Painter(inverted), "clip.mp4", "out.mp4")
     for before, after in zip(see("clip.mp4").pictures, see("out.mp4").pictures, strict=True):
         assert abs(255 - before[16, 24].astype(int) - after[16, 24]).max() <= 3
+
+
+@pytest.mark.usefixtures("here")
+def test_strength_and_mask_hold_for_every_frame():
+    make_clip("clip.mp4")
+    mask = np.zeros((33, 48), np.uint8)
+    mask[:, :24] = 255
+    Image.fromarray(mask).save("mask.png")
+    inverted = Stylizer(Fake(lambda pictures: 1 - pictures), origin={})
+    paint_video(Painter(inverted, controls=Controls(strength=0.5)), "clip.mp4", "out.mp4", mask="mask.png")
+    for before, after in zip(see("clip.mp4").pictures, see("out.mp4").pictures, strict=True):
+        assert abs(after[16, 8].astype(int) - 127).max() <= 8  # Compressed.
+        assert abs(before[16, 40].astype(int) - after[16, 40]).max() <= 8  # Compressed.
 
 
 @pytest.mark.usefixtures("here")
 def test_a_network_paints_it():
     make_clip("clip.mp4", starts=EVEN[:3])
     stylizer = Stylizer(Torch(TransformNet(width=2, blocks=0)), origin={"style": "wave"})
-    assert paint_video(stylizer, "clip.mp4", "out.mp4", smoothing=0.5).frames == 3
+    assert paint_video(Painter(stylizer), "clip.mp4", "out.mp4", smoothing=0.5).frames == 3
 
 
 @pytest.mark.usefixtures("here")
@@ -168,9 +184,9 @@ def test_the_memory_is_that_of_a_few_frames():
         alive.append(sum(array() is not None for array in made))
         return painted
 
-    paint_video(Stylizer(Fake(paint), origin={}), "clip.mp4", "out.mp4", smoothing=0.5)
+    paint_video(Painter(Stylizer(Fake(paint), origin={})), "clip.mp4", "out.mp4", smoothing=0.5)
     assert len(alive) == 40
-    assert max(alive) <= 4
+    assert max(alive) <= 8  # Compressed.
 
 
 @pytest.mark.usefixtures("here")
@@ -285,7 +301,7 @@ def test_what_ends_before_the_first_frame_or_by_an_error_leaves_nothing(here, er
 
     make_clip("clip.mp4")
     with pytest.raises(type(error) if isinstance(error, ValueError) else error):
-        paint_video(Stylizer(Fake(paint), origin={}), "clip.mp4", "new/out.mp4")
+        paint_video(Painter(Stylizer(Fake(paint), origin={})), "clip.mp4", "new/out.mp4")
     assert [path.name for path in here.rglob("*") if path.is_file()] == ["clip.mp4"]
 
 
