@@ -19,8 +19,9 @@ from fast_style.methods.checkpoint_files import read_checkpoint
 from fast_style.methods.distillation import DistillationMethod
 from fast_style.methods.perceptual import PerceptualMethod
 from fast_style.methods.watching import Panels
-from fast_style.networks.saved import save_network
+from fast_style.networks.saved import load_network, save_network
 from fast_style.networks.student import save_student
+from fast_style.networks.transform_net import TransformNet
 from fast_style.processes.effective_batch import EffectiveBatch
 from fast_style.styles import load_style, pictures_of
 
@@ -78,9 +79,12 @@ class LearnStyle:
         loss = instantiate(cfg.loss, _convert_="all")(
             loss_network=instantiate(cfg.loss_network, _convert_="all"), style=self.style
         )
-        recipe = _recipe(self.cfg, batch, ("style", "generator", "loss", "loss_network", "method", "data"))
+        recipe = _recipe(self.cfg, batch, ("start", "style", "generator", "loss", "loss_network", "method", "data"))
+        generator = instantiate(cfg.generator, _convert_="all")
+        if cfg.start and not cfg.resume:
+            take_weights(cfg.start, generator)
         method = instantiate(cfg.method, _convert_="all")(
-            generator=instantiate(cfg.generator, _convert_="all"),
+            generator=generator,
             loss=loss,
             origin={"style": self.name, "recipe": recipe, "version": __version__},
         )
@@ -142,6 +146,21 @@ class LearnFeatures:
             origin=method.origin,
             precision=self.cfg.save_as,
         )
+
+
+def take_weights(file: str, generator: TransformNet) -> None:
+    """Give a generator the weights of a network file, or of a checkpoint's averaged generator.
+
+    Raises:
+        ValueError: not such a file, or a network of another architecture.
+    """
+    network, _ = load_network(file)
+    if network.architecture != generator.architecture:
+        raise ValueError(
+            f"start={file} holds another generator ({network.architecture}) than this run's "
+            f"({generator.architecture}); give generator= the one's settings."
+        )
+    generator.load_state_dict(network.state_dict())
 
 
 def start_from(checkpoint: str, method: pl.LightningModule) -> None:

@@ -1,5 +1,6 @@
 """The main job: every method trains, saves, resumes, and stops without losing anything."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -193,6 +194,21 @@ def test_the_checkpoint_is_a_network_file_of_the_same_network(tmp_path: Path) ->
     picture = load_image(tmp_path / "photos" / "0.png")
     from_checkpoint = load_stylizer(checkpoint(tmp_path, 4))(picture)
     assert torch.equal(from_checkpoint, load_stylizer(outcome.network_file)(picture))
+
+
+@pytest.mark.parametrize("kind", ["network file", "checkpoint"])
+def test_a_run_starts_from_the_weights_of_another_style(tmp_path: Path, kind: str) -> None:
+    first = train(tmp_path)
+    start = first.network_file if kind == "network file" else checkpoint(tmp_path, 4)
+    before = weights(first.network_file)
+    # The first step of one cycle moves little.
+    second = train(tmp_path, start=start, steps=1, network_file=tmp_path / "second.safetensors")
+    assert all(torch.allclose(x, before[name], atol=0.05) for name, x in weights(second.network_file).items())
+    third = train(tmp_path, steps=1, seed=1, network_file=tmp_path / "third.safetensors")
+    assert not all(torch.allclose(x, before[name], atol=0.05) for name, x in weights(third.network_file).items())
+    assert json.loads(read_tensors(second.network_file)[1]["recipe"])["start"] == start.name
+    with pytest.raises(ValueError, match=r"start=.* holds another generator .* than this run's"):
+        train(tmp_path, start=start, **{"generator.width": 6})
 
 
 def test_the_two_newest_checkpoints_stay(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The perceptual losses of Johnson et al. (2016): content, style and smoothness as named terms."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,8 @@ from torch import Tensor, nn
 from fast_style.losses.normalizations import LayerWeights, layer_weights, normalization_of
 from fast_style.losses.statistics import gram
 from fast_style.networks.loss_network import AnyLossNetwork, check_names
+
+StyleOver = Literal["photo", "batch"]
 
 
 class PerceptualLoss(nn.Module):
@@ -20,6 +23,9 @@ class PerceptualLoss(nn.Module):
         style_layers: likewise.
         content_weight, style_weight, tv_weight: of the three kinds of terms; 0 drops a term from the computation.
         normalization: a name of `NORMALIZATIONS`, which say what each term is divided by.
+        style_over: whose Gram matrices are compared with the painting's: of each `photo`, as in the paper, or of the
+            `batch` (here: this process's) in the mean. A photo that is smooth by itself must find strokes or dots
+            somewhere to have a painting's statistics; among others it may stay smooth.
     """
 
     def __init__(
@@ -33,8 +39,12 @@ class PerceptualLoss(nn.Module):
         style_weight: float,
         tv_weight: float,
         normalization: str = "relative",
+        style_over: StyleOver = "photo",
     ) -> None:
         super().__init__()
+        if style_over not in get_args(StyleOver):
+            raise ValueError(f"style_over is one of {', '.join(get_args(StyleOver))}; got {style_over!r}.")
+        self.style_over = style_over
         self.normalization = normalization_of(normalization)
         if not style:
             raise ValueError("A style needs at least one picture.")
@@ -63,7 +73,10 @@ class PerceptualLoss(nn.Module):
             f"content/{name}": formula.content(features[name], content[name]).mean() for name in self.content_layers
         }
         for name in self.style_layers:
-            terms[f"style/{name}"] = formula.style(gram(features[name]), self.get_buffer(f"target_{name}")).mean()
+            painted_gram = gram(features[name])
+            if self.style_over == "batch":
+                painted_gram = painted_gram.mean(0, keepdim=True)
+            terms[f"style/{name}"] = formula.style(painted_gram, self.get_buffer(f"target_{name}")).mean()
         if "tv" in self.weights:
             terms["tv"] = formula.variation(painted).mean()
         return terms

@@ -90,6 +90,18 @@ def test_the_weighted_terms_add_up_to_the_loss(make, normalization):
     assert total.item() == pytest.approx(sum(by_hand[name] * terms[name].item() for name in terms))
 
 
+def test_the_style_of_a_batch_is_that_of_its_mean_gram_matrix(make, tiny_loss_network):
+    style, painted, photos = torch.rand(1, 3, 14, 18), torch.rand(3, 3, 16, 12), torch.rand(3, 3, 16, 12)
+    terms = make([style], style_over="batch")(painted, photos)
+    found, wanted = features(tiny_loss_network, painted), features(tiny_loss_network, style)
+    for name in STYLE:
+        mean, target = torch.stack([gram(f) for f in found[name]]).mean(0), gram(wanted[name][0])
+        expected = (mean - target).square().sum() / target.square().sum()
+        torch.testing.assert_close(terms[f"style/{name}"].double(), expected, rtol=1e-4, atol=0)
+    alone = make([style])(painted, photos)
+    assert all(terms[f"style/{name}"] < alone[f"style/{name}"] for name in STYLE)  # The norm is convex.
+
+
 def test_layers_by_name_alone_weigh_the_same(make):
     loss = make([torch.rand(1, 3, 8, 8)], content_layers=["relu2", "relu1"], style_layers=("conv2",))
     assert loss.weights == {"content/relu2": 3.0, "content/relu1": 3.0, "style/conv2": 5.0, "tv": 7.0}
@@ -124,6 +136,7 @@ def test_a_dropped_layer_is_not_computed(make, tiny_loss_network):
         ({"style_layers": {"relu8": 1.0}}, "no layer relu8"),
         ({"normalization": "gatys"}, "relative, gatys2016, johnson2016.*'gatys'"),
         ({"style": []}, "at least one picture"),
+        ({"style_over": "epoch"}, "style_over is one of photo, batch; got 'epoch'"),
     ],
 )
 def test_bad_arguments_are_refused(make, changes, sentence):
