@@ -14,7 +14,7 @@ from fast_style.data.shard_index import index_folder
 from fast_style.data.tars import pictures_in
 from fast_style.stylize.unit_painting import Result
 from fast_style.stylize.units import Recipe, Unit
-from fast_style.stylize.workers import Painter
+from fast_style.stylize.workers import UnitPainter
 
 
 def lay_out(folder: Path) -> None:
@@ -51,7 +51,7 @@ def paint_here(
     units: Sequence[Unit], recipe: Recipe, stylizer: Mapping[str, Any], *, workers: int | None
 ) -> Iterator[Result]:
     """As `workers.paint_units`, without Ray, which takes seconds to start."""
-    painter = Painter(recipe, stylizer)
+    painter = UnitPainter(recipe, stylizer)
     for unit in units:
         result = Result(**painter({"unit": pickle.dumps(unit)}))
         if result.problem:

@@ -18,12 +18,13 @@ Progress = Callable[[float], None]
 Floats = NDArray[np.float32]
 Pixels = NDArray[Any]  # uint8, or float32 in 0..1
 
-#: Bytes a pixel that painting a picture whole takes beyond the process itself, for 32 channels; measured, and a tenth.
-WHOLE = {"torch": 900, "compile": 900, "onnxruntime": 700, "openvino": 700}
+#: Bytes a pixel that painting a picture whole takes beyond the process itself, for 32 channels in float32; measured
+#: from 1024x1024 to 2048x1536, and a tenth. In bfloat16 it is about half.
+WHOLE = {"torch": 630, "compile": 900, "onnxruntime": 1200, "openvino": 380}
 #: The same of a strip, by its own pixels, halos left aside; and of the picture, by its pixels, read and written.
 STRIP, PICTURE = 1100, 14
 #: The process with PyTorch, before it has a picture.
-PROCESS = 500 * 2**20
+PROCESS = 620 * 2**20
 
 
 class Painter:

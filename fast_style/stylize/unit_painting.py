@@ -11,7 +11,6 @@ from fast_style.data.tars import Members, bytes_of, name_within, pictures_in
 from fast_style.picture_files import UnreadablePicture, encode_levels, read_arrays
 from fast_style.stylize.painting import Painter
 from fast_style.stylize.pictures import paint
-from fast_style.stylize.stylizer import Stylizer
 from fast_style.stylize.units import (
     FolderPart,
     Recipe,
@@ -45,7 +44,7 @@ class Result:
     problem: str = ""
 
 
-def paint_unit(unit: Unit, stylizer: Stylizer, recipe: Recipe) -> Result:
+def paint_unit(unit: Unit, painter: Painter, recipe: Recipe) -> Result:
     """Paint a unit and mark it finished; one that is finished already stays as it is.
 
     Raises:
@@ -58,40 +57,40 @@ def paint_unit(unit: Unit, stylizer: Stylizer, recipe: Recipe) -> Result:
     if done is None:
         marker_path(unit).unlink(missing_ok=True)
         if isinstance(unit, TarShard):
-            _paint_shard(unit, stylizer, recipe)
+            _paint_shard(unit, painter, recipe)
         else:
-            _paint_folder(unit, stylizer, recipe)
+            _paint_folder(unit, painter, recipe)
         done = finished(unit, recipe)
         assert done is not None
     return Result(unit.name, done.painted, len(done.skipped), time.monotonic() - began)
 
 
-def _paint_folder(part: FolderPart, stylizer: Stylizer, recipe: Recipe) -> None:
+def _paint_folder(part: FolderPart, painter: Painter, recipe: Recipe) -> None:
     pairs = [(Path(part.root, photo), Path(part.output, target)) for photo, target in part.pictures]
-    results = paint(Painter(stylizer), pairs, size=recipe.size, quality=recipe.quality, max_pixels=recipe.max_pixels)
+    results = paint(painter, pairs, size=recipe.size, quality=recipe.quality, max_pixels=recipe.max_pixels)
     skipped = [(os.path.relpath(r.source, part.root), r.problem) for r in results if r.problem is not None]
     write_marker(part, recipe, part.count - len(skipped), skipped, None)
 
 
-def _paint_shard(shard: TarShard, stylizer: Stylizer, recipe: Recipe) -> None:
+def _paint_shard(shard: TarShard, painter: Painter, recipe: Recipe) -> None:
     members = pictures_in(shard.source)
     # An older one, as large by chance, would pass for the one that the marker speaks of.
     shard.target.unlink(missing_ok=True)
     with whole_file(shard.target) as file:
         with tarfile.open(fileobj=file, mode="w") as tar:
-            skipped = _paint_members(shard, members, tar, stylizer, recipe)
+            skipped = _paint_members(shard, members, tar, painter, recipe)
         # Before the file takes its place: at no moment is a shard finished and not known to be.
         write_marker(shard, recipe, len(members.names) - len(skipped), skipped, file.tell())
 
 
 def _paint_members(
-    shard: TarShard, members: Members, tar: tarfile.TarFile, stylizer: Stylizer, recipe: Recipe
+    shard: TarShard, members: Members, tar: tarfile.TarFile, painter: Painter, recipe: Recipe
 ) -> Skipped:
     skipped: Skipped = []
     for number, target in enumerate(target_names(members.names, recipe.suffix)):
         name = name_within(shard.source, members.names[number])
         try:
-            painting = _painted(name, _encoded(shard, members, number), target, stylizer, recipe)
+            painting = _painted(name, _encoded(shard, members, number), target, painter, recipe)
         except UnreadablePicture as error:
             skipped.append((name, str(error)))
             continue
@@ -110,10 +109,10 @@ def _encoded(shard: TarShard, members: Members, number: int) -> bytes:
         raise ValueError(f"{shard.source} can't be read: {error.strerror or error}.") from error
 
 
-def _painted(name: str, data: bytes, target: str, stylizer: Stylizer, recipe: Recipe) -> bytes:
+def _painted(name: str, data: bytes, target: str, painter: Painter, recipe: Recipe) -> bytes:
     picture = read_arrays(name, size=recipe.size, max_pixels=recipe.max_pixels, data=data)
     try:
-        levels = Painter(stylizer)(picture)
+        levels = painter(picture)
     except ValueError as error:
         raise UnreadablePicture(f"{name} can't be painted: {error}") from error
     return encode_levels(levels, target, quality=recipe.quality, alpha=picture.alpha)

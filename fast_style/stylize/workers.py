@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from fast_style.stylize.stylizer import Stylizer, load_stylizer
+from fast_style.stylize.painting import Painter
+from fast_style.stylize.stylizer import load_stylizer
 from fast_style.stylize.unit_painting import Result, paint_unit
 from fast_style.stylize.units import Recipe, Unit
 
@@ -65,7 +66,7 @@ def paint_units(
     # Bytes, since a path need not be Unicode and Arrow's texts are; a block each, since a block is a worker's task.
     rows = ray.data.from_items([{"unit": pickle.dumps(unit)} for unit in units], override_num_blocks=len(units))
     results = rows.map(
-        Painter,
+        UnitPainter,
         fn_constructor_args=(recipe, dict(stylizer)),
         # One at a time: a unit takes minutes, and none should wait for a slow worker while others are idle.
         compute=ray.data.ActorPoolStrategy(size=share.workers, max_tasks_in_flight_per_actor=1),
@@ -80,7 +81,7 @@ def paint_units(
         yield Result(**row)
 
 
-class Painter:
+class UnitPainter:
     """Paints units one after the other, with a network that it loads for the first.
 
     Args:
@@ -90,14 +91,14 @@ class Painter:
 
     def __init__(self, recipe: Recipe, stylizer: Mapping[str, Any]) -> None:
         self.recipe, self.settings = recipe, dict(stylizer)
-        self.stylizer: Stylizer | None = None
+        self.painter: Painter | None = None
 
     def __call__(self, row: Mapping[str, bytes]) -> dict[str, Any]:
         """A row of Ray Data with a pickled `unit`, to one of `Result`; what ends the run is the result's problem."""
         unit: Unit = pickle.loads(row["unit"])
         try:
-            self.stylizer = self.stylizer or load_stylizer(**self.settings)
-            return asdict(paint_unit(unit, self.stylizer, self.recipe))
+            self.painter = self.painter or Painter(load_stylizer(**self.settings))
+            return asdict(paint_unit(unit, self.painter, self.recipe))
         except (ValueError, OSError) as error:
             # Raised, it would come back wrapped in Ray's own errors, with the tracebacks of two processes.
             return asdict(Result(unit.name, problem=_sentence(error)))

@@ -25,7 +25,7 @@ from fast_style.stylize import dataset, workers
 from fast_style.stylize.artefacts import source_of
 from fast_style.stylize.dataset import Progress, paint_dataset
 from fast_style.stylize.units import Recipe, TarShard, finished, marker_path, plan_units
-from fast_style.stylize.workers import Painter, Share, shares
+from fast_style.stylize.workers import Share, UnitPainter, shares
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "stylize_dataset.py"
 PLAIN = {"runtime": "torch", "precision": "fp32", "device": "cpu"}
@@ -229,7 +229,7 @@ def test_two_workers_go_on_after_a_kill(here, monkeypatch):
         done = [unit for unit in units if finished(unit, recipe)]
         assert 0 < len(done) < len(units)
         before[source] = {file: file.stat().st_mtime_ns for unit in done for file in files_of(unit)}
-    painter = Painter(recipe, PLAIN | {"path": "wave.safetensors"})
+    painter = UnitPainter(recipe, PLAIN | {"path": "wave.safetensors"})
     with two_workers():
         for source, pictures, skipped in (("photos", 45, 1), ("many", 40, 0)):
             done = paint_dataset(source, f"{source}_out", ckpt="wave.safetensors", unit=2, workers=2, **PLAIN)

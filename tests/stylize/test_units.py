@@ -17,6 +17,7 @@ from fast_style.data.shard_index import index_folder
 from fast_style.networks.transform_net import TransformNet
 from fast_style.picture_files import read_arrays
 from fast_style.stylize import unit_painting
+from fast_style.stylize.painting import Painter
 from fast_style.stylize.torch_runtime import Torch
 from fast_style.stylize.unit_painting import paint_unit
 from fast_style.stylize.units import Recipe, finished, marker_path, plan_units, target_names
@@ -43,6 +44,11 @@ def here(data_sets, tmp_path, monkeypatch):
 @pytest.fixture
 def stylizer():
     return Stylizer(Torch(TransformNet(width=2, blocks=0)), origin={"style": "wave"})
+
+
+@pytest.fixture
+def painter(stylizer):
+    return Painter(stylizer)
 
 
 # ---- planning
@@ -124,8 +130,8 @@ def test_bad_settings_are_refused(settings):
 
 
 @pytest.mark.usefixtures("here")
-def test_a_folder_is_mirrored(stylizer):
-    results = [paint_unit(unit, stylizer, RECIPE) for unit in plan_units("photos", "out", RECIPE)]
+def test_a_folder_is_mirrored(painter, stylizer):
+    results = [paint_unit(unit, painter, RECIPE) for unit in plan_units("photos", "out", RECIPE)]
     assert [(r.unit, r.painted, r.skipped) for r in results] == [("00000", 1, 1), ("00001", 2, 0), ("00002", 1, 0)]
     written = sorted(str(path.relative_to("out")) for path in Path("out").rglob("*") if path.is_file())
     assert [name for name in written if not name.startswith(".finished/")] == [
@@ -139,8 +145,8 @@ def test_a_folder_is_mirrored(stylizer):
 
 
 @pytest.mark.usefixtures("here")
-def test_a_shard_is_painted_under_the_same_names(stylizer):
-    results = [paint_unit(unit, stylizer, RECIPE) for unit in plan_units("shards", "out", RECIPE)]
+def test_a_shard_is_painted_under_the_same_names(painter, stylizer):
+    results = [paint_unit(unit, painter, RECIPE) for unit in plan_units("shards", "out", RECIPE)]
     assert [(r.painted, r.skipped) for r in results] == [(3, 0), (2, 1), (2, 0)]
     photos = {name: data for path in Path("shards").glob("*.tar") for name, data in members_of(path).items()}
     paintings = {name: data for path in Path("out").glob("*.tar") for name, data in members_of(path).items()}
@@ -154,9 +160,9 @@ def test_a_shard_is_painted_under_the_same_names(stylizer):
 
 
 @pytest.mark.usefixtures("here")
-def test_members_take_another_suffix_and_size(stylizer):
+def test_members_take_another_suffix_and_size(painter):
     recipe = replace(RECIPE, suffix=".jpg", size=16)
-    paint_unit(plan_units("shards", "out", recipe)[0], stylizer, recipe)
+    paint_unit(plan_units("shards", "out", recipe)[0], painter, recipe)
     content = members_of("out/shard-000000.tar")
     assert list(content) == ["000000000.jpg", "000000001.jpg", "000000002.jpg"]
     assert all(data.startswith(b"\xff\xd8") for data in content.values())
@@ -165,9 +171,9 @@ def test_members_take_another_suffix_and_size(stylizer):
 
 @pytest.mark.parametrize("source", ["photos", "shards"])
 @pytest.mark.usefixtures("here")
-def test_a_finished_unit_is_not_painted_again(stylizer, source):
+def test_a_finished_unit_is_not_painted_again(painter, source):
     units = plan_units(source, "out", RECIPE)
-    first = [paint_unit(unit, stylizer, RECIPE) for unit in units]
+    first = [paint_unit(unit, painter, RECIPE) for unit in units]
     before = times("out")
     again = [paint_unit(unit, None, RECIPE) for unit in units]  # Nobody is there who could paint.
     assert [replace(r, seconds=0) for r in again] == [replace(r, seconds=0) for r in first]
@@ -180,14 +186,16 @@ class Dies(Exception):  # noqa: N818 - as a process does.
 
 @pytest.mark.parametrize("source", ["photos", "shards"])
 @pytest.mark.usefixtures("here")
-def test_a_unit_that_was_interrupted_is_not_finished(stylizer, source):
+def test_a_unit_that_was_interrupted_is_not_finished(painter, source):
     calls = []
 
-    def dying(pictures):
-        calls.append(pictures)
+    def dying(picture, **options):
+        calls.append(picture)
         if len(calls) == 2:
             raise Dies
-        return stylizer(pictures)
+        return painter(picture, **options)
+
+    dying.controls = painter.controls
 
     unit = plan_units(source, "out", RECIPE)[-2]  # Without a broken photo before the second.
     with pytest.raises(Dies):
@@ -195,13 +203,13 @@ def test_a_unit_that_was_interrupted_is_not_finished(stylizer, source):
     assert finished(unit, RECIPE) is None
     assert not marker_path(unit).exists()
     assert not list(Path("out").glob("*.tar"))
-    paint_unit(unit, stylizer, RECIPE)
+    paint_unit(unit, painter, RECIPE)
     assert finished(unit, RECIPE) is not None
 
 
 @pytest.mark.parametrize("moment", ["before the marker", "before the file is in place"])
 @pytest.mark.usefixtures("here")
-def test_no_shard_is_in_place_without_being_known_as_finished(stylizer, monkeypatch, moment):
+def test_no_shard_is_in_place_without_being_known_as_finished(painter, monkeypatch, moment):
     unit = plan_units("shards", "out", RECIPE)[0]
 
     def dying(*_):
@@ -214,7 +222,7 @@ def test_no_shard_is_in_place_without_being_known_as_finished(stylizer, monkeypa
             marker = unit_painting.write_marker
             patch.setattr(unit_painting, "write_marker", lambda *said: (marker(*said), dying()))
         with pytest.raises(Dies):
-            paint_unit(unit, stylizer, RECIPE)
+            paint_unit(unit, painter, RECIPE)
     assert finished(unit, RECIPE) is None
     assert not Path("out/shard-000000.tar").exists()
 
@@ -259,29 +267,29 @@ def add_photo(unit):
     ],
 )
 @pytest.mark.usefixtures("here")
-def test_a_unit_that_is_no_longer_what_its_marker_says_is_painted_again(stylizer, source, damage):
-    paint_unit(plan_units(source, "out", RECIPE)[0], stylizer, RECIPE)
+def test_a_unit_that_is_no_longer_what_its_marker_says_is_painted_again(painter, source, damage):
+    paint_unit(plan_units(source, "out", RECIPE)[0], painter, RECIPE)
     assert finished(plan_units(source, "out", RECIPE)[0], RECIPE) is not None
     damage(plan_units(source, "out", RECIPE)[0])
     unit = plan_units(source, "out", RECIPE)[0]
     assert finished(unit, RECIPE) is None
-    paint_unit(unit, stylizer, RECIPE)
+    paint_unit(unit, painter, RECIPE)
     assert finished(unit, RECIPE) is not None
 
 
 @pytest.mark.parametrize("changed", [{"size": 32}, {"network": "another"}, {"quality": 90}, {"suffix": ".png"}])
 @pytest.mark.usefixtures("here")
-def test_an_output_has_one_recipe(stylizer, changed):
+def test_an_output_has_one_recipe(painter, changed):
     unit = plan_units("photos", "out", RECIPE)[0]
-    paint_unit(unit, stylizer, RECIPE)
+    paint_unit(unit, painter, RECIPE)
     (name,) = changed
     with pytest.raises(ValueError, match=rf"other settings \({name}\)"):
         finished(unit, replace(RECIPE, **changed))
 
 
-def test_names_that_are_no_unicode(tmp_path, stylizer):
+def test_names_that_are_no_unicode(tmp_path, painter):
     photo = os.fsdecode(os.fsencode(tmp_path / "photos") + b"/caf\xe9.png")
     save_image(torch.rand(3, 20, 24), photo)
     [unit] = plan_units(str(tmp_path / "photos"), str(tmp_path / "out"), RECIPE)
-    paint_unit(unit, stylizer, RECIPE)
+    paint_unit(unit, painter, RECIPE)
     assert finished(unit, RECIPE).painted == 1
