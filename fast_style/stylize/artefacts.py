@@ -4,10 +4,10 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from filelock import FileLock
 
@@ -15,6 +15,8 @@ from fast_style import __version__
 from fast_style.networks.headers import read_header
 
 log = logging.getLogger(__name__)
+
+Ready = TypeVar("Ready")
 
 
 @dataclass(frozen=True)
@@ -56,22 +58,58 @@ def default_cache() -> Path:
     return platformdirs.user_cache_path("fast_style")
 
 
-def model_path(source: Source, cache: Path, format: Literal["onnx", "openvino"]) -> Path:
-    """The network in another format; exported if it is not there yet, which takes PyTorch and some seconds."""
-    path = cache / _name(source) / f"network.{'onnx' if format == 'onnx' else 'xml'}"
-    if not path.is_file():
-        from fast_style.export import check_installed, export
-        from fast_style.networks.saved import load_network
+class Unprepared(ValueError):  # noqa: N818 - a state, as UnreadablePicture
+    """A runtime is installed and can't be given its network: a package or a place to write is missing."""
 
-        check_installed(format)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Of many workers that start at once, one exports.
-        with FileLock(path.with_suffix(".lock")):
-            if not path.is_file():
-                log.info("Preparing %s for %s, once; this takes a quarter of a minute.", source.path.name, format)
-                network, origin = load_network(source.path)
-                export(network, path, origin=origin, format=format)
+
+def model_path(source: Source, cache: Path, format: Literal["onnx", "openvino"]) -> Path:
+    """The network in another format; exported if it is not there yet, which takes PyTorch and some seconds.
+
+    Raises:
+        Unprepared: it can't be exported, or not kept.
+    """
+    path = cache / _name(source) / f"network.{'onnx' if format == 'onnx' else 'xml'}"
+    try:
+        if not path.is_file():
+            _export_once(source, path, format)
+    except OSError as error:
+        raise Unprepared(
+            f"The network for {format} can't be kept in {cache} ({error.strerror}): name another folder with "
+            "cache=..., or take runtime=torch, which keeps nothing."
+        ) from error
     return path
+
+
+def _export_once(source: Source, path: Path, format: Literal["onnx", "openvino"]) -> None:
+    from fast_style.export import check_installed, export
+    from fast_style.networks.saved import load_network
+
+    try:
+        check_installed(format)
+    except ValueError as error:
+        raise Unprepared(f"{error} Or take runtime=torch, which needs none of them.") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Of many workers that start at once, one exports.
+    with FileLock(path.with_suffix(".lock")):
+        if not path.is_file():
+            log.info("Preparing %s for %s, once; this takes a quarter of a minute.", source.path.name, format)
+            network, origin = load_network(source.path)
+            export(network, path, origin=origin, format=format)
+
+
+def prepared(source: Source, cache: Path, format: Literal["onnx", "openvino"], load: Callable[[Path], Ready]) -> Ready:
+    """What a runtime makes of the network's file in its format; a file that was damaged is exported again.
+
+    Raises:
+        ValueError: it can't be exported; the sentence says why.
+    """
+    file = model_path(source, cache, format)
+    try:
+        return load(file)
+    except Exception:
+        log.info("%s is damaged, and made again.", file)
+        file.unlink()
+        return load(model_path(source, cache, format))
 
 
 def blob_path(source: Source, cache: Path, kind: str, machine: str) -> Path:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_style.stylize.artefacts import Source, blob_path, model_path
+from fast_style.stylize.artefacts import Source, blob_path, prepared
 from fast_style.whole_files import whole_file
 
 if TYPE_CHECKING:
@@ -84,15 +85,17 @@ class OpenVino(OnTensorsByArrays):
         blob = blob_path(source, cache, f"openvino-{self.precision}", machine)
         compiled = _imported(core, blob, config)
         if compiled is None:
-            compiled = core.compile_model(model_path(source, cache, "openvino"), "CPU", config)
-            with whole_file(blob) as file:
-                file.write(compiled.export_model().getbuffer())
+            compiled = prepared(source, cache, "openvino", lambda file: core.compile_model(file, "CPU", config))
+            _keep(compiled, blob)
         self._request = compiled.create_infer_request()
+        self._alone = Lock()
 
     def arrays(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
         """Paint `(N, 3, H, W)`, float32 in 0..1."""
-        self._request.infer([np.ascontiguousarray(pictures)], share_inputs=True)
-        painted: NDArray[np.float32] = self._request.get_output_tensor().data.copy()
+        # A request has one output; it takes all the threads there are, so that others gain nothing by going ahead.
+        with self._alone:
+            self._request.infer([np.ascontiguousarray(pictures)], share_inputs=True)
+            painted: NDArray[np.float32] = self._request.get_output_tensor().data.copy()
         return painted
 
 
@@ -120,6 +123,14 @@ def _imported(core: Any, blob: Path, config: Mapping[str, Any]) -> Any:
         return None
 
 
+def _keep(compiled: Any, blob: Path) -> None:
+    try:
+        with whole_file(blob) as file:
+            file.write(compiled.export_model().getbuffer())
+    except OSError as error:  # It paints all the same; the next start takes longer.
+        log.warning("%s can't be kept: %s.", blob, error.strerror)
+
+
 class OnnxRuntime(OnTensorsByArrays):
     """ONNX Runtime on the processor, or on a GPU with the package that has it.
 
@@ -142,8 +153,9 @@ class OnnxRuntime(OnTensorsByArrays):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = allowed_threads() or 0
-        file = model_path(source, cache, "onnx")
-        self._session = onnxruntime.InferenceSession(file, options, providers=[provider])
+        self._session = prepared(
+            source, cache, "onnx", lambda file: onnxruntime.InferenceSession(file, options, providers=[provider])
+        )
 
     def arrays(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
         """Paint `(N, 3, H, W)`, float32 in 0..1."""
@@ -171,9 +183,12 @@ def choose(runtime: str, device: str) -> tuple[RuntimeName, str]:
         device = "cpu" if runtime in ("onnxruntime", "openvino") else _best_device()
     if runtime != "auto":
         return runtime, device  # type: ignore[return-value] # One of the names.
-    if device != "cpu":
-        return "torch", device
-    return next(name for name in ON_CPU if find_spec(name) is not None), device
+    return fastest(device)[0], device
+
+
+def fastest(device: str) -> list[RuntimeName]:
+    """The runtimes that are installed, the fastest on this device first; PyTorch is always among them."""
+    return [name for name in ON_CPU if find_spec(name) is not None] if device == "cpu" else ["torch"]
 
 
 def _best_device() -> str:

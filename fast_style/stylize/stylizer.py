@@ -1,5 +1,6 @@
 """A trained network, ready to paint."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,13 +9,15 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_style.stylize.artefacts import default_cache, source_of
-from fast_style.stylize.runtimes import OnnxRuntime, OpenVino, Runtime, choose
+from fast_style.stylize.artefacts import Unprepared, default_cache, source_of
+from fast_style.stylize.runtimes import OnnxRuntime, OpenVino, Runtime, RuntimeName, choose, fastest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from fast_style.networks.transform_net import TransformNet
+
+log = logging.getLogger(__name__)
 
 SMALLEST = 16
 
@@ -40,14 +43,14 @@ class Stylizer:
         return _style(self.origin)
 
     def network(self) -> "TransformNet":
-        """The network itself, in PyTorch and float32, whoever executes it here.
+        """The network itself, in PyTorch, float32 and the processor's memory, whoever executes it here.
 
         Raises:
             ValueError: there is none: neither a network of PyTorch's nor a file was given.
         """
         own = getattr(self.runtime, "network", None)
-        if own is not None and self.runtime.precision == "fp32" and self.runtime.name == "torch":
-            return own  # type: ignore[no-any-return]
+        if own is not None and (self.runtime.name, self.runtime.device) == ("torch", "cpu"):
+            return own  # type: ignore[no-any-return] # Its weights are float32, whatever it computes in.
         if self._file is None:
             raise ValueError("This stylizer was made without a file, and has no network to paint strips with.")
         from fast_style.networks.saved import load_network
@@ -68,14 +71,15 @@ class Stylizer:
         Raises:
             ValueError: pictures of another shape or type.
         """
-        if pictures.ndim != 4 or pictures.shape[1] != 3 or min(pictures.shape[-2:]) < SMALLEST:
+        shape = tuple(pictures.shape)
+        if len(shape) != 4 or shape[0] < 1 or shape[1] != 3 or min(shape[-2:]) < SMALLEST:
             raise ValueError(
-                f"Pictures to paint are (N, 3, H, W) with H and W at least {SMALLEST}; got {tuple(pictures.shape)}."
+                f"Pictures to paint are (N, 3, H, W) with N at least 1, H and W at least {SMALLEST}; got {shape}."
             )
         if "float" not in str(pictures.dtype):
             raise ValueError(f"Pictures to paint are floats in 0..1; got {pictures.dtype}. Divide 0..255 by 255.")
         if isinstance(pictures, np.ndarray):
-            return self.runtime.arrays(pictures.astype(np.float32, copy=False))
+            return self.runtime.arrays(np.ascontiguousarray(pictures, np.float32))
         return self.runtime.tensors(pictures)
 
 
@@ -103,18 +107,28 @@ def load_stylizer(
     file = find_network(path)
     name, place = choose(runtime, device)
     folder = Path(cache) if cache is not None else default_cache()
+    candidates = fastest(place) if runtime == "auto" else [name]
+    for candidate in candidates[:-1]:
+        try:
+            return _prepared(file, candidate, precision, place, folder)
+        except Unprepared as error:
+            log.warning("A slower runtime than %s paints. %s", candidate, error)
+    return _prepared(file, candidates[-1], precision, place, folder)
+
+
+def _prepared(file: str | os.PathLike[str], name: RuntimeName, precision: str, device: str, cache: Path) -> Stylizer:
     if name in ("torch", "compile"):
         from fast_style.networks.saved import load_network
         from fast_style.stylize.torch_runtime import Torch, keep_compiled_in
 
-        keep_compiled_in(folder)
+        if name == "compile":
+            keep_compiled_in(cache)
         network, origin = load_network(file)
-        here = Torch(network, precision=precision, device=place, compile=name == "compile")
+        here = Torch(network, precision=precision, device=device, compile=name == "compile")
         return Stylizer(here, origin=origin, file=file)
     source = source_of(file)
     prepare = OpenVino if name == "openvino" else OnnxRuntime
-    run = prepare(source, precision=precision, device=place, cache=folder)
-    return Stylizer(run, origin=source.origin, file=file)
+    return Stylizer(prepare(source, precision=precision, device=device, cache=cache), origin=source.origin, file=file)
 
 
 def style_of(path: str | os.PathLike[str]) -> str:

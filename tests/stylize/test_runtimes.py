@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,43 @@ def test_a_damaged_blob_is_made_again(folder: Path) -> None:
     blob.write_bytes(whole[: len(whole) // 2])
     assert torch.equal(load(folder, "openvino")(pictures), wanted)
     assert len(blob.read_bytes()) == len(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("runtime", "file"), [("openvino", "network.xml"), ("onnxruntime", "network.onnx")])
+def test_a_damaged_model_is_made_again(folder: Path, runtime, file) -> None:
+    pictures = torch.rand(1, 3, 20, 20)
+    wanted = load(folder, runtime)(pictures)
+    (model,) = (folder / "cache").glob(f"*/{file}")
+    model.write_bytes(model.read_bytes()[:500])
+    for blob in (folder / "cache").glob("*/*.blob"):
+        blob.unlink()
+    torch.testing.assert_close(load(folder, runtime)(pictures), wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ON_CPU)
+def test_threads_do_not_get_one_anothers_paintings(folder: Path, runtime) -> None:
+    stylizer = load(folder, runtime)
+    pictures = [
+        np.full((1, 3, 24, 24), share, np.float32) * np.linspace(0, 1, 24, dtype=np.float32)
+        for share in np.linspace(0.2, 1, 8, dtype=np.float32)
+    ]
+    wanted = [stylizer(picture) for picture in pictures]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(stylizer, pictures * 5))
+    assert all(np.array_equal(one, wanted[i % 8]) for i, one in enumerate(found))
+
+
+@pytest.mark.slow
+def test_a_cache_that_can_not_be_written_is_done_without(folder: Path, tmp_path: Path, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(runtimes, "_best_device", lambda: "cpu")
+    (tmp_path / "file").touch()
+    stylizer = load_stylizer(folder / "wave.safetensors", cache=tmp_path / "file")
+    assert stylizer.runtime.name == "torch"
+    assert "can't be kept" in caplog.text
+    with pytest.raises(ValueError, match=r"can't be kept in .*file .*cache=.*runtime=torch"):
+        load_stylizer(folder / "wave.safetensors", runtime="openvino", cache=tmp_path / "file")
 
 
 @pytest.mark.slow
