@@ -136,7 +136,10 @@ def encode_levels(
     # Encoders pass over the options that are not theirs.
     lossy = {"quality": quality, "subsampling": "4:4:4" if quality >= 90 else "4:2:0"}
     file = io.BytesIO()
-    image.save(file, format=encoder, icc_profile=_srgb(), **lossy)
+    try:
+        image.save(file, format=encoder, icc_profile=_srgb(), **lossy)
+    except (OSError, ValueError) as error:  # Such as more pixels a side than the format has.
+        raise ValueError(f"{image.width}x{image.height} pixels can't be written as {encoder}: {error}.") from error
     return file.getvalue()
 
 
@@ -167,6 +170,22 @@ def enlarged(planes: NDArray[np.float32], width: int, top: int, bottom: int, hei
     size = (width, bottom - top)
     channels = [Image.fromarray(np.ascontiguousarray(plane)) for plane in planes.transpose(2, 0, 1)]
     return np.stack([np.asarray(c.resize(size, Image.Resampling.BICUBIC, box=box)) for c in channels], axis=-1)
+
+
+def reduced(colour: NDArray[np.uint8] | NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """``(H, W, 3)`` or ``(H, W)``, uint8 or float32 in 0..1, as ``(height, width, 3)`` in 0..1."""
+    small = np.asarray(Image.fromarray(colour).resize((width, height), Image.Resampling.LANCZOS), np.float32)
+    small = small / np.float32(255) if colour.dtype == np.uint8 else small.clip(0, 1)
+    return small if small.ndim == 3 else np.repeat(small[..., None], 3, axis=2)
+
+
+def pixels_in(path: StrPath) -> int:
+    """How many pixels a picture has, by its header; 0 if it can't be read, which reading it will say."""
+    try:
+        with Image.open(path) as image:
+            return image.width * image.height
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return 0
 
 
 def encoder_for(path: StrPath) -> str:

@@ -20,26 +20,27 @@ def main(cfg: DictConfig) -> None:
     """Paint; name each result, and each photo that could not be painted."""
     from fast_style.picture_files import MAX_PIXELS
     from fast_style.stylize.controls import Controls
-    from fast_style.stylize.painting import Painter
-    from fast_style.stylize.pictures import paint, plan
+    from fast_style.stylize.painting import Painter, check_painting
+    from fast_style.stylize.pictures import check_files, paint, plan
     from fast_style.stylize.stylizer import find_network, load_stylizer, style_of
     from fast_style.stylize.video import is_video, plan_video
 
     controls = Controls(strength=cfg.strength, color=cfg.color)
+    painting = {
+        "tiles": cfg.tiles,
+        "statistics": cfg.statistics,
+        "max_memory": None if cfg.max_memory is None else int(cfg.max_memory * 2**30),
+        "scale": cfg.scale,
+    }
+    check_painting(**painting)
+    check_files(size=cfg.size, quality=cfg.quality, alpha=cfg.alpha, mask=cfg.mask)
     network = find_network(cfg.ckpt, NETWORKS)
     # Before a runtime is prepared, which may take its time: who is mistaken shall not wait.
     video, planned = is_video(cfg.input), {"style": style_of(network), "suffix": cfg.suffix}
     clip = plan_video(cfg.input, cfg.output, **planned) if video else None
     pairs = [] if video else plan(cfg.input, cfg.output, **planned)
     stylizer = load_stylizer(network, runtime=cfg.runtime, precision=cfg.precision, device=cfg.device, cache=cfg.cache)
-    painter = Painter(
-        stylizer,
-        tiles=cfg.tiles,
-        statistics=cfg.statistics,
-        max_memory=None if cfg.max_memory is None else int(cfg.max_memory * 2**30),
-        scale=cfg.scale,
-        controls=controls,
-    )
+    painter = Painter(stylizer, controls=controls, **painting)
     said = f"Painting with {stylizer.runtime.name} in {stylizer.runtime.precision} on {stylizer.runtime.device}."
     if clip is not None:
         paint_clip(cfg, painter, clip, said=said)

@@ -1,5 +1,7 @@
 """One picture, of any size: whole or strip by strip, with a broader brush, and as much of the style as is wanted."""
 
+import json
+import logging
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -8,10 +10,12 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from fast_style.picture_files import Arrays, enlarged, levels_of, planes_of
+from fast_style.picture_files import Arrays, levels_of, planes_of, reduced
 from fast_style.stylize.brush import upsampled
 from fast_style.stylize.controls import Controls
 from fast_style.stylize.stylizer import SMALLEST, Stylizer
+
+log = logging.getLogger(__name__)
 
 Tiling = Literal["auto", "off"] | int
 Progress = Callable[[float], None]
@@ -21,10 +25,28 @@ Pixels = NDArray[Any]  # uint8, or float32 in 0..1
 #: Bytes a pixel that painting a picture whole takes beyond the process itself, for 32 channels in float32; measured
 #: from 1024x1024 to 2048x1536, and a tenth. In bfloat16 it is about half.
 WHOLE = {"torch": 630, "compile": 900, "onnxruntime": 1200, "openvino": 380}
-#: The same of a strip, by its own pixels, halos left aside; and of the picture, by its pixels, read and written.
-STRIP, PICTURE = 1100, 14
+#: The same of a strip, by its own pixels, halos left aside; of the picture, by its pixels, read and written; of a mask.
+STRIP, PICTURE, MASK = 1100, 14, 8
 #: The process with PyTorch, before it has a picture.
 PROCESS = 620 * 2**20
+
+
+def check_painting(
+    *, tiles: Tiling = "auto", statistics: str = "exact", max_memory: int | None = None, scale: float = 1.0
+) -> None:
+    """Refuse settings of a `Painter`, before there is one.
+
+    Raises:
+        ValueError: a scale below 1, tiles, statistics or memory that are none.
+    """
+    if not scale >= 1:
+        raise ValueError(f"scale is at least 1, how much broader the brush is; got {scale}.")
+    if tiles not in ("auto", "off") and (isinstance(tiles, bool) or not isinstance(tiles, int) or tiles < 1):
+        raise ValueError(f"tiles is auto, off, or the height of a strip in pixels; got {tiles!r}.")
+    if statistics not in ("exact", "thumbnail"):
+        raise ValueError(f"statistics is exact or thumbnail; got {statistics!r}.")
+    if max_memory is not None and max_memory <= 0:
+        raise ValueError(f"max_memory is more than 0; got {max_memory} bytes.")
 
 
 class Painter:
@@ -40,7 +62,7 @@ class Painter:
         controls: how much of the painting goes into the photo, and where.
 
     Raises:
-        ValueError: a scale below 1, tiles or memory that are none.
+        ValueError: as `check_painting`.
     """
 
     def __init__(
@@ -53,10 +75,7 @@ class Painter:
         scale: float = 1.0,
         controls: Controls | None = None,
     ) -> None:
-        if scale < 1:
-            raise ValueError(f"scale is at least 1, how much broader the brush is; got {scale}.")
-        if tiles not in ("auto", "off") and not (isinstance(tiles, int) and tiles > 0):
-            raise ValueError(f"tiles is auto, off, or the height of a strip in pixels; got {tiles!r}.")
+        check_painting(tiles=tiles, statistics=statistics, max_memory=max_memory, scale=scale)
         self.stylizer, self.tiles, self.statistics = stylizer, tiles, statistics
         self.max_memory = max_memory or PROCESS + psutil.virtual_memory().available // 2
         self.scale, self.controls = scale, controls or Controls()
@@ -79,50 +98,61 @@ class Painter:
         """
         controls = controls or self.controls
         colour: Pixels = picture.colour
-        colour = colour if colour.ndim == 3 else np.repeat(colour[..., None], 3, axis=2)
+        beside = colour.shape[0] * colour.shape[1] * (PICTURE + (0 if controls.mask is None else MASK))
+        colour = colour if colour.ndim == 3 else np.broadcast_to(colour[..., None], (*colour.shape, 3))
         painted = np.empty(colour.shape, np.uint8)
-        for top, rows in self._strips(colour, progress):
+        for top, rows in self._strips(colour, progress, beside):
             there = slice(top, top + len(rows))
             finished = rows if controls.do_nothing else controls(_unit(colour[there]), rows, top=top)
             painted[there] = levels_of(finished.transpose(2, 0, 1)[None])
         return painted
 
-    def _strips(self, colour: Pixels, progress: Progress) -> Iterator[tuple[int, Floats]]:
+    def is_large(self, pixels: int) -> bool:
+        """Whether a picture is so large that no other one should be in memory beside it."""
+        return 16 * PICTURE * pixels > self.max_memory
+
+    def _strips(self, colour: Pixels, progress: Progress, beside: int) -> Iterator[tuple[int, Floats]]:
         if self.scale == 1:
-            yield from self._painted(colour, progress)
+            yield from self._painted(colour, progress, beside)
             return
         height, width = (max(SMALLEST, round(side / self.scale)) for side in colour.shape[:2])
-        small = enlarged(_unit(colour), width, 0, height, height).clip(0, 1)
-        painted = np.concatenate([rows for _, rows in self._painted(small, progress)])
+        small = reduced(colour if colour.dtype == np.uint8 else colour[..., 0], height, width)  # Floats are grey.
+        painted = np.concatenate([rows for _, rows in self._painted(small, progress, beside)])
         yield from upsampled(colour, small, painted)
 
-    def _painted(self, colour: Pixels, progress: Progress) -> Iterator[tuple[int, Floats]]:
-        rows = self.rows_of_strips(*colour.shape[:2])
+    def _painted(self, colour: Pixels, progress: Progress, beside: int) -> Iterator[tuple[int, Floats]]:
+        rows = self.rows_of_strips(*colour.shape[:2], beside=beside)
         if rows is None:
             yield 0, self.stylizer(planes_of(colour))[0].transpose(1, 2, 0)
             return
         from fast_style.stylize.tiling import Tiles
 
+        log.info("%dx%d pixels are painted in strips of %d rows, by PyTorch in float32.", *colour.shape[1::-1], rows)
         yield from Tiles(self.stylizer.network(), rows=rows, statistics=self.statistics).paint(
             colour, progress=progress
         )
 
-    def rows_of_strips(self, height: int, width: int) -> int | None:
-        """How high the strips of such a picture are; None if it is painted whole."""
+    def rows_of_strips(self, height: int, width: int, *, beside: int) -> int | None:
+        """How high the strips of such a picture are; None if it is painted whole.
+
+        Args:
+            height, width: in pixels, of what the network paints.
+            beside: bytes that reading and writing the picture takes meanwhile.
+        """
         if self.tiles == "off" or min(height, width) < SMALLEST:
             return None
         if isinstance(self.tiles, int):
             return self.tiles
-        pixels = height * width
-        if PROCESS + pixels * (PICTURE + WHOLE[self.stylizer.runtime.name]) <= self.max_memory:
+        channels: float = json.loads(self.stylizer.origin.get("architecture", "{}")).get("width", 32) / 32
+        room = self.max_memory - PROCESS - beside
+        if height * width * WHOLE[self.stylizer.runtime.name] * channels <= room:
             return None
-        room = self.max_memory - PROCESS - pixels * PICTURE
-        rows = math.floor(room / (STRIP * width)) - 16  # Halos of the last layers.
+        rows = math.floor(room / (STRIP * channels * width)) - 16  # Halos of the last layers.
         if rows < 8:
-            wanted = PROCESS + pixels * PICTURE + 24 * STRIP * width
+            wanted = self.max_memory - room + 24 * STRIP * channels * width
             raise ValueError(
-                f"A picture of {width}x{height} takes {wanted / 2**20:,.0f} MB even in strips, and max_memory is "
-                f"{self.max_memory / 2**20:,.0f} MB; give it more, or paint at a smaller size=."
+                f"A picture of {width}x{height} takes {wanted / 2**20:,.0f} MiB even in strips, and max_memory is "
+                f"{self.max_memory / 2**20:,.0f} MiB; give it more, or paint at a smaller size=."
             )
         return min(rows, 512) // 8 * 8
 

@@ -5,6 +5,7 @@ comes out is, row for row, what the whole picture would have given, and there ar
 """
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -129,14 +130,15 @@ class Sum:
 class Spooled:
     """Rows that were computed once and are kept in a file, in `dtype`, row by row.
 
-    Read and written, not mapped: mapped pages would count as the process's memory.
+    Read and written, not mapped: mapped pages would count as the process's memory. The file has no name where the
+    system allows that, so that nothing is left of it, whatever ends the process.
     """
 
-    def __init__(self, like: Rows, path: str | os.PathLike[str], dtype: torch.dtype) -> None:
+    def __init__(self, like: Rows, folder: str | os.PathLike[str] | None, dtype: torch.dtype) -> None:
         self.channels, self.height, self.width = like.channels, like.height, like.width
         self.dtype = dtype
         self._row = self.channels * self.width * dtype.itemsize
-        self._file = open(path, "w+b", buffering=0)  # noqa: SIM115 - closed by `close`
+        self._file = tempfile.TemporaryFile(buffering=0, dir=folder, prefix="fast_style-")  # noqa: SIM115 - `close`
 
     def put(self, top: int, rows: Tensor) -> None:
         """Keep `(1, channels, n, width)` as the rows from `top` on."""
@@ -154,14 +156,13 @@ class Spooled:
         while view:
             count = self._file.readinto(view)
             if not count:
-                raise OSError(f"{self._file.name} ended early.")
+                raise OSError("A file of features on the way ended early.")
             view = view[count:]
         return found.permute(1, 0, 2)[None].float()
 
     def close(self) -> None:
         """Give the disk its room back."""
         self._file.close()
-        os.unlink(self._file.name)
 
 
 def _bytes(tensor: Tensor) -> memoryview:

@@ -6,7 +6,6 @@ the untiled one; or `thumbnail`, of a small copy that is painted first (URST, Ch
 layer.
 """
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -35,8 +34,8 @@ class Tiles:
         network: without unpadded residual blocks.
         rows: of the picture, in a strip; a multiple of 8 is best.
         statistics: `exact` or `thumbnail`.
-        spool: folder for features on the way, `height * width * 32` bytes and some more; None takes the system's for
-            temporary files.
+        spool: folder for features on the way, three quarters of a picture's pixels times the network's width times 4
+            bytes (96 a pixel for 32 channels); None takes the system's for temporary files.
 
     Raises:
         ValueError: statistics of another name, or a network whose residual blocks are not padded.
@@ -67,8 +66,7 @@ class Tiles:
         height, width = pixels.shape[:2]
         photo = Photo(pixels, multiple=STRIDE)
         with ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fast_style-", dir=self.spool)))
-            work = _Work(self, folder, progress, photo.height)
+            work = _Work(self, progress, photo.height)
             stack.callback(work.close)
             if self.statistics == "thumbnail":
                 work.known = thumbnail_moments(self.network, pixels)
@@ -86,8 +84,8 @@ class Tiles:
 class _Work:
     """One picture on its way through the network."""
 
-    def __init__(self, tiles: Tiles, folder: Path, progress: Callable[[float], None], height: int) -> None:
-        self.network, self.rows, self.folder, self.progress = tiles.network, tiles.rows, folder, progress
+    def __init__(self, tiles: Tiles, progress: Callable[[float], None], height: int) -> None:
+        self.network, self.rows, self.folder, self.progress = tiles.network, tiles.rows, tiles.spool, progress
         self.known: list[Moments] | None = None
         self._norms = 0
         self._spooled: list[Spooled] = []
@@ -119,11 +117,12 @@ class _Work:
     def through_residuals(self, features: Rows) -> Rows:
         for block in self.network.residual:
             assert isinstance(block, ResidualBlock)
-            branch = features
+            branch, held = features, len(self._spooled)
             for part in block.branch:
                 branch = self._normalised(self._convolved(branch, part), part, spool=True)
+                self._drop(held, len(self._spooled) - 1)  # What this part was made of.
             features = self._kept(Sum(features, branch))
-            self._drop_all_but(features)
+            self._drop(0, len(self._spooled) - 1)
         return features
 
     def decoded(self, features: Rows) -> Rows:
@@ -187,14 +186,13 @@ class _Work:
         return kept
 
     def _file(self, like: Rows) -> Spooled:
-        path = self.folder / f"{len(list(self.folder.iterdir()))}-{self._norms}"
-        self._spooled.append(Spooled(like, path, torch.float32))
+        self._spooled.append(Spooled(like, self.folder, torch.float32))
         return self._spooled[-1]
 
-    def _drop_all_but(self, kept: Rows) -> None:
-        for spooled in [s for s in self._spooled if s is not kept]:
+    def _drop(self, first: int, end: int) -> None:
+        for spooled in self._spooled[first:end]:
             spooled.close()
-            self._spooled.remove(spooled)
+        del self._spooled[first:end]
 
 
 def thumbnail_moments(network: TransformNet, pixels: NDArray[np.uint8] | NDArray[np.float32]) -> list[Moments]:

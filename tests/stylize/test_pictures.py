@@ -1,5 +1,6 @@
 """Every photo has one target, none is overwritten, and a broken one keeps nobody else from being painted."""
 
+import weakref
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ import torch
 from fast_style import Stylizer, load_image, save_image
 from fast_style.images import read_picture
 from fast_style.networks.transform_net import TransformNet
+from fast_style.picture_files import read_arrays
+from fast_style.stylize import pictures as pictures_module
 from fast_style.stylize.painting import Painter
-from fast_style.stylize.pictures import Painted, paint, plan
+from fast_style.stylize.pictures import Painted, check_files, paint, plan
 from fast_style.stylize.torch_runtime import Torch
 
 
@@ -81,11 +84,15 @@ def test_a_name_with_brackets_is_a_file_before_it_is_a_pattern(here):
         ("photo.jpg", "link.jpg", "link.jpg is the photo itself"),
         ("empty", None, "empty holds no pictures"),
         ("*.webp", "new", r"no picture to paint at \*.webp"),
+        ("twice", "new", r"twice/a.gif and twice/a.gif.png would both be painted to new/a.gif_wave.png"),
     ],
 )
 def test_bad_plans_are_refused(here, source, output, sentence):
     (here / "empty").mkdir()
     (here / "link.jpg").symlink_to("photo.jpg")
+    (here / "twice").mkdir()
+    for name in ("a.gif", "a.gif.png", "a.png"):
+        (here / "twice" / name).touch()
     with pytest.raises(ValueError, match=sentence):
         planned(source, output)
 
@@ -109,6 +116,14 @@ def test_no_painting_takes_the_place_of_another_or_of_a_photo(photos, output, su
         return  # To refuse is as good as to find other names.
     assert len(set(targets)) == len(photos)
     assert set(targets).isdisjoint(photos)
+
+
+def test_what_was_painted_below_the_photos_is_not_painted_again(here):
+    first = planned(".")
+    for target in first.values():
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        Path(target).touch()
+    assert planned(".") == first
 
 
 # ---- painting
@@ -230,3 +245,48 @@ def test_alpha_is_kept_where_the_format_can(painter):
 def test_a_picture_over_the_limit_is_skipped(painter):
     [painted] = paint(painter, plan("photo.jpg", "out.png", style="wave"), max_pixels=100)
     assert "max_pixels" in painted.problem
+
+
+@pytest.mark.usefixtures("here")
+def test_what_can_not_be_written_is_skipped_with_its_reason(painter):
+    save_image(torch.rand(3, 16, 16400), "photos/long.png")
+    results = {p.source.name: p for p in paint(painter, plan("photos", "new", style="wave", suffix=".webp"))}
+    assert "long.png can't be written: 16400x16 pixels can't be written as WEBP" in (results["long.png"].problem or "")
+    assert results["b.png"].problem is None
+
+
+@pytest.mark.parametrize("pictures", [1, 3])
+@pytest.mark.usefixtures("here")
+def test_large_pictures_are_in_memory_one_at_a_time(painter, monkeypatch, pictures):
+    for i in range(3):
+        save_image(torch.rand(3, 20, 20), f"many/{i}.png")
+    alive, most = set(), []
+
+    def read(path, **options):
+        picture = read_arrays(path, **options)
+        alive.add(id(picture))
+        most.append(len(alive))
+        weakref.finalize(picture, alive.discard, id(picture))
+        return picture
+
+    monkeypatch.setattr(pictures_module, "read_arrays", read)
+    monkeypatch.setattr(painter, "is_large", lambda pixels: pictures == 1)
+    assert all(painted.problem is None for painted in paint(painter, plan("many", "new", style="wave")))
+    assert len(most) == 3
+    assert max(most) <= pictures
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"size": 0}, "size is the shorter side in pixels, at least 1; got 0"),
+        ({"quality": 101}, "quality goes from 1 to 100, not 101"),
+        ({"alpha": "drop"}, "alpha is one of keep, mask; got 'drop'"),
+        ({"mask": "nowhere.png"}, "nowhere.png"),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("here")
+def test_settings_are_checked_before_anything_is_painted(settings, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        check_files(**settings)

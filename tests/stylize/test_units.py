@@ -187,19 +187,18 @@ class Dies(Exception):  # noqa: N818 - as a process does.
 @pytest.mark.parametrize("source", ["photos", "shards"])
 @pytest.mark.usefixtures("here")
 def test_a_unit_that_was_interrupted_is_not_finished(painter, source):
-    calls = []
+    class Dying(Painter):
+        painted = 0
 
-    def dying(picture, **options):
-        calls.append(picture)
-        if len(calls) == 2:
-            raise Dies
-        return painter(picture, **options)
-
-    dying.controls = painter.controls
+        def __call__(self, picture, **options):
+            self.painted += 1
+            if self.painted == 2:
+                raise Dies
+            return super().__call__(picture, **options)
 
     unit = plan_units(source, "out", RECIPE)[-2]  # Without a broken photo before the second.
     with pytest.raises(Dies):
-        paint_unit(unit, dying, RECIPE)
+        paint_unit(unit, Dying(painter.stylizer), RECIPE)
     assert finished(unit, RECIPE) is None
     assert not marker_path(unit).exists()
     assert not list(Path("out").glob("*.tar"))
