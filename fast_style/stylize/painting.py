@@ -49,6 +49,11 @@ def check_painting(
         raise ValueError(f"max_memory is more than 0; got {max_memory} bytes.")
 
 
+def half_of_what_is_free(painters: int = 1) -> int:
+    """Bytes for each of so many processes of this machine, which paint at the same time."""
+    return PROCESS + psutil.virtual_memory().available // (2 * painters)
+
+
 class Painter:
     """Paints pictures `(H, W, 3)` of any size.
 
@@ -77,7 +82,7 @@ class Painter:
     ) -> None:
         check_painting(tiles=tiles, statistics=statistics, max_memory=max_memory, scale=scale)
         self.stylizer, self.tiles, self.statistics = stylizer, tiles, statistics
-        self.max_memory = max_memory or PROCESS + psutil.virtual_memory().available // 2
+        self.max_memory = max_memory or half_of_what_is_free()
         self.scale, self.controls = scale, controls or Controls()
 
     def __call__(

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from fast_style.stylize.painting import Painter
+from fast_style.stylize.painting import Painter, half_of_what_is_free
 from fast_style.stylize.stylizer import load_stylizer
 from fast_style.stylize.unit_painting import Result, paint_unit
 from fast_style.stylize.units import Recipe, Unit
@@ -67,7 +67,7 @@ def paint_units(
     rows = ray.data.from_items([{"unit": pickle.dumps(unit)} for unit in units], override_num_blocks=len(units))
     results = rows.map(
         UnitPainter,
-        fn_constructor_args=(recipe, dict(stylizer)),
+        fn_constructor_args=(recipe, dict(stylizer), share.workers),
         # One at a time: a unit takes minutes, and none should wait for a slow worker while others are idle.
         compute=ray.data.ActorPoolStrategy(size=share.workers, max_tasks_in_flight_per_actor=1),
         num_cpus=share.cpus,
@@ -87,17 +87,19 @@ class UnitPainter:
     Args:
         recipe: how.
         stylizer: the arguments of `load_stylizer`.
+        workers: how many there are, on this machine perhaps; they share its memory.
     """
 
-    def __init__(self, recipe: Recipe, stylizer: Mapping[str, Any]) -> None:
-        self.recipe, self.settings = recipe, dict(stylizer)
+    def __init__(self, recipe: Recipe, stylizer: Mapping[str, Any], workers: int = 1) -> None:
+        self.recipe, self.settings, self.workers = recipe, dict(stylizer), workers
         self.painter: Painter | None = None
 
     def __call__(self, row: Mapping[str, bytes]) -> dict[str, Any]:
         """A row of Ray Data with a pickled `unit`, to one of `Result`; what ends the run is the result's problem."""
         unit: Unit = pickle.loads(row["unit"])
         try:
-            self.painter = self.painter or Painter(load_stylizer(**self.settings))
+            if self.painter is None:
+                self.painter = Painter(load_stylizer(**self.settings), max_memory=half_of_what_is_free(self.workers))
             return asdict(paint_unit(unit, self.painter, self.recipe))
         except (ValueError, OSError) as error:
             # Raised, it would come back wrapped in Ray's own errors, with the tracebacks of two processes.
