@@ -1,5 +1,6 @@
 """A trained network as another runtime's file, checked against PyTorch before it is there."""
 
+import copy
 import json
 import logging
 import os
@@ -75,8 +76,11 @@ def export(
     target = Path(target)
     if target.suffix != SUFFIXES[format]:
         raise ValueError(f"A file of format={format} ends in {SUFFIXES[format]}; got {target.name}.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    network = network.eval().cpu()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise ValueError(f"{error.filename} is a file, and was wanted as the folder of {target.name}.") from error
+    network = copy.deepcopy(network).eval().cpu()
     about = describe(origin, precision)
     with tempfile.TemporaryDirectory(prefix=f".{target.stem}-", dir=target.parent) as folder:
         file = Path(folder) / target.name
