@@ -15,7 +15,6 @@ from fast_style.picture_files import Arrays, levels_of, planes_of, read_mask
 from fast_style.stopping import Interrupted, StopRequest
 from fast_style.stylize.painting import Painter
 from fast_style.stylize.smoothing import TemporalSmoothing
-from fast_style.whole_files import whole_file
 
 if TYPE_CHECKING:
     from fast_style.stylize.video_reading import Clip
@@ -90,8 +89,9 @@ def paint_video(
 ) -> PaintedVideo:
     """Paint every frame; times, size, the shape of pixels and the sound stay, what was turned is upright.
 
-    Frames that can't be decoded are skipped and counted. Subtitles and further tracks of pictures are left out. The
-    file appears when it is whole. Ctrl-C or SIGTERM ends it early: then it holds the frames so far, playable.
+    Sound that the target's kind of file can't hold is encoded anew, or left out, which is logged. Frames that can't be
+    decoded are skipped and counted. Subtitles and further tracks of pictures are left out. The file appears when it is
+    whole. Ctrl-C or SIGTERM ends it early: then it holds the frames so far, playable.
 
     Args:
         painter: paints a frame.
@@ -128,7 +128,7 @@ def paint_video(
 
     with read_clip(source, size=size) as clip, StopRequest() as stop:
         kind = CONTAINERS[target.suffix.lower()]
-        with whole_file(target) as file, write_clip(file.name, kind, clip, quality=quality) as writer:
+        with write_clip(target, kind, clip, quality=quality) as writer:
             done, interrupt = _paint_frames(clip, writer, painted, progress, stop)
     if interrupt is not None or stop.signal_number is not None:
         _go_on_stopping(Progress(done, clip.expected), target, interrupt, stop)

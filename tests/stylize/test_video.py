@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import CLOCKWISE, CORNERS, EVEN, UNEVEN, heard_frequency, make_clip, picture, see
+from clips import CLOCKWISE, CORNERS, EVEN, UNEVEN, make_clip, picture, see
 from PIL import Image
 
 from fast_style import Stylizer
@@ -201,26 +201,6 @@ def test_quality_is_the_files(identity):
 
 
 # ---- what can't stay
-
-
-@pytest.mark.usefixtures("here")
-def test_sound_that_does_not_fit_is_encoded_anew(identity):
-    make_clip("clip.mp4")
-    paint_video(identity, "clip.mp4", "out.webm")
-    frequency, seconds = heard_frequency("out.webm")
-    assert frequency == pytest.approx(440, abs=4)
-    assert seconds == pytest.approx(0.4, abs=0.06)
-
-
-@pytest.mark.usefixtures("here")
-def test_sound_that_nothing_encodes_is_left_out_and_that_is_said(identity, monkeypatch, caplog):
-    from fast_style.stylize import video_writing
-
-    monkeypatch.setattr(video_writing, "_SOUND_ENCODERS", {"webm": "no such encoder"})
-    make_clip("clip.mp4")
-    paint_video(identity, "clip.mp4", "out.webm")
-    assert see("out.webm").sound == []
-    assert "left out" in caplog.text
 
 
 @pytest.mark.usefixtures("here")
