@@ -1,7 +1,6 @@
 """Paint pictures with a trained style: python scripts/stylize.py ckpt=... input=... (see --help)."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
@@ -11,6 +10,8 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 if TYPE_CHECKING:
+    from fast_style.picture_files import StrPath
+    from fast_style.stylize.controls import Controls
     from fast_style.stylize.painting import Painter
 
 
@@ -18,32 +19,24 @@ if TYPE_CHECKING:
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
     """Paint; name each result, and each photo that could not be painted."""
-    from fast_style.picture_files import MAX_PIXELS
     from fast_style.stylize.controls import Controls
-    from fast_style.stylize.painting import Painter
-    from fast_style.stylize.pictures import paint, plan
-    from fast_style.stylize.stylizer import find_network, load_stylizer, style_of
-    from fast_style.stylize.video import is_video, plan_video
+    from fast_style.stylize.stylizer import find_network
+    from fast_style.stylize.video import is_video
 
     controls = Controls(strength=cfg.strength, color=cfg.color)
     network = find_network(cfg.ckpt, NETWORKS)
-    # Before a runtime is prepared, which may take its time: who is mistaken shall not wait.
-    video, planned = is_video(cfg.input), {"style": style_of(network), "suffix": cfg.suffix}
-    clip = plan_video(cfg.input, cfg.output, **planned) if video else None
-    pairs = [] if video else plan(cfg.input, cfg.output, **planned)
-    stylizer = load_stylizer(network, runtime=cfg.runtime, precision=cfg.precision, device=cfg.device, cache=cfg.cache)
-    painter = Painter(
-        stylizer,
-        tiles=cfg.tiles,
-        statistics=cfg.statistics,
-        max_memory=None if cfg.max_memory is None else int(cfg.max_memory * 2**30),
-        scale=cfg.scale,
-        controls=controls,
-    )
-    said = f"Painting with {stylizer.runtime.name} in {stylizer.runtime.precision} on {stylizer.runtime.device}."
-    if clip is not None:
-        paint_clip(cfg, painter, clip, said=said)
-        return
+    # Both plan before a runtime is prepared, which may take its time: who is mistaken shall not wait.
+    (paint_clip if is_video(cfg.input) else paint_pictures)(cfg, network, controls)
+
+
+def paint_pictures(cfg: DictConfig, network: "StrPath", controls: "Controls") -> None:
+    """Paint one picture or many under a bar that counts them."""
+    from fast_style.picture_files import MAX_PIXELS
+    from fast_style.stylize.pictures import paint, plan
+    from fast_style.stylize.stylizer import style_of
+
+    pairs = plan(cfg.input, cfg.output, style=style_of(network), suffix=cfg.suffix)
+    painter, said = prepare(cfg, network, controls)
     bar = Bar(len(pairs), said=said)
     failed = 0
     for painted in paint(
@@ -62,6 +55,48 @@ def main(cfg: DictConfig) -> None:
     bar.close()
     if failed:
         sys.exit(f"Error: {failed} of {len(pairs)} pictures could not be painted.")
+
+
+def paint_clip(cfg: DictConfig, network: "StrPath", controls: "Controls") -> None:
+    """Paint a video under a bar that counts frames; name the result."""
+    from fast_style.stylize.stylizer import style_of
+    from fast_style.stylize.video import Progress, check_settings, paint_video, plan_video
+
+    def show(progress: Progress) -> None:
+        bar.total = progress.expected
+        bar.update()
+
+    choices = {"size": cfg.size, "smoothing": cfg.smoothing, "quality": cfg.quality}
+    check_settings(**choices)
+    target = plan_video(cfg.input, cfg.output, style=style_of(network), suffix=cfg.suffix)
+    if cfg.skip_existing and target.is_file():
+        print(target)
+        return
+    painter, said = prepare(cfg, network, controls)
+    with logging_redirect_tqdm(), tqdm(unit="frame") as bar:
+        painted = paint_video(painter, cfg.input, target, mask=cfg.mask, progress=show, **choices)
+    print(said, file=sys.stderr)
+    print(painted.target)
+    if painted.skipped:
+        print(f"Skipped: {painted.skipped} frames could not be decoded.", file=sys.stderr)
+
+
+def prepare(cfg: DictConfig, network: "StrPath", controls: "Controls") -> "tuple[Painter, str]":
+    """Who paints, and the sentence that says with what."""
+    from fast_style.stylize.painting import Painter
+    from fast_style.stylize.stylizer import load_stylizer
+
+    stylizer = load_stylizer(network, runtime=cfg.runtime, precision=cfg.precision, device=cfg.device, cache=cfg.cache)
+    painter = Painter(
+        stylizer,
+        tiles=cfg.tiles,
+        statistics=cfg.statistics,
+        max_memory=None if cfg.max_memory is None else int(cfg.max_memory * 2**30),
+        scale=cfg.scale,
+        controls=controls,
+    )
+    runtime = stylizer.runtime
+    return painter, f"Painting with {runtime.name} in {runtime.precision} on {runtime.device}."
 
 
 class Bar:
@@ -92,23 +127,6 @@ class Bar:
     def close(self) -> None:
         """The end."""
         self.bar.close()
-
-
-def paint_clip(cfg: DictConfig, painter: "Painter", target: Path, *, said: str) -> None:
-    """Paint a video under a bar that counts frames; name the result."""
-    from fast_style.stylize.video import Progress, paint_video
-
-    def show(progress: Progress) -> None:
-        bar.total = progress.expected
-        bar.update()
-
-    choices = {"size": cfg.size, "smoothing": cfg.smoothing, "quality": cfg.quality, "mask": cfg.mask}
-    with logging_redirect_tqdm(), tqdm(unit="frame") as bar:
-        painted = paint_video(painter, cfg.input, target, progress=show, **choices)
-    print(said, file=sys.stderr)
-    print(painted.target)
-    if painted.skipped:
-        print(f"Skipped: {painted.skipped} frames could not be decoded.", file=sys.stderr)
 
 
 if __name__ == "__main__":
