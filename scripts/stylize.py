@@ -58,12 +58,12 @@ def paint_pictures(cfg: DictConfig, network: "StrPath", controls: "Controls") ->
 
 
 def paint_clip(cfg: DictConfig, network: "StrPath", controls: "Controls") -> None:
-    """Paint a video under a bar that counts frames; name the result."""
+    """Paint a video under a bar that counts frames, from the first one on; name the result."""
     from fast_style.stylize.stylizer import style_of
     from fast_style.stylize.video import Progress, check_settings, paint_video, plan_video
 
     def show(progress: Progress) -> None:
-        bar.total = progress.expected
+        bar.total, bar.delay = progress.expected, 0
         bar.update()
 
     choices = {"size": cfg.size, "smoothing": cfg.smoothing, "quality": cfg.quality}
@@ -73,7 +73,8 @@ def paint_clip(cfg: DictConfig, network: "StrPath", controls: "Controls") -> Non
         print(target)
         return
     painter, said = prepare(cfg, network, controls)
-    with logging_redirect_tqdm(), tqdm(unit="frame") as bar:
+    # Delayed, so that a mistake is one sentence and not also a bar of no frames.
+    with logging_redirect_tqdm(), tqdm(unit="frame", delay=0.001) as bar:
         painted = paint_video(painter, cfg.input, target, mask=cfg.mask, progress=show, **choices)
     print(said, file=sys.stderr)
     print(painted.target)

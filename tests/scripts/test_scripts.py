@@ -130,9 +130,13 @@ EARLY = [
     (["input=clip.mp4", "quality=0"], "quality"),
     (["input=clip.mp4", "size=0"], "size"),
 ]
+LATE = [
+    (["input=text.mp4"], "text.mp4, found a file that cannot be decoded"),
+    (["input=clip.mp4", "mask=nowhere.png"], "nowhere.png"),
+]
 
 
-@pytest.mark.parametrize(("arguments", "hint"), EARLY)
+@pytest.mark.parametrize(("arguments", "hint"), EARLY + LATE)
 def test_a_mistake_about_a_video_is_one_sentence(
     tmp_path: Path,
     command: Command,
@@ -143,7 +147,8 @@ def test_a_mistake_about_a_video_is_one_sentence(
 ) -> None:
     make_clip("clip.mp4")
     Path("text.mp4").write_text("no video" * 1000)
-    monkeypatch.setattr("fast_style.stylize.stylizer.load_stylizer", None)  # Said before a runtime is prepared.
+    if (arguments, hint) in EARLY:  # Said before a runtime is prepared.
+        monkeypatch.setattr("fast_style.stylize.stylizer.load_stylizer", None)
     code, _, err = command("stylize", f"ckpt={network}", "runtime=torch", *arguments)
     assert code == 1
     [sentence] = err.splitlines()
