@@ -1,16 +1,18 @@
 """Paint pictures with a trained style: python scripts/stylize.py ckpt=... input=... (see --help)."""
 
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hydra
+from bars import Bar
 from edge import NETWORKS, one_sentence_errors
 from omegaconf import DictConfig
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 if TYPE_CHECKING:
+    from fast_style.picture_files import StrPath
+    from fast_style.stylize.controls import Controls
     from fast_style.stylize.painting import Painter
 
 
@@ -18,42 +20,34 @@ if TYPE_CHECKING:
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
     """Paint; name each result, and each photo that could not be painted."""
-    from fast_style.picture_files import MAX_PIXELS
     from fast_style.stylize.controls import Controls
-    from fast_style.stylize.painting import Painter, check_painting
-    from fast_style.stylize.pictures import check_files, paint, plan
-    from fast_style.stylize.stylizer import find_network, load_stylizer, style_of
-    from fast_style.stylize.video import is_video, plan_video
+    from fast_style.stylize.painting import check_painting
+    from fast_style.stylize.stylizer import find_network
+    from fast_style.stylize.video import is_video
 
     controls = Controls(strength=cfg.strength, color=cfg.color)
-    painting = {
-        "tiles": cfg.tiles,
-        "statistics": cfg.statistics,
-        "max_memory": None if cfg.max_memory is None else int(cfg.max_memory * 2**30),
-        "scale": cfg.scale,
-    }
-    check_painting(**painting)
-    check_files(size=cfg.size, quality=cfg.quality, alpha=cfg.alpha, mask=cfg.mask)
+    check_painting(**painting(cfg))
     network = find_network(cfg.ckpt, NETWORKS)
-    # Before a runtime is prepared, which may take its time: who is mistaken shall not wait.
-    video, planned = is_video(cfg.input), {"style": style_of(network), "suffix": cfg.suffix}
-    clip = plan_video(cfg.input, cfg.output, **planned) if video else None
-    pairs = [] if video else plan(cfg.input, cfg.output, **planned)
-    stylizer = load_stylizer(network, runtime=cfg.runtime, precision=cfg.precision, device=cfg.device, cache=cfg.cache)
-    painter = Painter(stylizer, controls=controls, **painting)
-    said = f"Painting with {stylizer.runtime.name} in {stylizer.runtime.precision} on {stylizer.runtime.device}."
-    if clip is not None:
-        paint_clip(cfg, painter, clip, said=said)
-        return
+    # Both plan before a runtime is prepared, which may take its time: who is mistaken shall not wait.
+    (paint_clip if is_video(cfg.input) else paint_pictures)(cfg, network, controls)
+
+
+def paint_pictures(cfg: DictConfig, network: "StrPath", controls: "Controls") -> None:
+    """Paint one picture or many under a bar that counts them."""
+    from fast_style.picture_files import MAX_PIXELS
+    from fast_style.stylize.pictures import check_files, paint, plan
+    from fast_style.stylize.stylizer import style_of
+
+    files = {"size": cfg.size, "quality": cfg.quality, "alpha": cfg.alpha, "mask": cfg.mask}
+    check_files(**files)
+    pairs = plan(cfg.input, cfg.output, style=style_of(network), suffix=cfg.suffix)
+    painter, said = prepare(cfg, network, controls)
     bar = Bar(len(pairs), said=said)
     failed = 0
     for painted in paint(
         painter,
         pairs,
-        size=cfg.size,
-        quality=cfg.quality,
-        alpha=cfg.alpha,
-        mask=cfg.mask,
+        **files,
         max_pixels=MAX_PIXELS if cfg.max_pixels is None else cfg.max_pixels,
         skip_existing=cfg.skip_existing,
         progress=bar.within,
@@ -65,51 +59,47 @@ def main(cfg: DictConfig) -> None:
         sys.exit(f"Error: {failed} of {len(pairs)} pictures could not be painted.")
 
 
-class Bar:
-    """Pictures and how many a second; of a single one, the share that is done, if it takes longer.
-
-    `said` goes before the first of them that is painted: a mistake is then one sentence and nothing else.
-    """
-
-    def __init__(self, pictures: int, *, said: str) -> None:
-        self.said: str | None = said
-        self.single = pictures == 1
-        total, unit = (100, "%") if self.single else (pictures, "picture")
-        self.bar = tqdm(total=total, unit=unit, delay=2 if self.single else 0, leave=not self.single)
-
-    def within(self, share: float) -> None:
-        """A part of a picture is done."""
-        if self.single:
-            self.bar.update(round(100 * share) - self.bar.n)
-
-    def next(self, line: str) -> None:
-        """A picture is done."""
-        if self.said:
-            self.bar.write(self.said, file=sys.stderr)
-            self.said = None
-        self.bar.update(0 if self.single else 1)
-        self.bar.write(line)
-
-    def close(self) -> None:
-        """The end."""
-        self.bar.close()
-
-
-def paint_clip(cfg: DictConfig, painter: "Painter", target: Path, *, said: str) -> None:
-    """Paint a video under a bar that counts frames; name the result."""
-    from fast_style.stylize.video import Progress, paint_video
+def paint_clip(cfg: DictConfig, network: "StrPath", controls: "Controls") -> None:
+    """Paint a video under a bar that counts frames, from the first one on; name the result."""
+    from fast_style.stylize.stylizer import style_of
+    from fast_style.stylize.video import Progress, check_settings, paint_video, plan_video
 
     def show(progress: Progress) -> None:
-        bar.total = progress.expected
+        bar.total, bar.delay = progress.expected, 0
         bar.update()
 
-    choices = {"size": cfg.size, "smoothing": cfg.smoothing, "quality": cfg.quality, "mask": cfg.mask}
-    with logging_redirect_tqdm(), tqdm(unit="frame") as bar:
-        painted = paint_video(painter, cfg.input, target, progress=show, **choices)
+    choices = {"size": cfg.size, "smoothing": cfg.smoothing, "quality": cfg.quality}
+    check_settings(**choices)
+    target = plan_video(cfg.input, cfg.output, style=style_of(network), suffix=cfg.suffix)
+    if cfg.skip_existing and target.is_file():
+        print(target)
+        return
+    painter, said = prepare(cfg, network, controls)
+    # Delayed, so that a mistake is one sentence and not also a bar of no frames.
+    with logging_redirect_tqdm(), tqdm(unit="frame", delay=0.001) as bar:
+        painted = paint_video(painter, cfg.input, target, mask=cfg.mask, progress=show, **choices)
     print(said, file=sys.stderr)
     print(painted.target)
     if painted.skipped:
         print(f"Skipped: {painted.skipped} frames could not be decoded.", file=sys.stderr)
+
+
+def painting(cfg: DictConfig) -> dict[str, Any]:
+    """The settings of a painter."""
+    max_memory = None if cfg.max_memory is None else int(cfg.max_memory * 2**30)
+    return {"tiles": cfg.tiles, "statistics": cfg.statistics, "max_memory": max_memory, "scale": cfg.scale}
+
+
+def prepare(cfg: DictConfig, network: "StrPath", controls: "Controls") -> "tuple[Painter, str]":
+    """Who paints, and the sentence that says with what."""
+    from fast_style.stylize.painting import Painter
+    from fast_style.stylize.stylizer import load_stylizer
+
+    stylizer = load_stylizer(network, runtime=cfg.runtime, precision=cfg.precision, device=cfg.device, cache=cfg.cache)
+    runtime = stylizer.runtime
+    return Painter(
+        stylizer, controls=controls, **painting(cfg)
+    ), f"Painting with {runtime.name} in {runtime.precision} on {runtime.device}."
 
 
 if __name__ == "__main__":

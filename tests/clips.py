@@ -35,15 +35,22 @@ def make_clip(
     codec="libx264",
     pixels="yuv444p",
     sound="aac",
+    layout="mono",
+    sound_rate=None,
+    sound_then=None,
     aspect=None,
     matrix=None,
     garbage=None,
     full_range=False,
 ):
-    """Write a clip; `garbage` is the number of a frame that is none, `matrix` a display matrix's a, b, c, d."""
+    """Write a clip; `garbage` is the number of a frame that is none, `matrix` a display matrix's a, b, c, d.
+
+    `sound_then` is another clip, whose packets of sound follow this one's.
+    """
     with av.open(str(path), "w") as container:
         shown = container.add_stream(codec, rate=25) if codec else None
-        heard = container.add_stream(sound, rate=48000 if sound == "libopus" else 44100) if sound else None
+        sound_rate = sound_rate or (48000 if sound == "libopus" else 44100)
+        heard = container.add_stream(sound, rate=sound_rate, layout=layout) if sound else None
         if shown:
             shown.width, shown.height, shown.pix_fmt = width, height, pixels
             shown.codec_context.time_base = Fraction(1, ticks)
@@ -63,6 +70,8 @@ def make_clip(
             for frame in sine(heard, seconds=(starts[-1] - starts[0]) / ticks + 0.04, start=starts[0] / ticks):
                 container.mux(heard.encode(frame))
             container.mux(heard.encode(None))
+        if sound_then:
+            follow(container, heard, sound_then, after=(starts[-1] - starts[0]) / ticks + 0.04)
     if matrix:
         turn(Path(path), matrix)
     return path
@@ -74,11 +83,21 @@ def spoilt(packet):
     return other
 
 
+def follow(container, stream, path, *, after):
+    with av.open(str(path)) as other:
+        for packet in other.demux(other.streams.audio[0]):
+            if packet.dts is not None:
+                packet.pts = packet.dts = packet.pts + round(after / packet.time_base)
+                packet.stream = stream
+                container.mux(packet)
+
+
 def sine(stream, *, seconds, start):
     rate, origin = stream.rate, round(start * stream.rate)
     wave = 0.3 * np.sin(2 * np.pi * 440 * np.arange(int(seconds * rate)) / rate)
     for begin in range(0, len(wave), 1024):
-        frame = av.AudioFrame.from_ndarray(wave[None, begin : begin + 1024].astype(np.float32), "fltp", "mono")
+        channels = np.repeat(wave[begin : begin + 1024].astype(np.float32), stream.layout.nb_channels)
+        frame = av.AudioFrame.from_ndarray(channels[None], "flt", stream.layout.name)
         frame.sample_rate, frame.pts, frame.time_base = rate, origin + begin, Fraction(1, rate)
         yield frame
 
@@ -132,6 +151,13 @@ def see(path):
             sound=[data for _, data in sound],
             sound_starts=[start for start, _ in sound],
         )
+
+
+def heard_as(path):
+    """The sound's codec, channels and rate."""
+    with av.open(str(path)) as container:
+        context = container.streams.audio[0].codec_context
+        return context.codec.canonical_name, context.layout.name, context.rate
 
 
 def heard_frequency(path):

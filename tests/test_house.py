@@ -66,7 +66,7 @@ ONLY = {
     "fsspec": {"data/remote.py"},
     "pooch": {"paintings.py"},
     "requests": {"paintings.py"},
-    "av": {"stylize/video_reading.py", "stylize/video_writing.py"},
+    "av": {f"stylize/video_{part}.py" for part in ("reading", "sound", "writing")},
 }
 
 

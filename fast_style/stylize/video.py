@@ -15,7 +15,6 @@ from fast_style.picture_files import Arrays, levels_of, planes_of, read_mask
 from fast_style.stopping import Interrupted, StopRequest
 from fast_style.stylize.painting import Painter
 from fast_style.stylize.smoothing import TemporalSmoothing
-from fast_style.whole_files import whole_file
 
 if TYPE_CHECKING:
     from fast_style.stylize.video_reading import Clip
@@ -58,7 +57,7 @@ def is_video(source: str | Path) -> bool:
 
 
 def plan_video(source: str | Path, output: str | Path | None, *, style: str, suffix: str | None = None) -> Path:
-    """The file that a painted video goes to.
+    """The file that a painted video goes to; it takes no painter, which may take its time to prepare.
 
     Args:
         source: the video.
@@ -67,14 +66,30 @@ def plan_video(source: str | Path, output: str | Path | None, *, style: str, suf
         suffix: of the file in a folder; None keeps the video's where it can be written, else .mp4.
 
     Raises:
-        ValueError: a suffix that can't be written, or the video itself as output.
+        ValueError: no such video, a suffix that can't be written, the video itself as output, no PyAV.
     """
     source, target = Path(source), Path(output or "stylized")
+    if not source.exists():
+        raise ValueError(f"wanted a video at {source}, found nothing; check the path")
     if target.suffix == "" or target.is_dir():
         kept = source.suffix if source.suffix.lower() in CONTAINERS else ".mp4"
         target = target / f"{source.stem}_{style}{suffix or kept}"
     _check_target(source, target)
+    _check_pyav()
     return target
+
+
+def check_settings(*, size: int | None = None, smoothing: float = 0.0, quality: int = 95) -> None:
+    """Refuse what `paint_video` would refuse of these.
+
+    Raises:
+        ValueError: a setting out of range.
+    """
+    if size is not None and size < 1:
+        raise ValueError(f"size is the shorter side in pixels, at least 1, not {size}")
+    if not 1 <= quality <= 100:
+        raise ValueError(f"quality goes from 1 to 100, not {quality}")
+    TemporalSmoothing(smoothing)
 
 
 def paint_video(
@@ -90,8 +105,9 @@ def paint_video(
 ) -> PaintedVideo:
     """Paint every frame; times, size, the shape of pixels and the sound stay, what was turned is upright.
 
-    Frames that can't be decoded are skipped and counted. Subtitles and further tracks of pictures are left out. The
-    file appears when it is whole. Ctrl-C or SIGTERM ends it early: then it holds the frames so far, playable.
+    Sound that the target's kind of file can't hold is encoded anew, or left out, which is logged. Frames that can't be
+    decoded are skipped and counted. Subtitles and further tracks of pictures are left out. The file appears when it is
+    whole. Ctrl-C or SIGTERM ends it early: then it holds the frames so far, playable.
 
     Args:
         painter: paints a frame.
@@ -109,15 +125,12 @@ def paint_video(
     """
     source, target = Path(source), Path(target)
     _check_target(source, target)
-    if not 1 <= quality <= 100:
-        raise ValueError(f"quality goes from 1 to 100, not {quality}")
-    smooth = TemporalSmoothing(smoothing)
-    if find_spec("av") is None:
-        raise ValueError("Painting a video takes PyAV, which is not installed: pip install 'fast_style[video]'.")
+    check_settings(size=size, smoothing=smoothing, quality=quality)
+    _check_pyav()
     from fast_style.stylize.video_reading import read_clip
     from fast_style.stylize.video_writing import write_clip
 
-    controls = painter.controls
+    controls, smooth = painter.controls, TemporalSmoothing(smoothing)
 
     def painted(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         nonlocal controls
@@ -128,7 +141,7 @@ def paint_video(
 
     with read_clip(source, size=size) as clip, StopRequest() as stop:
         kind = CONTAINERS[target.suffix.lower()]
-        with whole_file(target) as file, write_clip(file.name, kind, clip, quality=quality) as writer:
+        with write_clip(target, kind, clip, quality=quality) as writer:
             done, interrupt = _paint_frames(clip, writer, painted, progress, stop)
     if interrupt is not None or stop.signal_number is not None:
         _go_on_stopping(Progress(done, clip.expected), target, interrupt, stop)
@@ -173,3 +186,8 @@ def _check_target(source: Path, target: Path) -> None:
         raise ValueError(f"A video is written as {', '.join(CONTAINERS)}; got {target}.")
     if target.resolve() == source.resolve():
         raise ValueError(f"The output {target} is the video itself; give another output.")
+
+
+def _check_pyav() -> None:
+    if find_spec("av") is None:
+        raise ValueError("Painting a video takes PyAV, which is not installed: pip install 'fast_style[video]'.")

@@ -1,6 +1,5 @@
-"""Frames and packets of sound to video files, by PyAV."""
+"""Frames, and the sound between them, to video files, by PyAV."""
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +12,10 @@ from av.codec.context import Flags
 from av.video.reformatter import VideoReformatter
 
 from fast_style.stylize.video_reading import Clip, Frame
-
-log = logging.getLogger(__name__)
+from fast_style.stylize.video_sound import add_sound
+from fast_style.whole_files import whole_file
 
 _BT709, _LIMITED_RANGE = 1, 1  # FFmpeg's numbers.
-_SOUND_ENCODERS = {"webm": "libopus"}
 #: MPEG-4 divides a second into no more ticks.
 _MOST_TICKS = 65535
 
@@ -34,11 +32,8 @@ class ClipWriter:
     def __init__(self, container: Any, clip: Clip, *, quality: int) -> None:
         self._container, self._time_base = container, clip.time_base
         self._pictures = _picture_stream(container, clip, quality)
-        self._copies: dict[int, Any] = {}
-        self._encoders: dict[int, tuple[Any, Any]] = {}
+        self._sounds = {stream.index: add_sound(container, stream) for stream in clip.sounds}
         self._reformatter = VideoReformatter()
-        for stream in clip.sounds:
-            self._add_sound(stream)
 
     def picture(self, frame: Frame) -> None:
         """Add the next frame."""
@@ -53,58 +48,37 @@ class ClipWriter:
 
     def sound(self, packet: Any) -> None:
         """Add a packet of the clip's sound: as it is, or encoded anew where this kind of file takes no such sound."""
-        stream = packet.stream
-        if stream.index in self._copies:
-            packet.stream = self._copies[stream.index]
-            self._container.mux(packet)
-        elif stream.index in self._encoders:
-            self._encode(stream.index, packet)
+        track = self._sounds[packet.stream.index]
+        if track is not None:
+            track.add(packet)
 
     def finish(self) -> None:
         """Write what the encoders still hold."""
         self._container.mux(self._pictures.encode(None))
-        for index, (_, encoder) in self._encoders.items():
-            self._encode(index, None)
-            self._container.mux(encoder.encode(None))
-
-    def _add_sound(self, stream: Any) -> None:
-        kind = self._container.format.name
-        try:
-            self._copies[stream.index] = self._container.add_stream_from_template(stream)
-            return
-        except ValueError:
-            log.info("A %s file takes no such sound as the video has; it is encoded anew.", kind)
-        try:
-            name = _SOUND_ENCODERS.get(kind, "aac")
-            # Opus knows five rates; each player resamples to 48000 anyway.
-            encoder = self._container.add_stream(name, rate=48000 if name == "libopus" else stream.rate)
-            encoder.layout = stream.layout
-            self._encoders[stream.index] = stream, encoder
-        except (ValueError, AttributeError, av.FFmpegError):
-            log.warning("One track of sound is left out: nothing here encodes it for a %s file.", kind)
-
-    def _encode(self, index: int, packet: Any) -> None:
-        stream, encoder = self._encoders[index]
-        try:
-            heard = stream.decode(packet)
-        except av.FFmpegError:
-            return  # A broken packet is a moment of silence.
-        for frame in heard:
-            self._container.mux(encoder.encode(frame))
+        for track in self._sounds.values():
+            if track is not None:
+                track.finish()
 
 
 @contextmanager
 def write_clip(path: str | os.PathLike[str], kind: str, clip: Clip, *, quality: int) -> Iterator[ClipWriter]:
-    """Write a file for what was read of a clip, whatever the path's suffix; it is playable once this ends.
+    """Write a file for what was read of a clip, whatever the path's suffix; it is there, and playable, once this ends.
 
     ``kind`` is FFmpeg's name of the container: ``mp4``, ``mov``, ``matroska``, ``webm``.
+
+    Raises:
+        ValueError, OSError: it can't be written; one sentence names the path.
     """
     # Players on the web start before they have the whole file if its index comes first.
     options = {"movflags": "+faststart"} if kind in ("mp4", "mov") else {}
-    with av.open(os.fspath(path), "w", format=kind, options=options) as container:
-        writer = ClipWriter(container, clip, quality=quality)
-        yield writer
-        writer.finish()
+    with whole_file(path) as file:
+        try:
+            with av.open(file.name, "w", format=kind, options=options) as container:
+                writer = ClipWriter(container, clip, quality=quality)
+                yield writer
+                writer.finish()
+        except av.FFmpegError as error:  # It names the temporary file, or a function of FFmpeg.
+            raise ValueError(f"{os.fspath(path)} can't be written: {error.strerror}.") from error
 
 
 def _picture_stream(container: Any, clip: Clip, quality: int) -> Any:

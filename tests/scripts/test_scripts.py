@@ -111,24 +111,50 @@ def test_a_video_is_painted_under_a_bar_of_frames(
     assert len(see(target).pictures) == 10
 
 
-@pytest.mark.parametrize(
-    ("arguments", "hint"),
-    [
-        (["input=nowhere.mp4"], "nowhere.mp4, found nothing"),
-        (["input=clip.mp4", "output=out.png"], ".mp4"),
-        (["input=clip.mp4", "smoothing=2"], "smoothing"),
-    ],
-)
-def test_a_mistake_about_a_video_is_one_sentence(
-    tmp_path: Path, command: Command, network: Path, arguments: list[str], hint: str
+def test_a_video_that_is_painted_already_is_named_and_left(
+    command: Command, network: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_clip("clip.mp4")
+    Path("out.mp4").write_text("painted before")
+    monkeypatch.setattr("fast_style.stylize.stylizer.load_stylizer", None)
+    code, out, err = command("stylize", f"ckpt={network}", "input=clip.mp4", "output=out.mp4", "skip_existing=true")
+    assert code == 0, err
+    assert out.strip() == "out.mp4"
+    assert Path("out.mp4").read_text() == "painted before"
+
+
+EARLY = [
+    (["input=nowhere.mp4"], "nowhere.mp4, found nothing"),
+    (["input=clip.mp4", "output=out.png"], ".mp4"),
+    (["input=clip.mp4", "smoothing=2"], "smoothing"),
+    (["input=clip.mp4", "quality=0"], "quality"),
+    (["input=clip.mp4", "size=0"], "size"),
+]
+LATE = [
+    (["input=text.mp4"], "text.mp4, found a file that cannot be decoded"),
+    (["input=clip.mp4", "mask=nowhere.png"], "nowhere.png"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "hint"), EARLY + LATE)
+def test_a_mistake_about_a_video_is_one_sentence(
+    tmp_path: Path,
+    command: Command,
+    network: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    hint: str,
+) -> None:
+    make_clip("clip.mp4")
+    Path("text.mp4").write_text("no video" * 1000)
+    if (arguments, hint) in EARLY:  # Said before a runtime is prepared.
+        monkeypatch.setattr("fast_style.stylize.stylizer.load_stylizer", None)
     code, _, err = command("stylize", f"ckpt={network}", "runtime=torch", *arguments)
     assert code == 1
-    [sentence] = [line for line in err.splitlines() if line.startswith("Error: ")]
+    [sentence] = err.splitlines()
+    assert sentence.startswith("Error: ")
     assert hint in sentence
-    assert "Traceback" not in err
-    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"clip.mp4", network.name}
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"clip.mp4", "text.mp4", network.name}
 
 
 def lay_out(folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import CLOCKWISE, CORNERS, EVEN, UNEVEN, heard_frequency, make_clip, picture, see
+from clips import CLOCKWISE, CORNERS, EVEN, UNEVEN, make_clip, picture, see
 from PIL import Image
 
 from fast_style import Stylizer
@@ -18,7 +18,7 @@ from fast_style.stopping import Interrupted
 from fast_style.stylize.controls import Controls
 from fast_style.stylize.painting import Painter
 from fast_style.stylize.torch_runtime import Torch
-from fast_style.stylize.video import PaintedVideo, is_video, paint_video, plan_video
+from fast_style.stylize.video import PaintedVideo, check_settings, is_video, paint_video, plan_video
 
 av = pytest.importorskip("av")
 
@@ -204,26 +204,6 @@ def test_quality_is_the_files(identity):
 
 
 @pytest.mark.usefixtures("here")
-def test_sound_that_does_not_fit_is_encoded_anew(identity):
-    make_clip("clip.mp4")
-    paint_video(identity, "clip.mp4", "out.webm")
-    frequency, seconds = heard_frequency("out.webm")
-    assert frequency == pytest.approx(440, abs=4)
-    assert seconds == pytest.approx(0.4, abs=0.06)
-
-
-@pytest.mark.usefixtures("here")
-def test_sound_that_nothing_encodes_is_left_out_and_that_is_said(identity, monkeypatch, caplog):
-    from fast_style.stylize import video_writing
-
-    monkeypatch.setattr(video_writing, "_SOUND_ENCODERS", {"webm": "no such encoder"})
-    make_clip("clip.mp4")
-    paint_video(identity, "clip.mp4", "out.webm")
-    assert see("out.webm").sound == []
-    assert "left out" in caplog.text
-
-
-@pytest.mark.usefixtures("here")
 def test_without_x264_it_is_mpeg4(identity, monkeypatch):
     monkeypatch.setattr(av, "codecs_available", av.codecs_available - {"libx264"})
     make_clip("clip.mp4", width=47, height=33, starts=UNEVEN)
@@ -359,10 +339,30 @@ def test_a_mistake_is_one_sentence(tmp_path, monkeypatch, identity, spoilt, sour
     assert set(folder.iterdir()) == before
 
 
+@pytest.mark.usefixtures("here")
 def test_pyav_that_is_not_installed_is_said(monkeypatch, identity):
+    Path("clip.mp4").touch()
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ValueError, match=r"pip install 'fast_style\[video\]'"):
+        plan_video("clip.mp4", None, style="wave")
+    with pytest.raises(ValueError, match=r"pip install 'fast_style\[video\]'"):
         paint_video(identity, "clip.mp4", "out.mp4")
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"size": 0}, "size is the shorter side"),
+        ({"smoothing": 1.0}, "smoothing goes from 0"),
+        ({"smoothing": -0.1}, "smoothing goes from 0"),
+        ({"quality": 0}, "quality goes from 1 to 100"),
+        ({"quality": 101}, "quality goes from 1 to 100"),
+    ],
+)
+def test_settings_can_be_checked_before_there_is_a_painter(setting, sentence):
+    check_settings(size=16, smoothing=0.8, quality=100)
+    with pytest.raises(ValueError, match=sentence):
+        check_settings(**setting)
 
 
 # ---- names
@@ -378,7 +378,9 @@ PLANS = [
 
 
 @pytest.mark.parametrize(("source", "output", "suffix", "target"), PLANS)
-def test_a_video_has_its_target(source, output, suffix, target):
+def test_a_video_has_its_target(here, source, output, suffix, target):
+    (here / source).parent.mkdir(exist_ok=True)
+    (here / source).touch()
     assert plan_video(source, output, style="wave", suffix=suffix) == Path(target)
 
 
@@ -386,9 +388,16 @@ def test_a_video_has_its_target(source, output, suffix, target):
     ("output", "suffix", "sentence"),
     [("out.png", None, "got out.png"), (None, ".png", "got .*clip_wave.png"), ("clip.mp4", None, "the video itself")],
 )
-def test_a_target_that_can_not_be_is_refused(output, suffix, sentence):
+def test_a_target_that_can_not_be_is_refused(here, output, suffix, sentence):
+    (here / "clip.mp4").touch()
     with pytest.raises(ValueError, match=sentence):
         plan_video("clip.mp4", output, style="wave", suffix=suffix)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_video_that_is_not_there_has_no_target():
+    with pytest.raises(ValueError, match=r"wanted a video at nowhere\.mp4, found nothing; check the path"):
+        plan_video("nowhere.mp4", None, style="wave")
 
 
 def test_a_video_is_known_by_its_suffix(tmp_path):
