@@ -59,7 +59,7 @@ READING_SHARDS = {"data/tars.py", "data/shard_index.py", "data/remote.py"}
 LEARNING = {"pytorch_lightning", "lightning", "lightning_fabric", "hydra", "omegaconf", "tensorboard"}
 # What only some files may import.
 ONLY = {
-    "PIL": {"picture_files.py", "flattening.py"},
+    "PIL": {"picture_files.py", "flattening.py", "resizing.py"},
     "hydra": {"tasks.py", "training.py", "resuming.py"},
     "omegaconf": {"checking.py", "tasks.py", "training.py", "resuming.py"},
     "ray": {"stylize/workers.py"},

@@ -10,7 +10,8 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from fast_style.picture_files import Arrays, levels_of, planes_of, reduced
+from fast_style.picture_files import Arrays, levels_of, planes_of
+from fast_style.resizing import reduced
 from fast_style.stylize.brush import upsampled
 from fast_style.stylize.controls import Controls
 from fast_style.stylize.stylizer import SMALLEST, Stylizer
