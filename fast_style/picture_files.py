@@ -1,4 +1,4 @@
-"""Picture files to arrays and back; with `flattening.py` and `resizing.py` the only one that knows Pillow, and without torch.
+"""Picture files to arrays and back; knows Pillow, as `flattening.py` and `resizing.py` do, and not torch.
 
 Arrays are as pictures lie in files: ``(H, W, C)``, sRGB, uint8 in 0..255, or float32 in 0..1 where a file has more.
 """
