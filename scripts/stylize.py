@@ -97,9 +97,8 @@ def prepare(cfg: DictConfig, network: "StrPath", controls: "Controls") -> "tuple
 
     stylizer = load_stylizer(network, runtime=cfg.runtime, precision=cfg.precision, device=cfg.device, cache=cfg.cache)
     runtime = stylizer.runtime
-    return Painter(
-        stylizer, controls=controls, **painting(cfg)
-    ), f"Painting with {runtime.name} in {runtime.precision} on {runtime.device}."
+    said = f"Runtime: {runtime.name}, {runtime.precision}, {runtime.device}."
+    return Painter(stylizer, controls=controls, **painting(cfg)), said
 
 
 if __name__ == "__main__":
