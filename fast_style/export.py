@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fast_style.networks.transform_net import SMALLEST
+from fast_style.without_telemetry import import_openvino
 
 Format = Literal["onnx", "openvino", "torch_export"]
 Precision = Literal["fp32", "fp16"]
@@ -200,8 +201,7 @@ def _write_onnx(network: nn.Module, file: Path, about: Mapping[str, str], precis
 
 
 def _write_openvino(network: nn.Module, file: Path, about: Mapping[str, str], precision: Precision) -> None:
-    import openvino
-
+    openvino = import_openvino()
     model = openvino.Core().read_model(onnx_bytes(network, {}, "fp32"))
     for name, text in about.items():
         model.set_rt_info(text, ["fast_style", name])
@@ -221,8 +221,7 @@ def _run_onnx(file: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]
 
 
 def _run_openvino(file: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    import openvino
-
+    openvino = import_openvino()
     model = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda pictures: model([pictures])[0]
 

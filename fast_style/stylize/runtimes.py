@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fast_style.stylize.artefacts import Source, blob_path, prepared
 from fast_style.whole_files import whole_file
+from fast_style.without_telemetry import import_openvino
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,11 +72,9 @@ class OpenVino(OnTensorsByArrays):
     device = "cpu"
 
     def __init__(self, source: Source, *, precision: str = "auto", device: str = "cpu", cache: Path) -> None:
-        import openvino
-
         if device != "cpu":
             raise ValueError(f"runtime=openvino runs on the cpu here; got device={device}. Take runtime=torch.")
-        core = openvino.Core()
+        core = import_openvino().Core()
         self.precision = _openvino_precision(precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         hint = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[self.precision]
         config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
