@@ -1,50 +1,16 @@
-"""Pictures in and out; with `flattening.py` the only file that knows Pillow.
+"""Pictures in and out, as tensors.
 
 The one image convention lives here: RGB (sRGB), float32, 0 to 1, ``(N, 3, H, W)``.
 """
 
-import io
-import os
-import re
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, features
+from numpy.typing import NDArray
 from torch import Tensor
 
-from fast_style.flattening import Layers, flattened
-from fast_style.whole_files import whole_file
-
-StrPath = str | os.PathLike[str]
-
-MAX_PIXELS = 178_956_970  # Where Pillow, left alone, refuses a picture.
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp"})
-PICTURE_SUFFIXES |= {".tif", ".tiff", ".jp2", ".tga", ".qoi", ".ppm", ".pgm", ".pbm", ".pnm"}
-_ENCODERS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF"}
-_ENCODERS |= {".tiff": "TIFF", ".bmp": "BMP", ".ppm": "PPM"}
-_ENCODERS |= {".avif": "AVIF"} if features.check("avif") else {}
-WRITABLE_SUFFIXES = frozenset(_ENCODERS)
-# Of Pillow's kinds that are not called as their suffix is.
-_SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2"}
-_KEEP_ALPHA = frozenset({"PNG", "WEBP", "TIFF", "AVIF"})
-
-
-class UnreadablePicture(ValueError):  # noqa: N818 - what it is, not that it is an error
-    """No picture could be read; one sentence says what was wanted, what was found, what to do.
-
-    Attributes:
-        found: what was found, alone.
-    """
-
-    def __init__(self, message: str, found: str = "") -> None:
-        super().__init__(message)
-        self.found = found
+from fast_style.picture_files import MAX_PIXELS, StrPath, encoder_for, read_arrays, write_levels
 
 
 @dataclass(frozen=True)
@@ -58,17 +24,12 @@ class Picture:
 def read_picture(path: StrPath, *, size: int | None = None, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read the first frame: upright, sRGB, transparency composited over white.
 
-    ``size`` is the wanted length of the shorter side in pixels; the aspect ratio stays.
-    UnreadablePicture where there is no whole picture of at most ``max_pixels`` pixels, before or
-    after resizing; ValueError for a ``size`` below 1.
+    ``size`` is the wanted length of the shorter side in pixels; the aspect ratio stays. Errors of
+    `picture_files.read_arrays`.
     """
-    if size is not None and size < 1:
-        raise ValueError(f"size is the shorter side in pixels, at least 1, not {size}")
-    with _opened(path, None, max_pixels) as image:
-        layers = _upright(image)
-        colour, alpha = layers if size is None else _resized(layers, size, max_pixels)
-    pixels = _unit(colour).expand(-1, 3, -1, -1).contiguous()
-    return Picture(pixels, None if alpha is None else _unit(alpha))
+    arrays = read_arrays(path, size=size, max_pixels=max_pixels)
+    pixels = _unit(arrays.colour).expand(-1, 3, -1, -1).contiguous()
+    return Picture(pixels, None if arrays.alpha is None else _unit(arrays.alpha))
 
 
 def load_image(path: StrPath, *, size: int | None = None, max_pixels: int = MAX_PIXELS) -> Tensor:
@@ -79,42 +40,15 @@ def load_image(path: StrPath, *, size: int | None = None, max_pixels: int = MAX_
 def load_pixels(
     path: StrPath, *, at_least: int | None = None, data: bytes | None = None, max_pixels: int = MAX_PIXELS
 ) -> Tensor:
-    """Read the same picture as uint8 ``(3, H, W)``, 0 to 255; errors of `read_picture`.
+    """Read the same picture as uint8 ``(3, H, W)``, 0 to 255; options and errors of `picture_files.read_arrays`.
 
     For data loaders, which convert on the device. In memory it lies as decoded, ``(H, W, 3)``:
     stacking a batch reorders it anyway.
-
-    ``at_least`` allows a JPEG to come reduced by 2, 4 or 8, its shorter side no less than this: the
-    decoder then skips most of the work. ``data`` is the encoded picture; ``path`` then only names it.
     """
-    with _opened(path, data, max_pixels) as image:
-        if at_least is not None:
-            image.draft(None, (at_least, at_least))
-        planes = _planes(_upright(image)[0])
+    planes = _planes(read_arrays(path, at_least=at_least, data=data, max_pixels=max_pixels).colour)
     if planes.dtype == torch.uint8:
         return planes
-    return planes.clamp(0, 1).mul(255).round().to(torch.uint8).repeat(3, 1, 1)
-
-
-def checked_picture(
-    path: StrPath, data: bytes, *, size: int | None = None, quality: int = 95, max_pixels: int = MAX_PIXELS
-) -> tuple[bytes, str]:
-    """The same encoded picture and the suffix of its kind, once it was seen to decode; errors of `load_pixels`.
-
-    With a ``size`` that its shorter side surpasses it is made anew, as an upright sRGB JPEG with that shorter side.
-    """
-    with _opened(path, data, max_pixels) as image:
-        suffix = _suffix_of(image.format)
-        smallest = 1 if size is None else size
-        larger = size is not None and min(image.size) > size
-        image.draft(None, (smallest, smallest))
-        layers = _upright(image)
-        if size is None or not larger:
-            return data, suffix
-        colour = _resized(layers, size, max_pixels)[0]
-        file = io.BytesIO()
-        _eight_bit(colour).save(file, "JPEG", quality=quality, subsampling="4:4:4" if quality >= 90 else "4:2:0")
-        return file.getvalue(), ".jpg"
+    return planes.mul(255).round().to(torch.uint8).repeat(3, 1, 1)
 
 
 def save_image(pixels: Tensor, path: StrPath, *, quality: int = 95, alpha: Tensor | None = None) -> None:
@@ -125,156 +59,29 @@ def save_image(pixels: Tensor, path: StrPath, *, quality: int = 95, alpha: Tenso
     The file appears whole or not at all. ValueError for what cannot be written, OSError from the
     disk.
     """
-    encoder = _encoder_for(path)
-    if not 1 <= quality <= 100:
-        raise ValueError(f"quality goes from 1 to 100, not {quality}")
+    encoder_for(path)
     planes = _checked(pixels, "pixels", 3)
-    if alpha is not None:
-        mask = _checked(alpha, "alpha", 1)
-        if mask[0].shape != planes[0].shape:
-            wanted, found = tuple(planes[0].shape), tuple(mask[0].shape)
-            raise ValueError(f"wanted an alpha as large as the pixels, {wanted}, found {found}")
-        planes = torch.cat([planes, mask.to(planes.device)]) if encoder in _KEEP_ALPHA else planes
-    levels = planes.clamp(0, 1).mul(255).round().to(torch.uint8)
-    image = Image.fromarray(levels.permute(1, 2, 0).cpu().numpy())
-    # Encoders pass over the options that are not theirs.
-    lossy = {"quality": quality, "subsampling": "4:4:4" if quality >= 90 else "4:2:0"}
-    with whole_file(path) as file:
-        image.save(file, format=encoder, icc_profile=_srgb(), **lossy)
+    mask = None if alpha is None else _checked(alpha, "alpha", 1)
+    if mask is not None and mask[0].shape != planes[0].shape:
+        wanted, found = tuple(planes[0].shape), tuple(mask[0].shape)
+        raise ValueError(f"wanted an alpha as large as the pixels, {wanted}, found {found}")
+    levels = _levels(planes).permute(1, 2, 0).numpy()
+    write_levels(levels, path, quality=quality, alpha=None if mask is None else _levels(mask)[0].numpy())
 
 
-class _PillowGlobals:
-    """Pillow's process-wide switches while any thread reads; the last one out restores them.
-
-    Its warnings about odd metadata are no concern of the user; its size limit is checked at opening
-    and, for TIFF, again at decoding. Readers are counted, no lock is held: threads decode side by
-    side. The limit is only raised, lest one thread's small ``max_pixels`` fail another's picture.
-    """
-
-    def __init__(self) -> None:
-        self._lock, self._readers = threading.Lock(), 0
-
-    @contextmanager
-    def quiet_up_to(self, max_pixels: int) -> Iterator[None]:
-        with self._lock:
-            if self._readers == 0:
-                self._limit, self._filters = Image.MAX_IMAGE_PIXELS, warnings.catch_warnings()
-                self._filters.__enter__()
-                warnings.filterwarnings("ignore", module=r"PIL\.")
-            self._readers += 1
-            if Image.MAX_IMAGE_PIXELS is not None:
-                Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._readers -= 1
-                if self._readers == 0:
-                    self._filters.__exit__(None, None, None)
-                    Image.MAX_IMAGE_PIXELS = self._limit
+def _levels(planes: Tensor) -> Tensor:
+    return planes.clamp(0, 1).mul(255).round().to(torch.uint8).cpu()
 
 
-_PILLOW = _PillowGlobals()
-
-
-@contextmanager
-def _opened(path: StrPath, data: bytes | None, max_pixels: int) -> Iterator[Image.Image]:
-    """A picture that is small enough; whatever is raised within is said as its being unreadable."""
-    try:
-        source = path if data is None else io.BytesIO(data)
-        with _PILLOW.quiet_up_to(max_pixels), Image.open(source) as image:
-            _check_pixels(image.size, max_pixels)
-            yield image
-    except Exception as error:
-        # On a broken file Pillow's plugins raise nearly anything: OSError, SyntaxError,
-        # struct.error, IndexError, ZeroDivisionError, ...
-        found, advice = _diagnosis(path, data, error, max_pixels)
-        message = f"wanted a picture at {os.fspath(path)}, found {found}; {advice}"
-        raise UnreadablePicture(message, found) from error
-
-
-def _upright(image: Image.Image) -> Layers:
-    image.load()
-    # EXIF that cannot be read says nothing of orientation; the pixels are still good.
-    # In place, since Pillow turns the pixels before it rewrites (and stumbles over) EXIF.
-    with suppress(Exception):
-        ImageOps.exif_transpose(image, in_place=True)
-    return flattened(image)
-
-
-def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
-    pixels = size[0] * size[1]
-    if pixels < 1:
-        raise ValueError(f"its size is {size[0]} x {size[1]}")
-    if pixels > max_pixels:
-        raise Image.DecompressionBombError(f"{pixels} pixels")
-
-
-def _resized(layers: Layers, shorter: int, max_pixels: int) -> Layers:
-    colour, alpha = layers
-    scale = shorter / min(colour.size)
-    size = round(colour.width * scale), round(colour.height * scale)
-    # A line of 60000 x 1 pixels is a small file, and enormous at size=512.
-    _check_pixels(size, max_pixels)
-    resampling = Image.Resampling.LANCZOS
-    return colour.resize(size, resampling), alpha and alpha.resize(size, resampling)
-
-
-def _diagnosis(path: StrPath, data: bytes | None, error: Exception, max_pixels: int) -> tuple[str, str]:
-    """Say what was found at the path, and what to do about it."""
-    if isinstance(error, Image.DecompressionBombError):
-        count = re.findall(r"\d+", str(error))[0]  # The first number, in Pillow's words and ours.
-        return f"{count} pixels where {max_pixels} are allowed", "raise max_pixels to read it"
-    if isinstance(error, FileNotFoundError):
-        return "nothing", "check the path"
-    if isinstance(error, IsADirectoryError | PermissionError):
-        is_folder = Path(path).is_dir()  # Windows calls opening a folder a matter of permission.
-        return ("a folder" if is_folder else "a file you may not read"), "name a readable file"
-    if isinstance(error, UnidentifiedImageError):
-        size = Path(path).stat().st_size if data is None else len(data)
-        return "an unknown kind of file" if size else "an empty file", "save it again as PNG or JPEG"
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"a file that cannot be decoded ({reason})", "fetch or export it again"
-
-
-def _suffix_of(kind: str | None) -> str:
-    suffix = _SUFFIXES.get(kind or "", f".{kind}".lower())
-    if suffix not in PICTURE_SUFFIXES:
-        raise ValueError(f"a {kind} is none of {' '.join(sorted(PICTURE_SUFFIXES))}")
-    return suffix
-
-
-def _eight_bit(colour: Image.Image) -> Image.Image:
-    if colour.mode == "RGB":
-        return colour
-    levels = np.asarray(colour).clip(0, 1) * 255
-    return Image.fromarray(levels.round().astype(np.uint8)).convert("RGB")
-
-
-def _planes(image: Image.Image) -> Tensor:
+def _planes(array: NDArray[Any]) -> Tensor:
     """``(C, H, W)``, uint8 or float32 as the picture has it."""
-    array = torch.from_numpy(np.array(image))
-    return array.permute(2, 0, 1) if array.ndim == 3 else array[None]
+    tensor = torch.from_numpy(array)
+    return tensor.permute(2, 0, 1) if tensor.ndim == 3 else tensor[None]
 
 
-def _unit(image: Image.Image) -> Tensor:
-    planes = _planes(image)[None].contiguous()
-    # Resizing a float picture overshoots at edges, hence the clamp.
-    return planes.float().div_(255) if planes.dtype == torch.uint8 else planes.clamp_(0, 1)
-
-
-def _encoder_for(path: StrPath) -> str:
-    suffix = Path(path).suffix.lower()
-    if suffix not in _ENCODERS:
-        known = " ".join(_ENCODERS)
-        raise ValueError(f"cannot write {os.fspath(path)}: its suffix is none of {known}")
-    return _ENCODERS[suffix]
-
-
-def _srgb() -> bytes:
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    # Bytes 24 to 35 are the time of its making; a fixed one lets equal pictures be equal files.
-    return profile[:24] + np.array([2000, 1, 1, 0, 0, 0], ">u2").tobytes() + profile[36:]
+def _unit(array: NDArray[Any]) -> Tensor:
+    planes = _planes(array)[None].contiguous()
+    return planes.float().div_(255) if planes.dtype == torch.uint8 else planes
 
 
 def _checked(tensor: Tensor, name: str, channels: int) -> Tensor:

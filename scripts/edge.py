@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -28,6 +29,9 @@ def one_sentence_errors(main: Main) -> Main:
 
     @functools.wraps(main)
     def guarded(cfg: DictConfig) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):  # A file's name that is no text ends nothing.
+                stream.reconfigure(errors="backslashreplace")
         try:
             main(cfg)
         except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:

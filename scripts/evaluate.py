@@ -30,7 +30,9 @@ def main(cfg: DictConfig) -> None:
     if cfg.ckpt is None:
         pairs = painted_before(cfg.pictures, photos)
     else:
-        stylizer = load_stylizer(find_network(cfg.ckpt, NETWORKS), device=cfg.device)
+        device = cfg.device or "auto"
+        # In float32 by PyTorch: a model is judged, not a runtime.
+        stylizer = load_stylizer(find_network(cfg.ckpt, NETWORKS), runtime="torch", precision="fp32", device=device)
         pairs = painted_now(stylizer, photos, size=cfg.size)
     verdict = judge(
         tqdm(pairs, total=len(photos), unit="photo"),

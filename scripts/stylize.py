@@ -1,33 +1,104 @@
 """Paint pictures with a trained style: python scripts/stylize.py ckpt=... input=... (see --help)."""
 
 import sys
+from typing import TYPE_CHECKING, Any
 
 import hydra
+from bars import Bar
 from edge import NETWORKS, one_sentence_errors
 from omegaconf import DictConfig
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+if TYPE_CHECKING:
+    from fast_style.picture_files import StrPath
+    from fast_style.stylize.controls import Controls
+    from fast_style.stylize.painting import Painter
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="stylize")
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
     """Paint; name each result, and each photo that could not be painted."""
-    from fast_style.images import MAX_PIXELS
-    from fast_style.stylize.pictures import paint, plan
-    from fast_style.stylize.stylizer import find_network, load_stylizer
+    from fast_style.stylize.controls import Controls
+    from fast_style.stylize.painting import check_painting
+    from fast_style.stylize.stylizer import find_network
+    from fast_style.stylize.video import is_video
 
-    stylizer = load_stylizer(find_network(cfg.ckpt, NETWORKS), device=cfg.device)
-    pairs = plan(cfg.input, cfg.output, style=stylizer.style, suffix=cfg.suffix)
-    bar = tqdm(total=len(pairs), unit="picture", disable=len(pairs) == 1)
+    controls = Controls(strength=cfg.strength, color=cfg.color)
+    check_painting(**painting(cfg))
+    network = find_network(cfg.ckpt, NETWORKS)
+    # Both plan before a runtime is prepared, which may take its time: who is mistaken shall not wait.
+    (paint_clip if is_video(cfg.input) else paint_pictures)(cfg, network, controls)
+
+
+def paint_pictures(cfg: DictConfig, network: "StrPath", controls: "Controls") -> None:
+    """Paint one picture or many under a bar that counts them."""
+    from fast_style.picture_files import MAX_PIXELS
+    from fast_style.stylize.pictures import check_files, paint, plan
+    from fast_style.stylize.stylizer import style_of
+
+    files = {"size": cfg.size, "quality": cfg.quality, "alpha": cfg.alpha, "mask": cfg.mask}
+    check_files(**files)
+    pairs = plan(cfg.input, cfg.output, style=style_of(network), suffix=cfg.suffix)
+    painter, said = prepare(cfg, network, controls)
+    bar = Bar(len(pairs), said=said)
     failed = 0
-    limit = MAX_PIXELS if cfg.max_pixels is None else cfg.max_pixels
-    for painted in paint(stylizer, pairs, size=cfg.size, quality=cfg.quality, max_pixels=limit):
-        bar.update()
+    for painted in paint(
+        painter,
+        pairs,
+        **files,
+        max_pixels=MAX_PIXELS if cfg.max_pixels is None else cfg.max_pixels,
+        skip_existing=cfg.skip_existing,
+        progress=bar.within,
+    ):
         failed += painted.problem is not None
-        bar.write(str(painted.target) if painted.problem is None else f"Skipped: {painted.problem}")
+        bar.next(str(painted.target) if painted.problem is None else f"Skipped: {painted.problem}")
     bar.close()
     if failed:
         sys.exit(f"Error: {failed} of {len(pairs)} pictures could not be painted.")
+
+
+def paint_clip(cfg: DictConfig, network: "StrPath", controls: "Controls") -> None:
+    """Paint a video under a bar that counts frames, from the first one on; name the result."""
+    from fast_style.stylize.stylizer import style_of
+    from fast_style.stylize.video import Progress, check_settings, paint_video, plan_video
+
+    def show(progress: Progress) -> None:
+        bar.total, bar.delay = progress.expected, 0
+        bar.update()
+
+    choices = {"size": cfg.size, "smoothing": cfg.smoothing, "quality": cfg.quality}
+    check_settings(**choices)
+    target = plan_video(cfg.input, cfg.output, style=style_of(network), suffix=cfg.suffix)
+    if cfg.skip_existing and target.is_file():
+        print(target)
+        return
+    painter, said = prepare(cfg, network, controls)
+    # Delayed, so that a mistake is one sentence and not also a bar of no frames.
+    with logging_redirect_tqdm(), tqdm(unit="frame", delay=0.001) as bar:
+        painted = paint_video(painter, cfg.input, target, mask=cfg.mask, progress=show, **choices)
+    print(said, file=sys.stderr)
+    print(painted.target)
+    if painted.skipped:
+        print(f"Skipped: {painted.skipped} frames could not be decoded.", file=sys.stderr)
+
+
+def painting(cfg: DictConfig) -> dict[str, Any]:
+    """The settings of a painter."""
+    max_memory = None if cfg.max_memory is None else int(cfg.max_memory * 2**30)
+    return {"tiles": cfg.tiles, "statistics": cfg.statistics, "max_memory": max_memory, "scale": cfg.scale}
+
+
+def prepare(cfg: DictConfig, network: "StrPath", controls: "Controls") -> "tuple[Painter, str]":
+    """Who paints, and the sentence that says with what."""
+    from fast_style.stylize.painting import Painter
+    from fast_style.stylize.stylizer import load_stylizer
+
+    stylizer = load_stylizer(network, runtime=cfg.runtime, precision=cfg.precision, device=cfg.device, cache=cfg.cache)
+    runtime = stylizer.runtime
+    said = f"Runtime: {runtime.name}, {runtime.precision}, {runtime.device}."
+    return Painter(stylizer, controls=controls, **painting(cfg)), said
 
 
 if __name__ == "__main__":

@@ -18,6 +18,14 @@ def _same_chance_each_time():
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _one_cache_of_our_own(tmp_path_factory: pytest.TempPathFactory):
+    """What runtimes prepare of the same network is prepared once, and nothing goes into the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def tiny_loss_network():
     """Random layers of both kinds of depth: `conv1`, `relu1`, `pool1`, `conv2`, `relu2`."""

@@ -4,10 +4,8 @@ import pytest
 from conftest import SHARED
 from PIL import features
 
-from fast_style.images import (
-    UnreadablePicture,
-    read_picture,
-)
+from fast_style.images import read_picture
+from fast_style.picture_files import UnreadablePicture
 
 ODD = SHARED / "odd_images"
 

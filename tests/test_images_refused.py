@@ -8,12 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from PIL import Image
 
-from fast_style.images import (
-    UnreadablePicture,
-    load_image,
-    load_pixels,
-    read_picture,
-)
+from fast_style.images import load_image, load_pixels, read_picture
+from fast_style.picture_files import UnreadablePicture
 
 
 def plain(mode, colour):

@@ -96,7 +96,12 @@ def test_training_and_painting_look_at_nothing_else(tmp_path: Path) -> None:
     network = run / "network.safetensors"
     training = ["experiment=quick", "style=starry_night", "steps=2", "data.size=32", "compile=false", "style.size=64"]
     lines = watched(run / "train.log", home, "train", *training, f"runs={run}", f"network_file={network}")
-    painting = [f"ckpt={network}", "input=docs/images/cat_wave.jpg", f"output={run / 'painted.png'}"]
+    painting = [
+        f"ckpt={network}",
+        "input=docs/images/cat_wave.jpg",
+        f"output={run / 'painted.png'}",
+        f"cache={run / 'cache'}",
+    ]
     lines += watched(run / "stylize.log", home, "stylize", *painting)
     assert strange(lines, run) == set()
     assert [line for line in lines if line.startswith("network")] == []

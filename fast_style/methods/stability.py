@@ -1,5 +1,7 @@
 """That a small change of the photo changes the painting little: what keeps a video from flickering."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -36,14 +38,20 @@ class Stability(nn.Module):
             generator: what painted.
             photos, painted: `(N, 3, H, W)` in 0..1.
             step: of the training; the same number draws the same shift and noise, so that a resumed run goes on alike.
+
+        Raises:
+            ValueError: photos of no more than twice the shift a side.
         """
-        count = max(1, round(len(photos) * self.share))
+        count = math.ceil(len(photos) * self.share)
         random = torch.Generator(photos.device).manual_seed(step)
         down, right = torch.randint(-self.shift, self.shift + 1, (2,), generator=random, device=photos.device).tolist()
         noise = torch.randn(photos[:count].shape, generator=random, device=photos.device, dtype=photos.dtype)
         again = generator((shifted(photos[:count], down, right) + self.noise * noise).clamp(0, 1))
         # What came in over the border is another picture there; the painting around it too.
-        m = 4 * self.shift if min(photos.shape[-2:]) > 16 * self.shift else self.shift
+        side = min(photos.shape[-2:])
+        if side <= 2 * self.shift:
+            raise ValueError(f"A shift of {self.shift} pixels leaves nothing of crops of {side}; take a smaller one.")
+        m = 4 * self.shift if side > 16 * self.shift else self.shift
         inner = (..., slice(m, -m), slice(m, -m))
         wanted = shifted(painted[:count], down, right)[inner].float()
         variance = (wanted - wanted.mean((2, 3), keepdim=True)).square().mean()

@@ -106,6 +106,10 @@ class FractionalConv(nn.Module):
                 one_phase = self.conv.weight[..., ::2, ::2]
                 self.conv.weight.copy_(one_phase.repeat_interleave(2, -1).repeat_interleave(2, -2))
 
+    def kernel(self) -> Tensor:
+        """`(C, C', K, K)`, of the transposed convolution."""
+        return self.conv.weight
+
     def forward(self, x: Tensor) -> Tensor:
         """Double height and width."""
         doubled: Tensor = self.conv(F.pad(x, (1, 1, 1, 1), mode="reflect"))
@@ -130,13 +134,17 @@ class ResizeConv(nn.Module):
         self.boxes = boxes
         self.conv = nn.Conv2d(in_channels, out_channels, 4 - boxes, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Double height and width."""
+    def kernel(self) -> Tensor:
+        """`(C, C', 4, 4)`, of the one transposed convolution that both are."""
         kernel = self.conv.weight.flip(-1, -2).transpose(0, 1)
         for _ in range(self.boxes):
             kernel = F.avg_pool2d(F.pad(kernel, (1, 1, 1, 1)), 2, stride=1)
-        # The border sees a reflection, as in FractionalConv; each pixel becomes four.
-        return F.conv_transpose2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), 4 * kernel, stride=2, padding=1 + 2)
+        return 4 * kernel  # Each pixel becomes four.
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Double height and width."""
+        # The border sees a reflection, as in FractionalConv.
+        return F.conv_transpose2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), self.kernel(), stride=2, padding=1 + 2)
 
 
 class RgbConv(nn.Conv2d):

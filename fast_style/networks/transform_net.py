@@ -3,6 +3,7 @@
 from typing import Any, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fast_style.networks.blocks import (
@@ -95,10 +96,14 @@ class TransformNet(nn.Module):
             )
         height, width = pictures.shape[-2:]
         b = self.border
-        x = reflect(pictures, b, b + -width % STRIDE, b, b + -height % STRIDE)
+        right, bottom = -width % STRIDE, -height % STRIDE
+        # Without a border one reflection is enough, and an exporter need not ask how many.
+        extended = (0, right, 0, bottom)
+        x = reflect(pictures, b, b + right, b, b + bottom) if b else F.pad(pictures, extended, mode="reflect")
         z = self.output_gain * self.to_rgb(self.decoder(self.residual(self.encoder(x))))
         # Johnson's scaled tanh, in the 0..1 convention.
-        return 0.5 * (torch.tanh(z[..., :height, :width]) + 1)
+        # Padding by less than nothing crops; of a slice an exporter would ask whether it lies in one piece.
+        return 0.5 * (torch.tanh(F.pad(z, (0, -right, 0, -bottom))) + 1)
 
 
 def _check(width: int, blocks: int, upsample: str, kernel: int, residual_padding: str, output_gain: float) -> None:

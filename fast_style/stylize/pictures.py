@@ -2,14 +2,36 @@
 
 import glob
 import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial, reduce
+from itertools import zip_longest
 from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fast_style.folders import find_pictures
-from fast_style.images import MAX_PIXELS, WRITABLE_SUFFIXES, UnreadablePicture, read_picture, save_image
-from fast_style.stylize.stylizer import Stylizer
+from fast_style.picture_files import (
+    MAX_PIXELS,
+    WRITABLE_SUFFIXES,
+    Arrays,
+    StrPath,
+    UnreadablePicture,
+    encode_levels,
+    pixels_in,
+    read_arrays,
+    read_mask,
+)
+from fast_style.stylize.painting import Painter
+from fast_style.whole_files import whole_file
+
+Alpha = Literal["keep", "mask"]
+#: Painted levels `(H, W, 3)` and alpha `(H, W)`, or the sentence that says why there are none.
+Finished = tuple[NDArray[np.uint8], NDArray[np.uint8] | None] | str
 
 
 @dataclass(frozen=True)
@@ -42,6 +64,9 @@ def plan(source: str, output: str | None, *, style: str, suffix: str | None = No
     if suffix is not None and suffix.lower() not in WRITABLE_SUFFIXES:
         raise ValueError(f"suffix is one of {', '.join(sorted(WRITABLE_SUFFIXES))}; got {suffix!r}.")
     root, photos = _photos(source)
+    if Path(source).is_dir():  # What an earlier run painted into a folder below it.
+        into = Path(output or "stylized").resolve()
+        photos = [p for p in photos if into == root.resolve() or not p.resolve().is_relative_to(into)]
     single_file = output is not None and Path(output).suffix.lower() in WRITABLE_SUFFIXES
     if output is not None and Path(output).suffix and not single_file and not Path(output).is_dir():
         raise ValueError(
@@ -65,8 +90,31 @@ def plan(source: str, output: str | None, *, style: str, suffix: str | None = No
     return pairs
 
 
+def check_files(
+    *, size: int | None = None, quality: int = 95, alpha: str = "keep", mask: StrPath | None = None
+) -> None:
+    """Refuse settings of `paint`, before there is a painter.
+
+    Raises:
+        ValueError: a size or quality out of range, an alpha of another name, a mask that can't be read.
+    """
+    if size is not None and size < 1:
+        raise ValueError(f"size is the shorter side in pixels, at least 1; got {size}.")
+    if not 1 <= quality <= 100:
+        raise ValueError(f"quality goes from 1 to 100, not {quality}")
+    if alpha not in get_args(Alpha):
+        raise ValueError(f"alpha is one of {', '.join(get_args(Alpha))}; got {alpha!r}.")
+    if mask is not None:
+        read_mask(mask, (1, 1))
+
+
 def _refuse_to_lose(pairs: Sequence[tuple[Path, Path]]) -> None:
     photos = {photo.resolve() for photo, _ in pairs}
+    first: dict[Path, Path] = {}
+    for photo, target in pairs:
+        other = first.setdefault(target, photo)
+        if other is not photo:
+            raise ValueError(f"{other} and {photo} would both be painted to {target}; give one of them another name.")
     for photo, target in pairs:
         if target.resolve() == photo.resolve():
             raise ValueError(f"The output {target} is the photo itself; give another output.")
@@ -75,35 +123,110 @@ def _refuse_to_lose(pairs: Sequence[tuple[Path, Path]]) -> None:
 
 
 def paint(
-    stylizer: Stylizer,
+    painter: Painter,
     pairs: Sequence[tuple[Path, Path]],
     *,
     size: int | None = None,
     quality: int = 95,
+    alpha: Alpha = "keep",
+    mask: str | os.PathLike[str] | None = None,
     max_pixels: int = MAX_PIXELS,
+    skip_existing: bool = False,
+    progress: Callable[[float], None] = lambda done: None,
 ) -> Iterator[Painted]:
-    """Paint one picture after the other; one that can't be read is reported and skipped.
+    """Paint many pictures; one that can't be read is reported and skipped.
+
+    While one is painted the next is read and the one before is written, each in a thread of its own: at most four
+    pictures are in memory, and of large ones one. They come out in the order of `pairs`, each once it is on the disk.
 
     Args:
-        stylizer: the style.
+        painter: paints one.
         pairs: photos and targets, from `plan`.
         size: shorter side to paint at, in pixels; None keeps the photo's.
         quality: of JPEG, WebP and AVIF files, 1 to 100.
+        alpha: `keep` a photo's transparency, or `mask` with it: what is clear is not painted, and nothing is clear.
+        mask: a picture, of any size, that is white where the painting goes.
         max_pixels: a larger picture is refused.
+        skip_existing: leave out pictures whose target is there; a target is whole, or not there.
+        progress: told the share of the one picture that is done, 0..1, where it takes longer.
     """
-    for photo, target in pairs:
-        try:
-            picture = read_picture(photo, size=size, max_pixels=max_pixels)
-        except UnreadablePicture as error:
-            yield Painted(photo, None, str(error))
-            continue
-        try:
-            painted = stylizer(picture.pixels)
-        except ValueError as error:
-            yield Painted(photo, None, f"{photo} can't be painted: {error}")
-            continue
-        save_image(painted, target, quality=quality, alpha=picture.alpha)
-        yield Painted(photo, target)
+    check_files(size=size, quality=quality, alpha=alpha, mask=mask)
+    wanted = [(photo, target) for photo, target in pairs if not (skip_existing and target.is_file())]
+    read = partial(_read, size=size, max_pixels=max_pixels)
+    with ThreadPoolExecutor(1, "read") as reading, ThreadPoolExecutor(1, "write") as writing:
+        written: deque[Future[Painted]] = deque()
+        for (photo, target), coming, alone in _read_ahead(painter, wanted, partial(reading.submit, read)):
+            while written and (alone or len(written) > 1 or written[0].done()):
+                yield written.popleft().result()
+            picture = coming.result() if coming else read(photo)
+            finished = _painted(painter, photo, picture, alpha, mask, progress)
+            del picture, coming
+            written.append(writing.submit(_write, photo, target, finished, quality=quality))
+        while written:
+            yield written.popleft().result()
+
+
+def _read_ahead(
+    painter: Painter, pairs: Sequence[tuple[Path, Path]], submit: Callable[[Path], Future[Arrays | str]]
+) -> Iterator[tuple[tuple[Path, Path], Future[Arrays | str] | None, bool]]:
+    """Each pair with its picture, which is read while the one before is painted, and whether it is to be alone.
+
+    A large one, and the one after it, are alone: they have no picture yet, but are read when no other is in memory.
+    """
+    alone, coming = False, None
+    for pair, after in zip_longest(pairs, pairs[1:]):
+        here, coming = coming, None
+        large = painter.is_large(pixels_in(pair[0]))
+        alone = alone or large
+        here = here or (None if alone else submit(pair[0]))
+        if after is not None and not large and not painter.is_large(pixels_in(after[0])):
+            coming = submit(after[0])
+        yield pair, here, alone
+        alone = large
+
+
+def _read(photo: Path, *, size: int | None, max_pixels: int) -> Arrays | str:
+    """The picture, or the sentence that says why there is none."""
+    try:
+        return read_arrays(photo, size=size, max_pixels=max_pixels)
+    except UnreadablePicture as error:
+        return str(error)
+
+
+def _painted(
+    painter: Painter,
+    photo: Path,
+    picture: Arrays | str,
+    alpha: Alpha,
+    mask: str | os.PathLike[str] | None,
+    progress: Callable[[float], None],
+) -> Finished:
+    if isinstance(picture, str):
+        return picture
+    try:
+        shares = [] if mask is None else [read_mask(mask, picture.colour.shape[:2])]
+        kept = picture.alpha
+        if alpha == "mask" and kept is not None:
+            shares, kept = [*shares, kept.astype(np.float32) / np.float32(255)], None
+        controls = replace(painter.controls, mask=reduce(np.multiply, shares)) if shares else painter.controls
+        return painter(picture, controls=controls, progress=progress), kept
+    except UnreadablePicture:
+        raise
+    except ValueError as error:
+        return f"{photo} can't be painted: {error}"
+
+
+def _write(photo: Path, target: Path, painted: Finished, *, quality: int) -> Painted:
+    if isinstance(painted, str):
+        return Painted(photo, None, painted)
+    levels, alpha = painted
+    try:
+        encoded = encode_levels(levels, target, quality=quality, alpha=alpha)
+    except ValueError as error:
+        return Painted(photo, None, f"The painting of {photo} can't be written: {error}")
+    with whole_file(target) as file:
+        file.write(encoded)
+    return Painted(photo, target)
 
 
 def _photos(source: str) -> tuple[Path, list[Path]]:

@@ -64,3 +64,18 @@ def test_a_step_draws_the_same_again_and_another_one_another() -> None:
 def test_what_can_not_be_is_refused(changes: dict) -> None:
     with pytest.raises(ValueError, match="Stability needs a weight of at least 0"):
         Stability(**({"weight": 1.0} | changes))
+
+
+def test_crops_that_a_shift_leaves_nothing_of_are_refused() -> None:
+    with pytest.raises(ValueError, match="shift of 8 pixels leaves nothing of crops of 16"):
+        Stability(weight=1, shift=8)(Weave(0), photos(16), photos(16), step=0)
+    assert Stability(weight=1, shift=8, noise=0)(Weave(0), photos(17), photos(17), step=0) == 0
+
+
+def test_a_share_is_rounded_up() -> None:
+    seen = []
+    generator = Weave(0)
+    generator.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    for share in (0.1, 0.5, 1.0):
+        Stability(weight=1, share=share)(generator, photos(), photos(), step=0)
+    assert seen == [1, 2, 3]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from clips import make_clip, see
 from safetensors.torch import save_file
 from training_runs import settings
 
@@ -96,6 +97,66 @@ def test_any_file_name_can_be_said(tmp_path: Path, command: Command, network: Pa
     torch.testing.assert_close(load_image("out.png"), expected, rtol=0, atol=0.51 / 255)
 
 
+@pytest.mark.parametrize(("arguments", "target"), [([], "stylized/clip_dots.mp4"), (["output=out.mkv"], "out.mkv")])
+def test_a_video_is_painted_under_a_bar_of_frames(
+    command: Command, network: Path, arguments: list[str], target: str
+) -> None:
+    make_clip("clip.mp4")
+    paint = ["stylize", f"ckpt={network}", "runtime=torch", "input=clip.mp4", "smoothing=0.5"]
+    code, out, err = command(*paint, *arguments)
+    assert code == 0, err
+    assert out.strip() == target
+    assert "10/10" in err
+    assert "frame/s" in err
+    assert len(see(target).pictures) == 10
+
+
+def test_a_video_that_is_painted_already_is_named_and_left(
+    command: Command, network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_clip("clip.mp4")
+    Path("out.mp4").write_text("painted before")
+    monkeypatch.setattr("fast_style.stylize.stylizer.load_stylizer", None)
+    code, out, err = command("stylize", f"ckpt={network}", "input=clip.mp4", "output=out.mp4", "skip_existing=true")
+    assert code == 0, err
+    assert out.strip() == "out.mp4"
+    assert Path("out.mp4").read_text() == "painted before"
+
+
+EARLY = [
+    (["input=nowhere.mp4"], "nowhere.mp4, found nothing"),
+    (["input=clip.mp4", "output=out.png"], ".mp4"),
+    (["input=clip.mp4", "smoothing=2"], "smoothing"),
+    (["input=clip.mp4", "quality=0"], "quality"),
+    (["input=clip.mp4", "size=0"], "size"),
+]
+LATE = [
+    (["input=text.mp4"], "text.mp4, found a file that cannot be decoded"),
+    (["input=clip.mp4", "mask=nowhere.png"], "nowhere.png"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "hint"), EARLY + LATE)
+def test_a_mistake_about_a_video_is_one_sentence(
+    tmp_path: Path,
+    command: Command,
+    network: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    hint: str,
+) -> None:
+    make_clip("clip.mp4")
+    Path("text.mp4").write_text("no video" * 1000)
+    if (arguments, hint) in EARLY:  # Said before a runtime is prepared.
+        monkeypatch.setattr("fast_style.stylize.stylizer.load_stylizer", None)
+    code, _, err = command("stylize", f"ckpt={network}", "runtime=torch", *arguments)
+    assert code == 1
+    [sentence] = err.splitlines()
+    assert sentence.startswith("Error: ")
+    assert hint in sentence
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"clip.mp4", "text.mp4", network.name}
+
+
 def lay_out(folder: Path) -> None:
     (folder / "text.jpg").write_text("no picture")
     (folder / "folder.jpg").mkdir()
@@ -179,7 +240,7 @@ STYLIZING_MISTAKES = [
 def test_a_stylizing_mistake_is_one_sentence(tmp_path: Path, command: Command, arguments: list[str], hint: str) -> None:
     lay_out(tmp_path)
     save_image(torch.rand(1, 3, 20, 24), tmp_path / "photo.png")
-    code, _, err = command("stylize", *arguments)
+    code, _, err = command("stylize", *arguments, "runtime=torch")
     assert code == 1
     assert err.startswith("Error: ")
     assert hint in err

@@ -1,5 +1,6 @@
 """Every photo has one target, none is overwritten, and a broken one keeps nobody else from being painted."""
 
+import weakref
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,11 @@ import torch
 from fast_style import Stylizer, load_image, save_image
 from fast_style.images import read_picture
 from fast_style.networks.transform_net import TransformNet
-from fast_style.stylize.pictures import Painted, paint, plan
+from fast_style.picture_files import read_arrays
+from fast_style.stylize import pictures as pictures_module
+from fast_style.stylize.painting import Painter
+from fast_style.stylize.pictures import Painted, check_files, paint, plan
+from fast_style.stylize.torch_runtime import Torch
 
 
 @pytest.fixture
@@ -79,11 +84,15 @@ def test_a_name_with_brackets_is_a_file_before_it_is_a_pattern(here):
         ("photo.jpg", "link.jpg", "link.jpg is the photo itself"),
         ("empty", None, "empty holds no pictures"),
         ("*.webp", "new", r"no picture to paint at \*.webp"),
+        ("twice", "new", r"twice/a.gif and twice/a.gif.png would both be painted to new/a.gif_wave.png"),
     ],
 )
 def test_bad_plans_are_refused(here, source, output, sentence):
     (here / "empty").mkdir()
     (here / "link.jpg").symlink_to("photo.jpg")
+    (here / "twice").mkdir()
+    for name in ("a.gif", "a.gif.png", "a.png"):
+        (here / "twice" / name).touch()
     with pytest.raises(ValueError, match=sentence):
         planned(source, output)
 
@@ -109,30 +118,38 @@ def test_no_painting_takes_the_place_of_another_or_of_a_photo(photos, output, su
     assert set(targets).isdisjoint(photos)
 
 
+def test_what_was_painted_below_the_photos_is_not_painted_again(here):
+    first = planned(".")
+    for target in first.values():
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        Path(target).touch()
+    assert planned(".") == first
+
+
 # ---- painting
 
 
 @pytest.fixture
-def stylizer():
-    return Stylizer(TransformNet(width=2, blocks=0), origin={"style": "wave"})
+def painter():
+    return Painter(Stylizer(Torch(TransformNet(width=2, blocks=0)), origin={"style": "wave"}))
 
 
 @pytest.mark.parametrize(("size", "shape"), [(None, (24, 30)), (16, (16, 20)), (48, (48, 60))])
 @pytest.mark.usefixtures("here")
-def test_a_photo_is_painted_at_the_size_asked_for(stylizer, size, shape):
-    [painted] = paint(stylizer, plan("photo.jpg", "out.png", style="wave"), size=size, quality=95)
+def test_a_photo_is_painted_at_the_size_asked_for(painter, size, shape):
+    [painted] = paint(painter, plan("photo.jpg", "out.png", style="wave"), size=size, quality=95)
     assert painted == Painted(Path("photo.jpg"), Path("out.png"))
     assert painted.problem is None
-    expected = stylizer(load_image("photo.jpg", size=size))
+    expected = painter.stylizer(load_image("photo.jpg", size=size))
     found = load_image("out.png")
     assert found.shape == (1, 3, *shape)
     torch.testing.assert_close(found, expected, rtol=0, atol=0.51 / 255)
 
 
 @pytest.mark.usefixtures("here")
-def test_a_broken_photo_is_skipped_with_its_reason(stylizer):
+def test_a_broken_photo_is_skipped_with_its_reason(painter):
     save_image(torch.rand(3, 15, 40), "photos/bb.png")
-    results = {str(p.source): p for p in paint(stylizer, plan("photos", "new", style="wave"), size=None, quality=90)}
+    results = {str(p.source): p for p in paint(painter, plan("photos", "new", style="wave"), size=None, quality=90)}
     problems = {source: p.problem for source, p in results.items() if p.problem}
     assert list(results) == [f"photos/{n}" for n in ("a.jpg", "b.png", "bb.png", "c.gif", "deep/er/a.JPG")]
     assert problems.keys() == {"photos/bb.png", "photos/c.gif"}
@@ -147,40 +164,129 @@ def test_a_broken_photo_is_skipped_with_its_reason(stylizer):
 
 
 @pytest.mark.usefixtures("here")
-def test_a_photo_that_is_not_there_is_said(stylizer):
-    [painted] = paint(stylizer, plan("nowhere.jpg", "new", style="wave"), size=None, quality=95)
+def test_a_photo_that_is_not_there_is_said(painter):
+    [painted] = paint(painter, plan("nowhere.jpg", "new", style="wave"), size=None, quality=95)
     assert painted.target is None
     assert "nowhere.jpg, found nothing" in painted.problem
     assert not Path("new").exists()
 
 
 @pytest.mark.usefixtures("here")
-def test_pictures_are_painted_one_by_one_as_they_are_asked_for(stylizer):
-    results = paint(stylizer, plan("photos/*.[jp][pn]g", "new", style="wave"), size=None, quality=95)
-    next(results)
-    assert [path.name for path in Path("new").iterdir()] == ["a_wave.jpg"]
+def test_pictures_are_painted_as_they_are_asked_for_and_one_ahead(painter):
+    for number in range(6):
+        save_image(torch.rand(3, 20, 20), f"many/{number}.png")
+    results = paint(painter, plan("many", "new", style="wave"))
+    assert next(results).target == Path("new/0_wave.png")
+    results.close()
+    assert 1 <= len(list(Path("new").iterdir())) <= 3
+    assert all(load_image(path).shape == (1, 3, 20, 20) for path in Path("new").iterdir())
 
 
 @pytest.mark.usefixtures("here")
-def test_quality_is_the_files(stylizer):
+def test_what_is_there_is_skipped_if_wanted(painter):
+    for number in range(3):
+        save_image(torch.rand(3, 20, 20), f"many/{number}.png")
+    pairs = plan("many", "new", style="wave")
+    Path("new").mkdir()
+    Path("new/1_wave.png").write_bytes(b"painted before")
+    done = [painted.target.name for painted in paint(painter, pairs, skip_existing=True)]
+    assert done == ["0_wave.png", "2_wave.png"]
+    assert Path("new/1_wave.png").read_bytes() == b"painted before"
+    assert list(paint(painter, pairs, skip_existing=True)) == []
+    assert len(list(paint(painter, pairs))) == 3
+
+
+@pytest.mark.usefixtures("here")
+def test_a_mask_says_where(painter):
+    mask = torch.zeros(1, 3, 40, 50)
+    mask[..., 25:] = 1
+    save_image(mask, "mask.png")
+    save_image(torch.rand(3, 40, 50), "flat.png")
+    list(paint(painter, plan("flat.png", "all.png", style="wave")))
+    list(paint(painter, plan("flat.png", "half.png", style="wave"), mask="mask.png"))
+    assert torch.equal(load_image("half.png")[..., :25], load_image("flat.png")[..., :25])
+    assert torch.equal(load_image("half.png")[..., 25:], load_image("all.png")[..., 25:])
+
+
+@pytest.mark.usefixtures("here")
+def test_transparency_may_be_the_mask(painter):
+    alpha = torch.zeros(1, 1, 20, 24)
+    alpha[..., :10] = 1
+    photo = torch.rand(1, 3, 20, 24)
+    save_image(photo, "cut.png", alpha=alpha)
+    list(paint(painter, plan("cut.png", "out.png", style="wave"), alpha="mask"))
+    found = read_picture("out.png")
+    assert found.alpha is None
+    assert torch.equal(found.pixels[..., 10:], torch.ones(1, 3, 20, 14))  # White, which clear is read as.
+    with pytest.raises(ValueError, match="alpha is one of keep, mask; got 'drop'"):
+        next(paint(painter, plan("cut.png", "out.png", style="wave"), alpha="drop"))
+
+
+@pytest.mark.usefixtures("here")
+def test_quality_is_the_files(painter):
     sizes = {}
     for quality in (10, 95):
-        list(paint(stylizer, plan("photo.jpg", f"{quality}.jpg", style="wave"), size=64, quality=quality))
+        list(paint(painter, plan("photo.jpg", f"{quality}.jpg", style="wave"), size=64, quality=quality))
         sizes[quality] = Path(f"{quality}.jpg").stat().st_size
     assert sizes[10] < sizes[95]
 
 
 @pytest.mark.usefixtures("here")
-def test_alpha_is_kept_where_the_format_can(stylizer):
+def test_alpha_is_kept_where_the_format_can(painter):
     alpha = torch.zeros(1, 1, 20, 24)
     alpha[..., :10] = 1
     save_image(torch.rand(1, 3, 20, 24), "cut.png", alpha=alpha)
-    [painted] = paint(stylizer, plan("cut.png", "out.png", style="wave"))
+    [painted] = paint(painter, plan("cut.png", "out.png", style="wave"))
     assert painted.problem is None
     assert torch.equal(read_picture("out.png").alpha, alpha)
 
 
 @pytest.mark.usefixtures("here")
-def test_a_picture_over_the_limit_is_skipped(stylizer):
-    [painted] = paint(stylizer, plan("photo.jpg", "out.png", style="wave"), max_pixels=100)
+def test_a_picture_over_the_limit_is_skipped(painter):
+    [painted] = paint(painter, plan("photo.jpg", "out.png", style="wave"), max_pixels=100)
     assert "max_pixels" in painted.problem
+
+
+@pytest.mark.usefixtures("here")
+def test_what_can_not_be_written_is_skipped_with_its_reason(painter):
+    save_image(torch.rand(3, 16, 16400), "photos/long.png")
+    results = {p.source.name: p for p in paint(painter, plan("photos", "new", style="wave", suffix=".webp"))}
+    assert "long.png can't be written: 16400x16 pixels can't be written as WEBP" in (results["long.png"].problem or "")
+    assert results["b.png"].problem is None
+
+
+@pytest.mark.parametrize("pictures", [1, 3])
+@pytest.mark.usefixtures("here")
+def test_large_pictures_are_in_memory_one_at_a_time(painter, monkeypatch, pictures):
+    for i in range(3):
+        save_image(torch.rand(3, 20, 20), f"many/{i}.png")
+    alive, most = set(), []
+
+    def read(path, **options):
+        picture = read_arrays(path, **options)
+        alive.add(id(picture))
+        most.append(len(alive))
+        weakref.finalize(picture, alive.discard, id(picture))
+        return picture
+
+    monkeypatch.setattr(pictures_module, "read_arrays", read)
+    monkeypatch.setattr(painter, "is_large", lambda pixels: pictures == 1)
+    assert all(painted.problem is None for painted in paint(painter, plan("many", "new", style="wave")))
+    assert len(most) == 3
+    assert max(most) <= pictures
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"size": 0}, "size is the shorter side in pixels, at least 1; got 0"),
+        ({"quality": 101}, "quality goes from 1 to 100, not 101"),
+        ({"alpha": "drop"}, "alpha is one of keep, mask; got 'drop'"),
+        ({"mask": "nowhere.png"}, "nowhere.png"),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("here")
+def test_settings_are_checked_before_anything_is_painted(settings, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        check_files(**settings)

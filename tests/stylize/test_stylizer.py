@@ -8,8 +8,13 @@ from fast_style import Stylizer, load_stylizer
 from fast_style.networks.saved import describe, save_network
 from fast_style.networks.transform_net import TransformNet
 from fast_style.stylize.stylizer import find_network
+from fast_style.stylize.torch_runtime import Torch
 
 ORIGIN = {"style": "wave", "recipe": "quick", "version": "0.1.0"}
+
+
+def in_torch(path) -> Stylizer:
+    return load_stylizer(path, runtime="torch", precision="fp32", device="cpu")
 
 
 @pytest.fixture
@@ -32,7 +37,7 @@ def as_checkpoint(network, folder):
 @pytest.mark.parametrize("as_text", [True, False], ids=["str", "Path"])
 def test_a_file_paints_as_its_network_does(network, tmp_path, write, as_text):
     path = write(network, tmp_path)
-    stylizer, pictures = load_stylizer(str(path) if as_text else path, device="cpu"), torch.rand(2, 3, 18, 25)
+    stylizer, pictures = in_torch(str(path) if as_text else path), torch.rand(2, 3, 18, 25)
     painted = stylizer(pictures)
     with torch.no_grad():
         assert torch.equal(painted, network.eval()(pictures))
@@ -44,7 +49,7 @@ def test_a_file_paints_as_its_network_does(network, tmp_path, write, as_text):
 def test_painting_keeps_no_graph_and_changes_nothing(network):
     pictures = torch.rand(1, 3, 16, 16, requires_grad=True)
     before = pictures.detach().clone()
-    stylizer = Stylizer(network.train(), origin=ORIGIN)
+    stylizer = Stylizer(Torch(network.train()), origin=ORIGIN)
     painted = stylizer(pictures)
     assert not painted.requires_grad
     assert torch.equal(pictures, before)
@@ -54,24 +59,24 @@ def test_painting_keeps_no_graph_and_changes_nothing(network):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 def test_any_float_picture_is_painted_in_float32(network, dtype):
     picture = torch.rand(1, 3, 16, 16).to(dtype)
-    stylizer = Stylizer(network, origin=ORIGIN)
+    stylizer = Stylizer(Torch(network), origin=ORIGIN)
     assert torch.equal(stylizer(picture), stylizer(picture.float()))
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
 def test_bytes_are_refused_with_the_remedy(network, dtype):
     with pytest.raises(ValueError, match=f"floats in 0..1; got {dtype}. Divide 0..255 by 255"):
-        Stylizer(network, origin=ORIGIN)(torch.ones(1, 3, 16, 16, dtype=dtype))
+        Stylizer(Torch(network), origin=ORIGIN)(torch.ones(1, 3, 16, 16, dtype=dtype))
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 15, 40), (3, 16, 16), (1, 4, 16, 16)])
 def test_what_is_no_picture_is_refused(network, shape):
     with pytest.raises(ValueError, match="at least 16"):
-        Stylizer(network, origin=ORIGIN)(torch.rand(shape))
+        Stylizer(Torch(network), origin=ORIGIN)(torch.rand(shape))
 
 
 def test_a_network_without_a_story_still_has_a_style_name(network):
-    assert Stylizer(network, origin={}).style == "stylized"
+    assert Stylizer(Torch(network), origin={}).style == "stylized"
 
 
 def test_a_file_that_is_no_network_is_refused(tmp_path):

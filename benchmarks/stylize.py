@@ -1,0 +1,215 @@
+"""How fast a style is used: python benchmarks/stylize.py [speed] [slim] [tiles] [large] [folder] [start].
+
+Sides take turns in one process, or as processes one after the other; printed are medians of seconds, and ratios to the
+first side with their range over the rounds.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from fast_style.networks.saved import save_network
+from fast_style.networks.transform_net import TransformNet
+from fast_style.stylize.stylizer import load_stylizer
+from fast_style.stylize.tiling import Tiles
+from fast_style.stylize.torch_runtime import Torch
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+MODEL = CHECKOUT / "checkpoints/starry_night.safetensors"
+Side = Callable[[], object]
+
+
+def plain(network: TransformNet) -> TransformNet:
+    """The same network of plain layers: its output layer as one convolution of torch's, as anybody writes it."""
+    conv = nn.Conv2d(network.to_rgb.in_channels, 3, 9, padding=4, padding_mode="reflect")
+    conv.load_state_dict(network.to_rgb.state_dict())
+    network.to_rgb = conv  # type: ignore[assignment]
+    return network.eval()
+
+
+def alternate(sides: Mapping[str, Side], rounds: int) -> None:
+    """Time all sides in turns; print seconds and how many times as fast as the first each is."""
+    for side in sides.values():
+        side()
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            start = time.perf_counter()
+            side()
+            seconds[name].append(time.perf_counter() - start)
+    first = next(iter(seconds.values()))
+    for name, own in seconds.items():
+        ratios = [one / other for one, other in zip(first, own, strict=True)]
+        middle = statistics.median(ratios)
+        print(f"  {name:32s} {statistics.median(own):8.3f} s   {middle:5.2f}x ({min(ratios):.2f} to {max(ratios):.2f})")
+
+
+def speed(rounds: int, cache: Path) -> None:
+    """Runtimes against eager float32 PyTorch of the same network."""
+    network = plain(load_stylizer(MODEL, runtime="torch", precision="fp32", device="cpu").network())
+    eager = Torch(network)
+    # As published loops run it: contiguous, not channels_last.
+    eager.network.to(memory_format=torch.contiguous_format)
+    for height, width in ((512, 512), (1080, 1920)):
+        pictures = torch.rand(1, 3, height, width)
+        arrays = pictures.numpy()
+
+        def plainly(pictures: torch.Tensor = pictures) -> object:
+            with torch.inference_mode():
+                return network(pictures)
+
+        sides: dict[str, Side] = {"eager float32, plain layers": plainly}
+        for runtime, precision in (
+            ("torch", "fp32"),
+            ("torch", "bf16"),
+            ("onnxruntime", "fp32"),
+            ("openvino", "fp32"),
+            ("openvino", "bf16"),
+        ):
+            stylizer = load_stylizer(MODEL, runtime=runtime, precision=precision, device="cpu", cache=cache)
+            sides[f"{runtime} {precision}"] = lambda s=stylizer, a=arrays: s(a)  # type: ignore[misc]
+        print(f"{width}x{height}")
+        alternate(sides, rounds if height < 1000 else max(3, rounds // 2))
+
+
+def slim(rounds: int, cache: Path) -> None:
+    """The slim generator against the johnson one in eager float32, and its frames a second."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "slim.safetensors"
+        save_network(file, TransformNet(width=16, blocks=3), origin={"style": "slim"})
+        stylizer = load_stylizer(file, cache=cache)
+    network = plain(load_stylizer(MODEL, runtime="torch", precision="fp32", device="cpu").network())
+    for height, width in ((512, 512), (360, 640)):
+        arrays = np.random.default_rng(0).random((1, 3, height, width), np.float32)
+
+        def plainly(arrays: np.ndarray = arrays) -> object:
+            with torch.inference_mode():
+                return network(torch.from_numpy(arrays))
+
+        print(f"{width}x{height}")
+        alternate({"johnson, eager float32": plainly, "slim, auto": lambda a=arrays: stylizer(a)}, rounds)  # type: ignore[misc]
+
+
+def tiles(rounds: int, cache: Path) -> None:
+    """Strips against the whole picture, 2048x1536."""
+    network = load_stylizer(MODEL, runtime="torch", precision="fp32", device="cpu").network()
+    noise = np.random.default_rng(0).random((48, 64, 3), np.float32)
+    from fast_style.resizing import enlarged
+
+    picture = (enlarged(noise, 2048, 0, 1536, 1536).clip(0, 1) * 255).astype(np.uint8)
+    with torch.inference_mode():
+        whole = network(torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255)[0].permute(1, 2, 0).numpy()
+    for kind in ("exact", "thumbnail"):
+        start = time.perf_counter()
+        found = np.concatenate([rows for _, rows in Tiles(network, rows=128, statistics=kind).paint(picture)])
+        error = found - whole
+        psnr = -10 * np.log10(float(np.square(error).mean()))
+        took = time.perf_counter() - start
+        print(f"  {kind}: {took:.1f} s, largest difference {np.abs(error).max():.1e}, PSNR {psnr:.1f} dB")
+
+
+def _stylize(*arguments: str) -> tuple[float, float]:
+    """Seconds and the peak of resident memory, GB, of a process of scripts/stylize.py."""
+    start = time.perf_counter()
+    code = (
+        "import resource, subprocess, sys\n"
+        "done = subprocess.run(sys.argv[1:], capture_output=True, text=True)\n"
+        "sys.stderr.write(done.stderr if done.returncode else '')\n"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
+        "sys.exit(done.returncode)"
+    )
+    command = [sys.executable, "-c", code, sys.executable, str(CHECKOUT / "scripts/stylize.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return time.perf_counter() - start, int(done.stdout) / 2**20
+
+
+def large(rounds: int, cache: Path) -> None:
+    """Large photos, `--photos`, under 2 GB."""
+    for photo in sorted(PHOTOS.glob("*.jpg")):
+        with tempfile.TemporaryDirectory() as folder:
+            for kind in ("exact", "thumbnail"):
+                seconds, memory = _stylize(
+                    f"ckpt={MODEL}",
+                    f'input="{photo}"',
+                    f"output={folder}/out.jpg",
+                    "max_memory=1.9",
+                    f"statistics={kind}",
+                    f"cache={cache}",
+                )
+                print(f"  {photo.name}, {kind}: {seconds:.0f} s, {memory:.2f} GB at most")
+
+
+def folder(rounds: int, cache: Path) -> None:
+    """A folder of 200 photos in one command, against reading, painting and writing one after the other."""
+    from fast_style import load_image, save_image
+
+    with tempfile.TemporaryDirectory() as place:
+        photos = Path(place) / "photos"
+        sources = sorted(PHOTOS.glob("*.jpg"))
+        photos.mkdir()
+        for number in range(200):
+            (photos / f"{number:03}.jpg").write_bytes(sources[number % len(sources)].read_bytes())
+        start = time.perf_counter()
+        for photo in sorted(photos.iterdir())[:5]:
+            _stylize(f"ckpt={MODEL}", f"input={photo}", f"output={place}/one/{photo.name}", f"cache={cache}")
+        command = (time.perf_counter() - start) / 5
+        stylizer = load_stylizer(MODEL, runtime="torch", precision="fp32", device="cpu")
+        start = time.perf_counter()
+        for photo in sorted(photos.iterdir())[:20]:
+            save_image(stylizer(load_image(photo)), f"{place}/two/{photo.name}")
+        one = (time.perf_counter() - start) / 20
+        together, _ = _stylize(f"ckpt={MODEL}", f"input={photos}", f"output={place}/all", f"cache={cache}")
+        print(f"  together {200 / together:.1f} a second; a command each {1 / command:.2f}; a call each {1 / one:.2f}")
+
+
+def start(rounds: int, cache: Path) -> None:
+    """The first picture, 512x512, of a cold process: without a cache, then with it."""
+    with tempfile.TemporaryDirectory() as place:
+        photo = f"{place}/photo.png"
+        from fast_style import save_image
+
+        save_image(torch.rand(3, 512, 512), photo)
+        for runtime in ("openvino", "onnxruntime", "torch"):
+            arguments = (f"ckpt={MODEL}", f"input={photo}", f"output={place}/out.png", f"runtime={runtime}")
+            first, *later = [_stylize(*arguments, f"cache={place}/cache")[0] for _ in range(1 + rounds)]
+            print(f"  {runtime}: {first:.1f} s, then {statistics.median(later):.2f} s")
+        code = "import time; s = time.perf_counter(); import fast_style; print(time.perf_counter() - s)"
+        times = [float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(rounds)]
+        print(f"  import fast_style: {statistics.median(times):.3f} s")
+
+
+PARTS = {"speed": speed, "slim": slim, "tiles": tiles, "large": large, "folder": folder, "start": start}
+PHOTOS = Path("photos")
+
+
+def main() -> None:
+    """Measure the parts that are asked for."""
+    global PHOTOS
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", default=[], help=f"some of {', '.join(PARTS)}; all of them by default")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--photos", type=Path, default=PHOTOS, help="a folder, for large and folder")
+    options = parser.parse_args()
+    PHOTOS = options.photos
+    print(json.dumps({"torch": torch.__version__, "threads": torch.get_num_threads()}))
+    with tempfile.TemporaryDirectory(prefix="fast_style-benchmark-") as cache:
+        for name in options.parts or PARTS:
+            print(name)
+            PARTS[name](options.rounds, Path(cache))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""A trained network as another runtime's file, checked against PyTorch before it is there."""
+
+import copy
+import json
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fast_style.networks.transform_net import SMALLEST
+from fast_style.without_telemetry import import_openvino
+
+Format = Literal["onnx", "openvino", "torch_export"]
+Precision = Literal["fp32", "fp16"]
+SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "openvino": ".xml", "torch_export": ".pt2"}
+NEEDED: dict[Format, tuple[str, ...]] = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("onnx", "onnxscript", "openvino"),
+    "torch_export": (),
+}
+#: What a file is checked at: one picture and two, even sides and odd.
+SIZES = ((1, 96, 128), (2, 131, 77))
+#: The largest difference, of 1.0, that passes: sums in another order, and weights that were rounded to fp16.
+TOLERANCES: dict[Precision, float] = {"fp32": 1e-4, "fp16": 2e-3}
+OPSET = 18  # The lowest that has all the graph needs; the older, the more can run it.
+
+
+class NotTheSame(ValueError):  # noqa: N818 - what it is, not that it is an error
+    """The written network paints something else than PyTorch does."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The largest difference of any value, of 1.0, from PyTorch's in float32, at `(N, 3, H, W)`."""
+
+    shape: tuple[int, ...]
+    difference: float
+
+
+def export(
+    network: nn.Module,
+    target: str | os.PathLike[str],
+    *,
+    origin: Mapping[str, str],
+    format: Format = "onnx",
+    precision: Precision = "fp32",
+) -> list[Parity]:
+    """Write `network` so that any number of pictures of any size from 16x16 up goes in, odd ones too.
+
+    Args:
+        network: in eval mode, `(N, 3, H, W)` in 0..1 to the same.
+        target: the file; its folder is made. OpenVINO writes a second one beside it, `.bin`.
+        origin: text by name that the file carries, with what goes in and out.
+        format: `onnx` runs everywhere, in browsers too; `openvino`; `torch_export`, for torch.export.load.
+        precision: `fp16` stores weights in half of the bytes. What it computes in is the runtime's affair.
+
+    Returns:
+        How near the written file is to PyTorch.
+
+    Raises:
+        ValueError: another format, or a package is missing; NotTheSame above the tolerance; nothing is written then.
+    """
+    check_installed(format)
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision is one of {', '.join(get_args(Precision))}; got {precision!r}.")
+    target = Path(target)
+    if target.suffix != SUFFIXES[format]:
+        raise ValueError(f"A file of format={format} ends in {SUFFIXES[format]}; got {target.name}.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise ValueError(f"{error.filename} is a file, and was wanted as the folder of {target.name}.") from error
+    network = copy.deepcopy(network).eval().cpu()
+    about = describe(origin, precision)
+    with tempfile.TemporaryDirectory(prefix=f".{target.stem}-", dir=target.parent) as folder:
+        file = Path(folder) / target.name
+        WRITERS[format](network, file, about, precision)
+        parities = parity(network, READERS[format](file))
+        worst = max(p.difference for p in parities)
+        if not worst <= TOLERANCES[precision]:
+            raise NotTheSame(
+                f"The {format} file differs by {worst:.2g} from PyTorch, where {TOLERANCES[precision]:g} is allowed; "
+                "nothing was written. Take another version of the exporting package, or another format."
+            )
+        # The one that is asked for last: whoever sees it finds the other.
+        for part in sorted(Path(folder).iterdir(), key=lambda part: part == file):
+            part.replace(target.parent / part.name)
+    return parities
+
+
+def check_installed(format: Format) -> None:
+    """Raise a ValueError for a format that is not known, or whose packages are not there."""
+    if format not in get_args(Format):
+        raise ValueError(f"format is one of {', '.join(get_args(Format))}; got {format!r}.")
+    missing = [package for package in NEEDED[format] if find_spec(package) is None]
+    if missing:
+        raise ValueError(
+            f"format={format} needs {' and '.join(missing)}, not installed here: pip install 'fast_style[{format}]'."
+        )
+
+
+def describe(origin: Mapping[str, str], precision: Precision) -> dict[str, str]:
+    """What the file says: where the network came from, and what goes in and out."""
+    return {
+        **{name: origin[name] for name in ("style", "recipe", "version") if name in origin},
+        "input": f"pictures: float32 (N, 3, H, W), RGB (sRGB), 0 to 1, H and W from {SMALLEST} up",
+        "output": "painted: the same shape and range",
+        "weights": precision,
+    }
+
+
+def parity(network: nn.Module, run: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> list[Parity]:
+    """How far `run` is from `network` at `SIZES`, on noise over slopes, which every value of a picture is in."""
+    result = []
+    for count, height, width in SIZES:
+        generator = np.random.default_rng(height)
+        slopes = np.add.outer(np.linspace(0, 0.5, height), np.linspace(0, 0.5, width))
+        pictures = (0.7 * slopes + 0.3 * generator.random((count, 3, height, width))).astype(np.float32)
+        with torch.inference_mode():
+            wanted = network(torch.from_numpy(pictures)).numpy()
+        result.append(Parity(pictures.shape, float(np.abs(run(pictures) - wanted).max())))
+    return result
+
+
+def exported(network: nn.Module) -> torch.export.ExportedProgram:
+    """The network as one graph of torch operations, of dynamic batch, height and width."""
+    sizes = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    # Two, odd and unlike, so that nothing is taken for fixed.
+    example = torch.rand(2, 3, 4 * SMALLEST + 1, 4 * SMALLEST + 6)
+    with _quiet():
+        return torch.export.export(
+            network, (example,), dynamic_shapes=(sizes,), prefer_deferred_runtime_asserts_over_guards=True
+        )
+
+
+def onnx_bytes(network: nn.Module, about: Mapping[str, str], precision: Precision) -> bytes:
+    """An ONNX model: operators of the standard's own domain alone, weights that were computed from others computed."""
+    import onnxscript.optimizer
+
+    with _quiet():
+        program = torch.onnx.export(
+            exported(network), opset_version=OPSET, input_names=["pictures"], output_names=["painted"], verbose=False
+        )
+        assert program is not None
+        # Its own limits spare large weights: the kernels that are made of smaller ones would be made in each call.
+        onnxscript.optimizer.optimize(program.model, input_size_limit=2**30, output_size_limit=2**30)
+    model = program.model_proto
+    for value in (*model.graph.input, *model.graph.output):
+        for dim, name in zip(value.type.tensor_type.shape.dim, ("batch", "", "height", "width"), strict=True):
+            if name:
+                dim.dim_param = name
+    if precision == "fp16":
+        _halve(model.graph)
+    for name, text in about.items():
+        model.metadata_props.add(key=name, value=text)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _halve(graph: Any) -> None:
+    """Store large weights in float16 and cast them at the start, which every runtime does once."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) > 256:
+            name = tensor.name
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{name}.fp16"))
+            graph.node.insert(0, helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
+
+
+class _Halved(nn.Module):
+    """A network whose weights are stored in float16."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.names = list(network.state_dict())
+        self.weights = nn.ParameterList(
+            nn.Parameter(tensor.half(), requires_grad=False) for tensor in network.state_dict().values()
+        )
+        self.run = [network]  # In a list: its own weights are not to be stored.
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        weights = {name: weight.float() for name, weight in zip(self.names, self.weights, strict=True)}
+        painted: Tensor = torch.func.functional_call(self.run[0], weights, (pictures,))
+        return painted
+
+
+def _write_onnx(network: nn.Module, file: Path, about: Mapping[str, str], precision: Precision) -> None:
+    file.write_bytes(onnx_bytes(network, about, precision))
+
+
+def _write_openvino(network: nn.Module, file: Path, about: Mapping[str, str], precision: Precision) -> None:
+    openvino = import_openvino()
+    model = openvino.Core().read_model(onnx_bytes(network, {}, "fp32"))
+    for name, text in about.items():
+        model.set_rt_info(text, ["fast_style", name])
+    openvino.save_model(model, file, compress_to_fp16=precision == "fp16")
+
+
+def _write_torch(network: nn.Module, file: Path, about: Mapping[str, str], precision: Precision) -> None:
+    program = exported(network if precision == "fp32" else _Halved(network))
+    torch.export.save(program, file, extra_files={"fast_style.json": json.dumps(about)})
+
+
+def _run_onnx(file: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    return lambda pictures: session.run(None, {"pictures": pictures})[0]
+
+
+def _run_openvino(file: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    openvino = import_openvino()
+    model = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda pictures: model([pictures])[0]
+
+
+def _run_torch(file: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    network = torch.export.load(file).module()
+    return lambda pictures: network(torch.from_numpy(pictures)).detach().numpy()
+
+
+WRITERS = {"onnx": _write_onnx, "openvino": _write_openvino, "torch_export": _write_torch}
+READERS = {"onnx": _run_onnx, "openvino": _run_openvino, "torch_export": _run_torch}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporting is chatty about what it takes care of."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,21 @@
+"""Arrays of pixels at another size."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+def enlarged(planes: NDArray[np.float32], width: int, top: int, bottom: int, height: int) -> NDArray[np.float32]:
+    """Rows ``top`` to ``bottom`` of ``(h, w, C)`` resampled to ``(height, width, C)``, bicubic."""
+    rows, columns = planes.shape[:2]
+    box = (0, top * rows / height, columns, bottom * rows / height)
+    size = (width, bottom - top)
+    channels = [Image.fromarray(np.ascontiguousarray(plane)) for plane in planes.transpose(2, 0, 1)]
+    return np.stack([np.asarray(c.resize(size, Image.Resampling.BICUBIC, box=box)) for c in channels], axis=-1)
+
+
+def reduced(colour: NDArray[np.uint8] | NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """``(H, W, 3)`` or ``(H, W)``, uint8 or float32 in 0..1, as ``(height, width, 3)`` in 0..1."""
+    small = np.asarray(Image.fromarray(colour).resize((width, height), Image.Resampling.LANCZOS), np.float32)
+    small = small / np.float32(255) if colour.dtype == np.uint8 else small.clip(0, 1)
+    return small if small.ndim == 3 else np.repeat(small[..., None], 3, axis=2)

@@ -1,0 +1,123 @@
+"""What runtimes are given instead of a network: made once, kept in a cache folder, whole or not there."""
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from filelock import FileLock
+
+from fast_style import __version__
+from fast_style.networks.headers import read_header
+
+log = logging.getLogger(__name__)
+
+Ready = TypeVar("Ready")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network file.
+
+    Attributes:
+        path: the file.
+        digest: of its bytes.
+        origin: what it says of itself.
+    """
+
+    path: Path
+    digest: str
+    origin: Mapping[str, str]
+
+
+def source_of(path: str | os.PathLike[str]) -> Source:
+    """The network file there; of a .safetensors nothing but its header is read, and that without torch.
+
+    Raises:
+        ValueError: no such file, or a damaged one.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        origin = read_header(path)
+    else:
+        from fast_style.networks.saved import load_network
+
+        _, origin = load_network(path)
+    with path.open("rb") as file:
+        return Source(path, hashlib.file_digest(file, "sha256").hexdigest()[:20], origin)
+
+
+def default_cache() -> Path:
+    """Where the system keeps what can be made again."""
+    import platformdirs
+
+    return platformdirs.user_cache_path("fast_style")
+
+
+class Unprepared(ValueError):  # noqa: N818 - a state, as UnreadablePicture
+    """A runtime is installed and can't be given its network: a package or a place to write is missing."""
+
+
+def model_path(source: Source, cache: Path, format: Literal["onnx", "openvino"]) -> Path:
+    """The network in another format; exported if it is not there yet, which takes PyTorch and some seconds.
+
+    Raises:
+        Unprepared: it can't be exported, or not kept.
+    """
+    path = cache / _name(source) / f"network.{'onnx' if format == 'onnx' else 'xml'}"
+    try:
+        if not path.is_file():
+            _export_once(source, path, format)
+    except OSError as error:
+        raise Unprepared(
+            f"The network for {format} can't be kept in {cache} ({error.strerror}): name another folder with "
+            "cache=..., or take runtime=torch, which keeps nothing."
+        ) from error
+    return path
+
+
+def _export_once(source: Source, path: Path, format: Literal["onnx", "openvino"]) -> None:
+    from fast_style.export import check_installed, export
+    from fast_style.networks.saved import load_network
+
+    try:
+        check_installed(format)
+    except ValueError as error:
+        raise Unprepared(f"{error} Or take runtime=torch, which needs none of them.") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Of many workers that start at once, one exports.
+    with FileLock(path.with_suffix(".lock")):
+        if not path.is_file():
+            log.info("Preparing %s for %s, once; this takes a quarter of a minute.", source.path.name, format)
+            network, origin = load_network(source.path)
+            export(network, path, origin=origin, format=format)
+
+
+def prepared(source: Source, cache: Path, format: Literal["onnx", "openvino"], load: Callable[[Path], Ready]) -> Ready:
+    """What a runtime makes of the network's file in its format; a file that was damaged is exported again.
+
+    Raises:
+        ValueError: it can't be exported; the sentence says why.
+    """
+    file = model_path(source, cache, format)
+    try:
+        return load(file)
+    except Exception:
+        log.info("%s is damaged, and made again.", file)
+        file.unlink()
+        return load(model_path(source, cache, format))
+
+
+def blob_path(source: Source, cache: Path, kind: str, machine: str) -> Path:
+    """Where a runtime keeps what it compiled, for this machine."""
+    fingerprint = hashlib.sha256(machine.encode()).hexdigest()[:12]
+    return cache / _name(source) / f"{kind}-{fingerprint}.blob"
+
+
+def _name(source: Source) -> str:
+    style = re.sub(r"[^\w-]+", "_", source.origin.get("style", "network"))
+    return f"{style}-{source.digest}-{__version__}"

@@ -1,0 +1,67 @@
+"""How much of a painting goes into its photo, where, and with whose colours: functions of pixels, without torch."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Color = Literal["style", "keep"]
+Floats = NDArray[np.float32]
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as in fast_style.colors.
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What is done to painted pixels.
+
+    Attributes:
+        strength: 0 is the photo, 1 the painting, between them a straight line for each pixel.
+        color: `style`, or `keep` the photo's hues under the painting's luminance.
+        mask: `(H, W)` of the whole picture, 0..1: where the painting goes; None is everywhere.
+
+    Raises:
+        ValueError: a strength that is not in 0..1, a color of another name.
+    """
+
+    strength: float = 1.0
+    color: Color = "style"
+    mask: Floats | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise ValueError(f"strength goes from 0, the photo, to 1, the painting; got {self.strength}.")
+        if self.color not in get_args(Color):
+            raise ValueError(f"color is one of {', '.join(get_args(Color))}; got {self.color!r}.")
+
+    @property
+    def do_nothing(self) -> bool:
+        """Whether painted pixels stay as they are."""
+        return self.strength == 1 and self.color == "style" and self.mask is None
+
+    def __call__(self, photo: Floats, painted: Floats, *, top: int) -> Floats:
+        """Rows of the result.
+
+        Args:
+            photo, painted: `(rows, W, 3)` in 0..1.
+            top: the number of the first row within the picture.
+        """
+        if self.color == "keep":
+            painted = with_luminance(photo, painted @ _LUMA)
+        if self.strength == 1 and self.mask is None:
+            return painted
+        share: Floats = np.float32(self.strength) * np.ones((1, 1, 1), np.float32)
+        if self.mask is not None:
+            share = share * self.mask[top : top + len(painted), :, None]
+        blended: Floats = photo + share * (painted - photo)
+        return blended
+
+
+def with_luminance(pixels: Floats, luma: Floats) -> Floats:
+    """`fast_style.colors.with_luminance` for arrays: `(..., 3)` and `(...)`."""
+    grey = luma.clip(0, 1)[..., None]
+    chroma = pixels - (pixels @ _LUMA)[..., None]
+    room = np.where(chroma > 0, 1 - grey, grey)
+    kept = (room / np.maximum(np.abs(chroma), 1e-12)).min(-1, keepdims=True).clip(max=1)
+    result: Floats = (grey + kept * chroma).clip(0, 1).astype(np.float32)
+    return result

@@ -1,0 +1,170 @@
+"""Feature maps that are computed by rows, as they are asked for: a picture of any size in a strip's memory.
+
+A strip of a convolution's result needs a few rows more of its input, at the picture's border their reflection; so what
+comes out is, row for row, what the whole picture would have given, and there are no seams.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fast_style.networks.blocks import FractionalConv, ResizeConv
+
+
+class Rows(Protocol):
+    """A feature map `(1, channels, height, width)`."""
+
+    channels: int
+    height: int
+    width: int
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        """`(1, channels, bottom - top, width)`, float32; 0 <= top < bottom <= height."""
+
+
+def strips(height: int, rows: int) -> Iterator[tuple[int, int]]:
+    """From top to bottom, so many rows at a time."""
+    for top in range(0, height, rows):
+        yield top, min(top + rows, height)
+
+
+def _reflected(source: Rows, top: int, bottom: int) -> Tensor:
+    """Rows of which some may be above or below the picture: they are its reflection."""
+    last = source.height - 1
+    wanted = np.abs(np.arange(top, bottom))
+    wanted = last - np.abs(last - wanted)
+    first, end = int(wanted.min()), int(wanted.max()) + 1
+    found = source.rows(first, end)
+    if end - first == bottom - top and top == first:
+        return found
+    return found[:, :, torch.from_numpy(wanted - first)]
+
+
+class Photo:
+    """A picture `(H, W, 3)`, uint8, or float32 in 0..1, extended by reflection to multiples of `multiple`."""
+
+    channels = 3
+
+    def __init__(self, pixels: NDArray[np.uint8] | NDArray[np.float32], *, multiple: int) -> None:
+        self.pixels = pixels
+        height, width = pixels.shape[:2]
+        self.height, self.width = height + -height % multiple, width + -width % multiple
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        """See `Rows`."""
+        height, width = self.pixels.shape[:2]
+        wanted = height - 1 - np.abs(height - 1 - np.arange(top, bottom))
+        found = torch.from_numpy(self.pixels[wanted]).permute(2, 0, 1)[None]
+        found = found.float() / 255 if found.dtype == torch.uint8 else found
+        return F.pad(found, (0, self.width - width, 0, 0), mode="reflect")
+
+
+class Convolved:
+    """A convolution, padded by reflection, of another one's rows."""
+
+    def __init__(self, source: Rows, conv: nn.Conv2d) -> None:
+        self.source, self.conv = source, conv
+        self.kernel, self.stride = conv.kernel_size[0], conv.stride[0]
+        self.channels = conv.out_channels
+        self.height, self.width = source.height // self.stride, source.width // self.stride
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        """See `Rows`."""
+        border = self.kernel // 2
+        first, end = top * self.stride - border, (bottom - 1) * self.stride - border + self.kernel
+        found = F.pad(_reflected(self.source, first, end), (border, border, 0, 0), mode="reflect")
+        return F.conv2d(found, self.conv.weight, self.conv.bias, self.stride)
+
+
+class Doubled:
+    """A stride-1/2 convolution of another one's rows."""
+
+    def __init__(self, source: Rows, conv: FractionalConv | ResizeConv) -> None:
+        self.source, self.kernel = source, conv.kernel()
+        self.channels = self.kernel.shape[1]
+        self.height, self.width = 2 * source.height, 2 * source.width
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        """See `Rows`."""
+        # Row i of the source goes to the rows 2 i - 1 + 0..3 of the result.
+        first, end = -((2 - top) // 2), bottom // 2 + 1
+        found = F.pad(_reflected(self.source, first, end), (1, 1, 0, 0), mode="reflect")
+        odd = self.kernel.shape[-1] % 2
+        doubled = F.conv_transpose2d(found, self.kernel, stride=2, padding=(0, 3), output_padding=(0, odd))
+        offset = 2 * first - 1
+        doubled = F.pad(doubled, (0, 0, 0, odd))  # A kernel of 3 reaches one row less.
+        return doubled[:, :, top - offset : bottom - offset]
+
+
+class Mapped:
+    """A function of another one's values, each on its own."""
+
+    def __init__(self, source: Rows, function: Callable[[Tensor], Tensor]) -> None:
+        self.source, self.function = source, function
+        self.channels, self.height, self.width = source.channels, source.height, source.width
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        """See `Rows`."""
+        return self.function(self.source.rows(top, bottom))
+
+
+class Sum:
+    """The sum of two."""
+
+    def __init__(self, one: Rows, other: Rows) -> None:
+        self.one, self.other = one, other
+        self.channels, self.height, self.width = one.channels, one.height, one.width
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        """See `Rows`."""
+        return self.one.rows(top, bottom) + self.other.rows(top, bottom)
+
+
+class Spooled:
+    """Rows that were computed once and are kept in a file, in `dtype`, row by row.
+
+    Read and written, not mapped: mapped pages would count as the process's memory. The file has no name where the
+    system allows that, so that nothing is left of it, whatever ends the process.
+    """
+
+    def __init__(self, like: Rows, folder: str | os.PathLike[str] | None, dtype: torch.dtype) -> None:
+        self.channels, self.height, self.width = like.channels, like.height, like.width
+        self.dtype = dtype
+        self._row = self.channels * self.width * dtype.itemsize
+        self._file = tempfile.TemporaryFile(buffering=0, dir=folder, prefix="fast_style-")  # noqa: SIM115 - `close`
+
+    def put(self, top: int, rows: Tensor) -> None:
+        """Keep `(1, channels, n, width)` as the rows from `top` on."""
+        by_row = rows[0].to(self.dtype).permute(1, 0, 2).contiguous()
+        self._file.seek(top * self._row)
+        view = _bytes(by_row)
+        while view:
+            view = view[self._file.write(view) :]
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        """See `Rows`."""
+        found = torch.empty(bottom - top, self.channels, self.width, dtype=self.dtype)
+        self._file.seek(top * self._row)
+        view = _bytes(found)
+        while view:
+            count = self._file.readinto(view)
+            if not count:
+                raise OSError("A file of features on the way ended early.")
+            view = view[count:]
+        return found.permute(1, 0, 2)[None].float()
+
+    def close(self) -> None:
+        """Give the disk its room back."""
+        self._file.close()
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    """The memory of a contiguous tensor."""
+    return memoryview(tensor.view(torch.uint8).numpy().reshape(-1).data)

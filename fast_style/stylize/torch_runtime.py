@@ -1,0 +1,67 @@
+"""PyTorch as the one who executes."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fast_style.devices import best_precision, usable_device
+from fast_style.stylize.runtimes import Precision, RuntimeName
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Torch:
+    """Eager, or compiled.
+
+    Args:
+        network: `(N, 3, H, W)` in 0..1 to the same.
+        precision: `fp32`; `bf16` or `fp16` for the convolutions; `auto`: bf16 where the device computes in it.
+        device: `cpu`, `cuda`, `mps`, ...
+        compile: with torch.compile: about a minute for the first picture, less once its own cache is filled.
+
+    Raises:
+        ValueError: a device that can't be used here.
+    """
+
+    def __init__(
+        self, network: nn.Module, *, precision: str = "fp32", device: str = "cpu", compile: bool = False
+    ) -> None:
+        place = usable_device(device)
+        self.name: RuntimeName = "compile" if compile else "torch"
+        self.device = str(place)
+        self.precision: Precision = _precision(precision, place)
+        self.network = network.eval().to(place).to(memory_format=torch.channels_last)
+        if compile:
+            self.network.compile(dynamic=True)
+
+    @torch.inference_mode()
+    def tensors(self, pictures: Tensor) -> Tensor:
+        """Paint `(N, 3, H, W)` in 0..1; the result is on the device that they were on."""
+        moved = pictures.to(self.device, torch.float32, memory_format=torch.channels_last)
+        enabled = self.precision != "fp32"
+        dtype = _DTYPES.get(self.precision, torch.bfloat16)
+        with torch.autocast(torch.device(self.device).type, dtype, enabled=enabled):
+            painted: Tensor = self.network(moved)
+        return painted.to(pictures.device, torch.float32).contiguous()
+
+    def arrays(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The same for arrays."""
+        return self.tensors(torch.from_numpy(pictures)).cpu().numpy()
+
+
+def _precision(wanted: str, device: torch.device) -> Precision:
+    if wanted == "auto":
+        return "bf16" if best_precision(device) == "bf16-mixed" else "fp32"
+    if wanted not in ("fp32", "bf16", "fp16"):
+        raise ValueError(f"precision is auto, fp32, bf16 or fp16; got {wanted!r}.")
+    return wanted  # type: ignore[return-value]
+
+
+def keep_compiled_in(cache: Path) -> None:
+    """Let torch.compile keep what it made in this folder, unless it was told another one."""
+    import os
+
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "inductor"))

@@ -1,0 +1,29 @@
+"""Write a trained style for another runtime: python scripts/export.py ckpt=... format=onnx (see --help)."""
+
+import sys
+
+import hydra
+from edge import NETWORKS, one_sentence_errors
+from omegaconf import DictConfig
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="export")
+@one_sentence_errors
+def main(cfg: DictConfig) -> None:
+    """Export; say where the file is and how near to PyTorch."""
+    from fast_style.export import SUFFIXES, check_installed, export
+    from fast_style.networks.saved import load_network
+    from fast_style.stylize.stylizer import find_network
+
+    check_installed(cfg.format)
+    network, origin = load_network(find_network(cfg.ckpt, NETWORKS))
+    target = cfg.output or f"exports/{origin.get('style', 'network')}{SUFFIXES[cfg.format]}"
+    print("Exporting, which takes a quarter of a minute.", file=sys.stderr)
+    for parity in export(network, target, origin=origin, format=cfg.format, precision=cfg.precision):
+        shape = "x".join(map(str, parity.shape))
+        print(f"At {shape}: at most {parity.difference:.1e} of 1 from PyTorch.")
+    print(target)
+
+
+if __name__ == "__main__":
+    main()

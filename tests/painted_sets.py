@@ -1,0 +1,59 @@
+"""Small data sets to paint: a folder tree and tar shards, each with a broken picture."""
+
+import pickle
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from shard_sets import shards
+
+from fast_style import save_image
+from fast_style.data.shard_index import index_folder
+from fast_style.data.tars import pictures_in
+from fast_style.stylize.unit_painting import Result
+from fast_style.stylize.units import Recipe, Unit
+from fast_style.stylize.workers import UnitPainter
+
+
+def lay_out(folder: Path) -> None:
+    """`photos`, five in a tree, and `shards`, of 3, 3 and 2."""
+    for name in ("a.jpg", "b.png", "deep/a.png", "deep/er/e.jpg", "z.png"):
+        save_image(torch.rand(3, 20, 24), folder / "photos" / name)
+    (folder / "photos/b.png").write_text("no picture")
+    shards(folder / "set", 8).rename(folder / "shards")
+    spoil(folder / "shards/shard-000001.tar", number=1)
+
+
+def spoil(path: Path, number: int) -> None:
+    """Overwrite a picture in a tar file, and let the index say so."""
+    members = pictures_in(str(path))
+    with open(path, "r+b") as file:
+        file.seek(members.offsets[number])
+        file.write(bytes(members.sizes[number]))
+    index_folder(str(path.parent))
+
+
+def times(folder: str) -> dict[str, int]:
+    """When each file below it was written, but for the list of those that were skipped, which is written each time."""
+    files = (path for path in Path(folder).rglob("*") if path.is_file() and path.name not in ("skipped.tsv", ".lock"))
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in files}
+
+
+def members_of(path: str | Path) -> dict[str, bytes]:
+    """The files in a tar file, all of which can be read."""
+    with tarfile.open(path, "r:") as tar:
+        return {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+
+
+def paint_here(
+    units: Sequence[Unit], recipe: Recipe, stylizer: Mapping[str, Any], *, workers: int | None
+) -> Iterator[Result]:
+    """As `workers.paint_units`, without Ray, which takes seconds to start."""
+    painter = UnitPainter(recipe, stylizer)
+    for unit in units:
+        result = Result(**painter({"unit": pickle.dumps(unit)}))
+        if result.problem:
+            raise ValueError(result.problem)
+        yield result

@@ -1,0 +1,94 @@
+"""A data set as a person paints it: the command, its last words and its exit code."""
+
+import logging
+import runpy
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+from painted_sets import paint_here
+from shard_sets import numbered_photos
+
+from fast_style.networks.saved import save_network
+from fast_style.networks.transform_net import TransformNet
+from fast_style.stylize import dataset
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capfd):
+    """Run the script in this process from the folder `tmp_path`; its exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
+    monkeypatch.setattr(logging.root, "level", logging.root.level)
+    monkeypatch.setattr(dataset, "paint_units", paint_here)
+    monkeypatch.setattr(dataset, "ray_at", lambda address: nullcontext())
+    save_network(tmp_path / "dots.safetensors", TransformNet(width=2, blocks=0), origin={"style": "dots"})
+    numbered_photos(tmp_path / "photos", 5)
+
+    def run(*arguments):
+        given = ["ckpt=dots.safetensors", "input=photos", "output=out", "unit=2", "runtime=torch", *arguments]
+        monkeypatch.setattr(sys, "argv", ["stylize_dataset.py", *given])
+        code = 0
+        try:
+            runpy.run_path(str(SCRIPTS / "stylize_dataset.py"), run_name="__main__")
+        except SystemExit as stop:
+            code = 1 if stop.code else 0
+            if isinstance(stop.code, str):
+                print(stop.code, file=sys.stderr)
+        return code, *capfd.readouterr()
+
+    return run
+
+
+def test_a_folder_twice(command):
+    for before in (0, 5):
+        code, out, err = command()
+        assert code == 0, err
+        assert out == f"5 of 5 pictures are in out; {before} were done before.\n"
+        assert "5/5" in err
+
+
+def test_a_broken_photo_is_said_by_the_exit_code_each_time(tmp_path, command):
+    (tmp_path / "photos/broken.png").write_text("no picture")
+    for before in (0, 6):
+        code, out, err = command()
+        assert code == 1
+        assert out == f"5 of 6 pictures are in out; {before} were done before.\n"
+        assert err.endswith("Error: 1 pictures could not be painted; see out/skipped.tsv.\n")
+    assert "broken.png" in (tmp_path / "out/skipped.tsv").read_text()
+
+
+MISTAKES = [
+    (["ckpt=stary_night"], "starry_night, "),
+    (["input=nowhere"], "nowhere"),
+    (["output=photos/out"], "lie in one another"),
+    (["output=text"], "text"),
+    (["size=9"], "other settings (size)"),
+    (["unit=0"], "unit"),
+    (["workers=0"], "workers"),
+    (["device=quantum"], "quantum"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "hint"), MISTAKES)
+def test_a_mistake_is_one_sentence(tmp_path, command, arguments, hint):
+    command()
+    (tmp_path / "text").touch()
+    (tmp_path / "out/.finished/00001.json").unlink()  # So that there is something to do.
+    code, _, err = command(*arguments)
+    assert code == 1
+    (sentence,) = [line for line in err.splitlines() if line.startswith("Error: ")]
+    assert hint in sentence
+
+
+def test_help_in_a_process_of_its_own(tmp_path):
+    command = [sys.executable, SCRIPTS / "stylize_dataset.py", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert "quoted twice" in done.stdout
+    assert "ray_address" in done.stdout
+    assert not list(tmp_path.iterdir())

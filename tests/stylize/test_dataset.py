@@ -1,0 +1,243 @@
+"""A data set is painted by many workers; what is finished is not painted again, whatever ended the run before."""
+
+import logging
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from painted_sets import lay_out, paint_here, times
+
+from fast_style import save_image
+from fast_style.data.shard_sources import PictureFolder
+from fast_style.data.shard_writing import Recipe as ShardRecipe
+from fast_style.data.shard_writing import write_shards
+from fast_style.networks.saved import save_network
+from fast_style.networks.transform_net import TransformNet
+from fast_style.stylize import dataset, workers
+from fast_style.stylize.artefacts import source_of
+from fast_style.stylize.dataset import Progress, paint_dataset
+from fast_style.stylize.units import Recipe, TarShard, finished, marker_path, plan_units
+from fast_style.stylize.workers import Share, UnitPainter, shares
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "stylize_dataset.py"
+PLAIN = {"runtime": "torch", "precision": "fp32", "device": "cpu"}
+# Of each source, where a unit holds two photos: pictures, painted ones, units.
+SOURCES = {"photos": (5, 4, 3), "shards": (8, 7, 3)}
+
+
+@pytest.fixture(scope="module")
+def data_sets(tmp_path_factory):
+    """Laid out once: every whole file waits for the disk."""
+    folder = tmp_path_factory.mktemp("data_sets")
+    lay_out(folder)
+    return folder
+
+
+@pytest.fixture
+def here(data_sets, tmp_path, monkeypatch):
+    """A working folder with photos, shards and a network."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(data_sets, tmp_path, dirs_exist_ok=True)
+    save_network("wave.safetensors", TransformNet(width=2, blocks=0), origin={"style": "wave"})
+    return tmp_path
+
+
+@pytest.fixture
+def _no_ray(monkeypatch):
+    """The workers are this process, one unit after the other."""
+    monkeypatch.setattr(dataset, "paint_units", paint_here)
+    monkeypatch.setattr(dataset, "ray_at", lambda address: nullcontext())
+
+
+def paint(source, **settings):
+    told = []
+    done = paint_dataset(
+        source, "out", **{"ckpt": "wave.safetensors", "unit": 2} | PLAIN | settings, progress=told.append
+    )
+    assert told[-1] == done
+    return told
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.usefixtures("here", "_no_ray")
+def test_progress_is_told_and_what_was_skipped_is_listed(source):
+    total, painted, units = SOURCES[source]
+    told = paint(source)
+    assert told[0] == Progress(total, 0, 0, 0)
+    assert told[-1] == Progress(total, 0, painted, 1)
+    assert [p.done for p in told] == sorted({p.done for p in told})
+    assert len(told) == 1 + units
+    (header, line) = Path("out/skipped.tsv").read_text().splitlines()
+    assert header == "name\treason"
+    assert line.startswith({"photos": "b.png", "shards": "shard-000001.tar/000000004.png"}[source] + "\t")
+
+
+class Dies(Exception):  # noqa: N818 - as a process does.
+    """Stands for a kill: nothing handles it."""
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.usefixtures("here", "_no_ray")
+def test_a_run_goes_on_with_the_units_that_are_not_finished(source):
+    total, painted, units = SOURCES[source]
+
+    def dying(progress):
+        if progress.done:
+            raise Dies
+
+    with pytest.raises(Dies):
+        paint_dataset(source, "out", ckpt="wave.safetensors", unit=2, **PLAIN, progress=dying)
+    before = times("out")
+    Path("out", f".{0:032x}.tmp").touch()  # As a kill leaves it.
+    told = paint(source)
+    assert told[0].before == told[0].done == {"photos": 2, "shards": 3}[source]
+    assert len(told) == 1 + units - 1
+    assert told[-1].painted == painted
+    assert {name: when for name, when in times("out").items() if name in before} == before
+    last = times("out")
+    assert paint(source) == [Progress(total, total, painted, 1)]
+    assert times("out") == last
+    assert len(Path("out/skipped.tsv").read_text().splitlines()) == 2
+    assert not list(Path("out").glob(".*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"ckpt": "nowhere.safetensors"}, "nowhere.safetensors"),
+        ({"runtime": "jax"}, "runtime is auto or one of"),
+        ({"precision": "fp61"}, "precision is auto, fp32"),
+        ({"workers": 0}, "workers is at least 1"),
+        ({"quality": 0}, "quality"),
+    ],
+)
+@pytest.mark.usefixtures("here", "_no_ray")
+def test_mistakes_are_said(settings, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        paint("photos", **settings)
+
+
+@pytest.mark.usefixtures("here", "_no_ray")
+def test_what_ends_a_worker_ends_the_run_in_one_sentence(monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "out/a.jpg can't be written: No space left on device.")
+
+    monkeypatch.setattr(workers, "paint_unit", full)
+    with pytest.raises(ValueError, match=r"^out/a.jpg can't be written: No space left on device.$"):
+        paint("photos")
+
+
+@pytest.mark.usefixtures("here", "_no_ray")
+def test_two_runs_do_not_paint_the_same():
+    with dataset._alone_in(Path("out")), pytest.raises(ValueError, match="Another process is painting into out"):
+        paint("photos")
+
+
+@pytest.mark.usefixtures("here")
+def test_the_absence_of_ray_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(workers, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install 'fast_style\[ray\]'"):
+        paint("photos")
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "units", "wanted", "expected"),
+    [
+        (8, 0, 99, None, Share(4, 2, 0.0, 2)),
+        (1, 0, 99, None, Share(1, 1, 0.0, 1)),
+        (8, 0, 99, 8, Share(8, 1, 0.0, 1)),
+        (8, 0, 2, None, Share(2, 4, 0.0, 4)),
+        (2, 0, 99, 4, Share(4, 0.5, 0.0, 1)),
+        (32, 4, 99, None, Share(4, 8, 1.0, 8)),
+        (32, 4, 99, 8, Share(8, 4, 0.5, 4)),
+        (32, 4, 99, 3, Share(3, 10, 1.0, 10)),
+    ],
+)
+def test_a_machine_is_divided_among_its_workers(cpus, gpus, units, wanted, expected):
+    resources = {"CPU": cpus, "GPU": gpus, "memory": 1e9}
+    assert shares(resources, units, {"runtime": "auto", "device": "auto"}, wanted) == expected
+    on_cpu = [{"runtime": "openvino", "device": "auto"}, {"runtime": "torch", "device": "cpu"}]
+    assert all(shares(resources, units, place, wanted).gpus == 0 for place in on_cpu)
+
+
+# ---- on Ray
+
+
+@contextmanager
+def two_workers():
+    import ray
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def kill_in_the_middle(source):
+    """Start the script, kill it when the first unit is finished, and wait until its workers are gone."""
+    command = [
+        sys.executable,
+        str(SCRIPT),
+        "ckpt=wave.safetensors",
+        f"input={source}",
+        f"output={source}_out",
+        "unit=2",
+    ]
+    command += ["workers=2", *(f"{key}={value}" for key, value in PLAIN.items())]
+    with open(f"{source}.log", "wb") as log:
+        run = subprocess.Popen(command, stdout=log, stderr=log)
+    while not list(Path(f"{source}_out/.finished").glob("*.json")):
+        assert run.poll() is None, Path(f"{source}.log").read_text()
+        time.sleep(0.005)
+    # Ray's own two agents paint nothing, and take a minute to notice.
+    family = [child for child in psutil.Process(run.pid).children(recursive=True) if "Agent" not in child.name()]
+    run.kill()
+    run.wait()
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert not alive
+
+
+def files_of(unit):
+    paintings = [unit.target] if isinstance(unit, TarShard) else [Path(unit.output, name) for _, name in unit.pictures]
+    return [marker_path(unit), *(file for file in paintings if file.exists())]
+
+
+# Ray's own, on importing and on starting it.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning")
+@pytest.mark.slow
+def test_two_workers_go_on_after_a_kill(here, monkeypatch):
+    # Ray would leave a token in the home.
+    for name, value in (workers.QUIET | {"HOME": str(here), "PYTHONPATH": os.pathsep.join(sys.path)}).items():
+        monkeypatch.setenv(name, value)
+    for number in range(40):
+        save_image(torch.rand(3, 200, 200), f"photos/many/{number:02d}.jpg")
+    write_shards(PictureFolder("photos/many"), "many", ShardRecipe(shard_samples=2))
+    recipe = Recipe(source_of("wave.safetensors").digest, unit=2)
+    before = {}
+    for source in ("photos", "many"):
+        kill_in_the_middle(source)
+        units = plan_units(source, f"{source}_out", recipe)
+        done = [unit for unit in units if finished(unit, recipe)]
+        assert 0 < len(done) < len(units)
+        before[source] = {file: file.stat().st_mtime_ns for unit in done for file in files_of(unit)}
+    painter = UnitPainter(recipe, PLAIN | {"path": "wave.safetensors"})
+    with two_workers():
+        for source, pictures, skipped in (("photos", 45, 1), ("many", 40, 0)):
+            done = paint_dataset(source, f"{source}_out", ckpt="wave.safetensors", unit=2, workers=2, **PLAIN)
+            assert (done.total, done.painted, done.skipped) == (pictures, pictures - skipped, skipped)
+            assert {file: file.stat().st_mtime_ns for file in before[source]} == before[source]
+            for unit in plan_units(source, f"{source}_straight", recipe):
+                assert not painter({"unit": pickle.dumps(unit)})["problem"]
+                for file in files_of(unit):
+                    other = Path(str(file).replace("_straight", "_out"))
+                    assert file.suffix == ".json" or file.read_bytes() == other.read_bytes()
+    assert not [path for path in here.rglob("*.tmp") if path.parent.name != "tmp"]

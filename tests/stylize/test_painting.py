@@ -1,0 +1,122 @@
+"""A painter keeps to the memory it is given, and its brush to the photo's size."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from fast_style import Stylizer
+from fast_style.networks.transform_net import TransformNet
+from fast_style.picture_files import Arrays
+from fast_style.stylize import painting
+from fast_style.stylize.controls import Controls
+from fast_style.stylize.painting import MASK, PICTURE, PROCESS, STRIP, WHOLE, Painter, check_painting
+from fast_style.stylize.torch_runtime import Torch
+
+MIB = 2**20
+
+
+def stylizer(width: int = 4) -> Stylizer:
+    torch.manual_seed(0)
+    architecture = json.dumps({"width": width})
+    return Stylizer(Torch(TransformNet(width=width, blocks=1)), origin={"architecture": architecture})
+
+
+def picture(height: int = 64, width: int = 48) -> Arrays:
+    random = np.random.default_rng(0)
+    return Arrays((random.random((height, width, 3)) * 255).astype(np.uint8), None)
+
+
+@pytest.mark.parametrize("statistics", ["exact", "thumbnail"])
+def test_strips_are_the_whole(statistics: str) -> None:
+    whole = Painter(stylizer(), tiles="off")(picture())
+    strips = Painter(stylizer(), tiles=16, statistics=statistics)(picture())  # type: ignore[arg-type]
+    assert np.abs(whole.astype(int) - strips).max() <= 1
+
+
+@pytest.mark.parametrize("width", [4, 32, 64])
+def test_a_picture_is_painted_whole_if_it_fits(width: int) -> None:
+    pixels, need = 1000 * 1000, WHOLE["torch"] * width / 32
+    for spare, whole in ((1.01, True), (0.99, False)):
+        limit = int(PROCESS + pixels * (need * spare + PICTURE))
+        rows = Painter(stylizer(width), max_memory=limit).rows_of_strips(1000, 1000, beside=pixels * PICTURE)
+        assert (rows is None) == whole
+
+
+@pytest.mark.parametrize("limit", [700, 800, 1000, 2000])
+@pytest.mark.parametrize("size", [(4000, 6000), (4096, 8192)])
+def test_strips_take_no_more_than_there_is(limit: int, size: tuple[int, int]) -> None:
+    height, width = size
+    painter = Painter(stylizer(32), max_memory=limit * MIB)
+    beside = height * width * PICTURE
+    if PROCESS + beside + 24 * STRIP * width > limit * MIB:
+        with pytest.raises(ValueError, match=rf"{width}x{height} takes [\d,]+ MiB even in strips, and max_memory is"):
+            painter.rows_of_strips(height, width, beside=beside)
+        return
+    rows = painter.rows_of_strips(height, width, beside=beside)
+    assert rows is not None
+    assert rows % 8 == 0
+    assert PROCESS + beside + (rows + 16) * width * STRIP <= limit * MIB
+
+
+def test_what_is_beside_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(Painter, "rows_of_strips", lambda self, h, w, *, beside: told.append(beside))
+    mask = np.ones((64, 48), np.float32)
+    for scale in (1, 2):
+        Painter(stylizer(), scale=scale)(picture())
+        Painter(stylizer(), scale=scale, controls=Controls(mask=mask))(picture())
+    assert told == 2 * [64 * 48 * PICTURE, 64 * 48 * (PICTURE + MASK)]
+
+
+def test_a_large_picture_is_one_that_fills_its_share() -> None:
+    painter = Painter(stylizer(), max_memory=160 * PICTURE)
+    assert not painter.is_large(10)
+    assert painter.is_large(11)
+
+
+@pytest.mark.parametrize("scale", [1, 1.5, 2, 4])
+@pytest.mark.parametrize("grey", [False, True])
+def test_the_size_stays_whatever_the_brush(scale: float, grey: bool) -> None:
+    photo = Arrays(np.random.default_rng(0).random((65, 49), np.float32), None) if grey else picture(65, 49)
+    painted = Painter(stylizer(), scale=scale)(photo)
+    assert painted.shape == (65, 49, 3)
+    assert painted.std() > 0
+
+
+def test_a_broad_brush_paints_a_small_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, ...]] = []
+    own = Stylizer.__call__
+    monkeypatch.setattr(Stylizer, "__call__", lambda self, x: (seen.append(x.shape), own(self, x))[1])
+    Painter(stylizer(), scale=2)(picture())
+    assert seen == [(1, 3, 32, 24)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"scale": 0.5}, "scale is at least 1"),
+        ({"scale": float("nan")}, "scale is at least 1"),
+        ({"tiles": 0}, "tiles is auto, off, or the height of a strip"),
+        ({"tiles": True}, "tiles is auto, off, or the height of a strip"),
+        ({"tiles": "on"}, "got 'on'"),
+        ({"statistics": "guessed"}, "statistics is exact or thumbnail; got 'guessed'"),
+        ({"max_memory": 0}, "max_memory is more than 0"),
+        ({"max_memory": -5}, "max_memory is more than 0"),
+    ],
+    ids=str,
+)
+def test_what_can_not_be_is_said(settings: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        check_painting(**settings)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=sentence):
+        Painter(stylizer(), **settings)  # type: ignore[arg-type]
+
+
+def test_without_a_limit_it_is_half_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Memory:
+        available = 10 * MIB
+
+    monkeypatch.setattr(painting.psutil, "virtual_memory", Memory)
+    assert Painter(stylizer()).max_memory == PROCESS + 5 * MIB

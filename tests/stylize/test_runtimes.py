@@ -1,0 +1,203 @@
+"""Every runtime paints what PyTorch paints, keeps what it prepared, and then does without PyTorch."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fast_style import load_stylizer
+from fast_style.networks.saved import save_network
+from fast_style.networks.transform_net import TransformNet
+from fast_style.stylize import runtimes
+from fast_style.stylize.artefacts import default_cache, source_of
+from fast_style.stylize.runtimes import ON_CPU, allowed_threads, choose
+
+PREPARING = ["onnxruntime", "openvino"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A network, and a cache in which both runtimes prepared it."""
+    folder = tmp_path_factory.mktemp("runtimes")
+    torch.manual_seed(0)
+    save_network(folder / "wave.safetensors", TransformNet(width=4, blocks=1), origin={"style": "wave"})
+    for runtime in PREPARING:
+        load_stylizer(folder / "wave.safetensors", runtime=runtime, precision="fp32", cache=folder / "cache")
+    return folder
+
+
+def load(folder: Path, runtime: str, precision: str = "fp32"):
+    return load_stylizer(folder / "wave.safetensors", runtime=runtime, precision=precision, cache=folder / "cache")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ON_CPU)
+@pytest.mark.parametrize("shape", [(1, 3, 64, 48), (2, 3, 17, 33)])
+def test_every_runtime_paints_as_the_network_does(folder: Path, runtime, shape) -> None:
+    wanted, stylizer = load(folder, "torch"), load(folder, runtime)
+    assert (stylizer.runtime.name, stylizer.runtime.precision, stylizer.runtime.device) == (runtime, "fp32", "cpu")
+    assert stylizer.style == "wave"
+    pictures = torch.rand(shape)
+    kept = pictures.clone()
+    painted = stylizer(pictures)
+    torch.testing.assert_close(painted, wanted(pictures), rtol=0, atol=1e-5)
+    assert torch.equal(pictures, kept)
+    array = stylizer(pictures.numpy())
+    assert isinstance(array, np.ndarray)
+    assert np.array_equal(array, painted.numpy())
+    again = stylizer(1 - pictures)
+    assert not torch.equal(again, painted)
+    assert np.array_equal(array, painted.numpy()), "a result changed with the next picture"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+def test_half_precision_is_near(folder: Path, runtime) -> None:
+    pictures = torch.rand(1, 3, 64, 64)
+    try:
+        stylizer = load(folder, runtime, "bf16")
+    except ValueError as error:
+        assert "does not compute in bf16" in str(error)  # noqa: PT017 - so it is where the processor has none
+        return
+    assert stylizer.runtime.precision == "bf16"
+    torch.testing.assert_close(stylizer(pictures), load(folder, "torch")(pictures), rtol=0, atol=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", PREPARING)
+def test_what_is_prepared_runs_without_torch(folder: Path, runtime) -> None:
+    code = f"""
+import sys, numpy
+from fast_style.stylize.stylizer import load_stylizer
+stylizer = load_stylizer({str(folder / "wave.safetensors")!r}, runtime={runtime!r}, cache={str(folder / "cache")!r})
+assert stylizer(numpy.full((1, 3, 20, 20), 0.5, numpy.float32)).shape == (1, 3, 20, 20)
+sys.exit("torch" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_a_damaged_blob_is_made_again(folder: Path) -> None:
+    pictures = torch.rand(1, 3, 20, 20)
+    wanted = load(folder, "openvino")(pictures)
+    (blob,) = (folder / "cache").glob("*/openvino-fp32-*.blob")
+    whole = blob.read_bytes()
+    blob.write_bytes(whole[: len(whole) // 2])
+    assert torch.equal(load(folder, "openvino")(pictures), wanted)
+    assert len(blob.read_bytes()) == len(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("runtime", "file"), [("openvino", "network.xml"), ("onnxruntime", "network.onnx")])
+def test_a_damaged_model_is_made_again(folder: Path, runtime, file) -> None:
+    pictures = torch.rand(1, 3, 20, 20)
+    wanted = load(folder, runtime)(pictures)
+    (model,) = (folder / "cache").glob(f"*/{file}")
+    model.write_bytes(model.read_bytes()[:500])
+    for blob in (folder / "cache").glob("*/*.blob"):
+        blob.unlink()
+    torch.testing.assert_close(load(folder, runtime)(pictures), wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ON_CPU)
+def test_threads_do_not_get_one_anothers_paintings(folder: Path, runtime) -> None:
+    stylizer = load(folder, runtime)
+    pictures = [
+        np.full((1, 3, 24, 24), share, np.float32) * np.linspace(0, 1, 24, dtype=np.float32)
+        for share in np.linspace(0.2, 1, 8, dtype=np.float32)
+    ]
+    wanted = [stylizer(picture) for picture in pictures]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(stylizer, pictures * 5))
+    assert all(np.array_equal(one, wanted[i % 8]) for i, one in enumerate(found))
+
+
+@pytest.mark.slow
+def test_a_cache_that_can_not_be_written_is_done_without(folder: Path, tmp_path: Path, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(runtimes, "_best_device", lambda: "cpu")
+    (tmp_path / "file").touch()
+    stylizer = load_stylizer(folder / "wave.safetensors", cache=tmp_path / "file")
+    assert stylizer.runtime.name == "torch"
+    assert "can't be kept" in caplog.text
+    with pytest.raises(ValueError, match=r"can't be kept in .*file .*cache=.*runtime=torch"):
+        load_stylizer(folder / "wave.safetensors", runtime="openvino", cache=tmp_path / "file")
+
+
+@pytest.mark.slow
+def test_another_network_of_the_same_name_is_another(folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    save_network(tmp_path / "wave.safetensors", TransformNet(width=4, blocks=1), origin={"style": "wave"})
+    assert source_of(tmp_path / "wave.safetensors").digest != source_of(folder / "wave.safetensors").digest
+
+
+def test_auto_takes_the_fastest_that_is_installed(monkeypatch) -> None:
+    monkeypatch.setattr(runtimes, "_best_device", lambda: "cpu")
+    installed = {"openvino", "onnxruntime", "torch"}
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: True if name in installed else None)
+    assert choose("auto", "auto") == ("openvino", "cpu")
+    installed.remove("openvino")
+    assert choose("auto", "cpu") == ("onnxruntime", "cpu")
+    installed.remove("onnxruntime")
+    assert choose("auto", "auto") == ("torch", "cpu")
+    assert choose("compile", "auto") == ("compile", "cpu")
+
+
+def test_auto_takes_torch_where_there_is_a_gpu(monkeypatch) -> None:
+    monkeypatch.setattr(runtimes, "_best_device", lambda: "cuda")
+    assert choose("auto", "auto") == ("torch", "cuda")
+    assert choose("openvino", "auto") == ("openvino", "cpu")
+
+
+@pytest.mark.parametrize("runtime", PREPARING)
+def test_a_runtime_that_is_not_installed_says_what_to_do(monkeypatch, runtime) -> None:
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=rf"runtime={runtime} is not installed: pip install 'fast_style\[{runtime}\]'"):
+        choose(runtime, "cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"runtime": "tensorrt"}, "runtime is auto or one of torch, compile, onnxruntime, openvino; got 'tensorrt'"),
+        ({"runtime": "openvino", "device": "cuda"}, "runs on the cpu here; got device=cuda"),
+        ({"runtime": "onnxruntime", "device": "mps"}, "nothing for device=mps"),
+        ({"runtime": "onnxruntime", "precision": "bf16"}, "computes in fp32; got bf16"),
+        ({"runtime": "torch", "precision": "int8"}, "precision is auto, fp32, bf16 or fp16; got 'int8'"),
+        ({"runtime": "openvino", "precision": "int8"}, "precision is auto, fp32, bf16 or fp16; got 'int8'"),
+    ],
+    ids=str,
+)
+def test_what_can_not_be_is_said(folder: Path, settings, sentence) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        load_stylizer(folder / "wave.safetensors", cache=folder / "cache", **settings)
+
+
+def test_the_cache_is_where_the_system_wants_it(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_cache() == tmp_path / "fast_style" or sys.platform != "linux"
+
+
+@pytest.mark.parametrize(
+    ("said", "allowed"), [(None, None), ("", None), ("0", None), ("many", None), ("3", 3), ("4,2", 4)]
+)
+def test_threads_are_what_the_environment_allows(monkeypatch, said, allowed) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if said is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert allowed_threads() == allowed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 2])
+def test_runtimes_take_no_more_threads_than_allowed(folder: Path, monkeypatch, threads: int) -> None:
+    """What was prepared with other numbers of threads, too."""
+    monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
+    compiled = load(folder, "openvino").runtime._request.get_compiled_model()
+    assert compiled.get_property("INFERENCE_NUM_THREADS") == threads
+    assert load(folder, "onnxruntime").runtime._session.get_session_options().intra_op_num_threads == threads

@@ -1,0 +1,144 @@
+"""A picture painted strip by strip is the picture painted whole: no seams, at any height of the strips."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fast_style.networks.blocks import FractionalConv, ResizeConv
+from fast_style.networks.transform_net import TransformNet
+from fast_style.stylize.rows import Convolved, Doubled, Photo, Spooled, strips
+from fast_style.stylize.tiling import Tiles, thumbnail_moments
+
+NETWORKS = {
+    "linear": {},
+    "nearest": {"upsample": "nearest"},
+    "fractional": {"upsample": "fractional"},
+    "kernel_of_3": {"upsample": "fractional", "fractional_kernel": 3},
+    "no_blocks": {"blocks": 0},
+}
+
+
+def network(**settings) -> TransformNet:
+    torch.manual_seed(0)
+    made = TransformNet(**({"width": 4, "blocks": 2} | settings)).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():  # A fresh network's norms would hide a channel that is mixed up.
+            if parameter.ndim == 1:
+                parameter.uniform_(0.5, 1.5)
+    return made
+
+
+def picture(height: int, width: int) -> np.ndarray:
+    slopes = np.add.outer(np.linspace(0, 100, height), np.linspace(0, 80, width))[..., None] + [0, 20, 40]
+    return (slopes + np.random.default_rng(0).integers(0, 30, (height, width, 3))).astype(np.uint8)
+
+
+def whole(net: TransformNet, pixels: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+        return net(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255)[0].permute(1, 2, 0).numpy()
+
+
+def joined(tiles: Tiles, pixels: np.ndarray) -> np.ndarray:
+    tops, parts = zip(*tiles.paint(pixels), strict=True)
+    assert list(tops) == list(np.cumsum([0] + [len(part) for part in parts[:-1]]))
+    return np.concatenate(parts)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(("height", "width", "rows"), [(96, 64, 32), (75, 50, 8), (75, 50, 20), (131, 47, 1000)])
+def test_exact_statistics_give_the_untiled_picture(name: str, height: int, width: int, rows: int) -> None:
+    net, pixels = network(**NETWORKS[name]), picture(height, width)
+    painted = joined(Tiles(net, rows=rows), pixels)
+    assert painted.shape == pixels.shape
+    np.testing.assert_allclose(painted, whole(net, pixels), atol=1e-5)
+
+
+def test_strips_with_statistics_of_their_own_would_not() -> None:
+    net, pixels = network(), picture(96, 64)
+    alone = np.concatenate([whole(net, pixels[top : top + 32]) for top in range(0, 96, 32)])
+    assert np.abs(alone - whole(net, pixels)).max() > 0.05
+
+
+@pytest.mark.parametrize("rows", [16, 40])
+def test_statistics_of_a_thumbnail_as_large_as_the_picture_are_exact(rows: int) -> None:
+    net, pixels = network(), picture(96, 64)
+    painted = joined(Tiles(net, rows=rows, statistics="thumbnail"), pixels)
+    np.testing.assert_allclose(painted, whole(net, pixels), atol=1e-5)
+
+
+def test_statistics_of_a_thumbnail_have_no_seams(monkeypatch) -> None:
+    monkeypatch.setattr("fast_style.stylize.tiling.THUMBNAIL", 32)
+    net, pixels = network(), picture(128, 96)
+    two, many = (joined(Tiles(net, rows=rows, statistics="thumbnail"), pixels) for rows in (64, 16))
+    np.testing.assert_allclose(two, many, atol=1e-5)
+    assert len(thumbnail_moments(net, pixels)) == 9
+
+
+def test_a_float_picture_is_painted_too() -> None:
+    net, pixels = network(), picture(48, 40)
+    same = joined(Tiles(net, rows=16), pixels.astype(np.float32) / 255)
+    np.testing.assert_allclose(same, joined(Tiles(net, rows=16), pixels), atol=1e-6)
+
+
+def test_nothing_is_left_in_the_spool_whatever_happens(tmp_path: Path) -> None:
+    strips = Tiles(network(), rows=16, spool=tmp_path).paint(picture(64, 48))
+    next(strips)
+    before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else None
+    assert list(tmp_path.iterdir()) == []  # A kill leaves nothing either: the files have no names.
+    strips.close()
+    if before is not None:
+        assert len(os.listdir("/proc/self/fd")) < before
+
+
+def test_progress_goes_from_nothing_to_all() -> None:
+    told: list[float] = []
+    list(Tiles(network(), rows=16).paint(picture(64, 48), progress=told.append))
+    assert told == sorted(told)
+    assert 0 < told[0] < 0.1
+    assert told[-1] == 1
+
+
+@pytest.mark.parametrize("kernel", [3, 9])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_strip_of_a_convolution_is_a_strip_of_it(kernel: int, stride: int) -> None:
+    conv = nn.Conv2d(3, 5, kernel, stride, padding=kernel // 2, padding_mode="reflect")
+    pixels = picture(40, 24)
+    source = Photo(pixels, multiple=4)
+    with torch.no_grad():
+        wanted = conv(source.rows(0, 40))
+        for top, bottom in [(0, 1), (0, 7), (3, 11), (40 // stride - 3, 40 // stride), (0, 40 // stride)]:
+            found = Convolved(source, conv).rows(top, bottom)
+            torch.testing.assert_close(found, wanted[:, :, top:bottom])
+
+
+@pytest.mark.parametrize("conv", [FractionalConv(3, 5), FractionalConv(3, 5, kernel=3), ResizeConv(3, 5)], ids=str)
+def test_a_strip_of_a_doubled_picture_is_a_strip_of_it(conv) -> None:
+    source = Photo(picture(20, 16), multiple=4)
+    with torch.no_grad():
+        wanted = conv(source.rows(0, 20))
+        doubled = Doubled(source, conv)
+        assert (doubled.channels, doubled.height, doubled.width) == wanted.shape[1:]
+        for top, bottom in [(0, 1), (1, 2), (0, 7), (5, 16), (39, 40), (36, 40), (0, 40)]:
+            torch.testing.assert_close(doubled.rows(top, bottom), wanted[:, :, top:bottom])
+
+
+def test_spooled_rows_come_back(tmp_path: Path) -> None:
+    source = Photo(picture(20, 16), multiple=4)
+    spooled = Spooled(source, tmp_path, torch.float32)
+    for top, bottom in reversed(list(strips(20, 6))):
+        spooled.put(top, source.rows(top, bottom))
+    assert torch.equal(spooled.rows(2, 19), source.rows(2, 19))
+    spooled.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_can_not_be_is_said() -> None:
+    with pytest.raises(ValueError, match="statistics is one of exact, thumbnail; got 'guessed'"):
+        Tiles(network(), rows=16, statistics="guessed")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="residual_padding=none"):
+        Tiles(network(residual_padding="none"), rows=16)

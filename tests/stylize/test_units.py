@@ -1,0 +1,294 @@
+"""A unit of a data set is the same each time, and is painted whole, or is not finished."""
+
+import io
+import json
+import os
+import shutil
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from painted_sets import lay_out, members_of, times
+
+from fast_style import Stylizer, load_image, save_image
+from fast_style.data.shard_index import index_folder
+from fast_style.networks.transform_net import TransformNet
+from fast_style.picture_files import read_arrays
+from fast_style.stylize import unit_painting
+from fast_style.stylize.painting import Painter
+from fast_style.stylize.torch_runtime import Torch
+from fast_style.stylize.unit_painting import paint_unit
+from fast_style.stylize.units import Recipe, finished, marker_path, plan_units, target_names
+
+RECIPE = Recipe("digest", unit=2)
+
+
+@pytest.fixture(scope="module")
+def data_sets(tmp_path_factory):
+    """Laid out once: every whole file waits for the disk."""
+    folder = tmp_path_factory.mktemp("data_sets")
+    lay_out(folder)
+    return folder
+
+
+@pytest.fixture
+def here(data_sets, tmp_path, monkeypatch):
+    """Five photos in a tree and three shards of 3, 3 and 2; a photo of each kind is broken."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(data_sets, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+@pytest.fixture
+def stylizer():
+    return Stylizer(Torch(TransformNet(width=2, blocks=0)), origin={"style": "wave"})
+
+
+@pytest.fixture
+def painter(stylizer):
+    return Painter(stylizer)
+
+
+# ---- planning
+
+
+@pytest.mark.usefixtures("here")
+def test_a_folder_is_cut_in_sorted_order():
+    units = plan_units("photos", "out", RECIPE)
+    assert [(unit.name, [photo for photo, _ in unit.pictures]) for unit in units] == [
+        ("00000", ["a.jpg", "b.png"]),
+        ("00001", ["deep/a.png", "deep/er/e.jpg"]),
+        ("00002", ["z.png"]),
+    ]
+    assert units == plan_units("photos/", "out", RECIPE)
+    assert len({unit.checksum for unit in units}) == 3
+
+
+@pytest.mark.parametrize("source", ["shards", "shards/index.json", "shards/shard-{000000..000002}.tar", "plain"])
+def test_a_shard_is_a_unit(here, source):
+    (here / "plain").mkdir()
+    for path in (here / "shards").glob("*.tar"):
+        (here / "plain" / path.name).symlink_to(path)
+    units = plan_units(source, "out", RECIPE)
+    assert [(unit.name, unit.count) for unit in units] == [(f"shard-00000{n}.tar", k) for n, k in enumerate([3, 3, 2])]
+    assert len({unit.checksum for unit in units}) == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "suffix", "expected"),
+    [
+        (["a.jpg", "b/c.PNG"], None, ["a.jpg", "b/c.PNG"]),
+        (["a.gif", "b.png"], None, ["a.png", "b.png"]),
+        (["a.gif", "a.png", "a.tga"], None, ["a.gif.png", "a.png", "a.tga.png"]),
+        (["a.png", "b.jpg"], ".jpg", ["a.jpg", "b.jpg"]),
+        (["a.png", "a.jpg"], ".jpg", ["a.png.jpg", "a.jpg"]),
+        (["a.jpg", "a.jpg"], None, ["a.jpg", "a.jpg"]),
+    ],
+)
+def test_paintings_are_called_as_their_photos(names, suffix, expected):
+    assert target_names(names, suffix) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "sentence"),
+    [
+        ("nowhere", "out", "nowhere, where there is none"),
+        ("nowhere.tar", "out", "nowhere.tar, where there are none"),
+        ("empty", "out", "empty holds no pictures"),
+        ("photos", "photos", "lie in one another"),
+        ("photos", "photos/painted", "lie in one another"),
+        ("photos", ".", "lie in one another"),
+        ("shards", "shards", "folder of the shards themselves"),
+        ("{shards,more}/*.tar", "out", "2 shards are called shard-000000.tar"),
+        ("twice", "out", "would be painted to a.gif.png"),
+        ("cut.tar", "out", "cut.tar, which is none"),
+    ],
+)
+def test_bad_plans_are_refused(here, source, output, sentence):
+    (here / "empty").mkdir()
+    (here / "twice").mkdir()
+    for name in ("a.gif", "a.png", "a.gif.png"):
+        (here / "twice" / name).touch()
+    whole = (here / "shards/shard-000000.tar").read_bytes()
+    (here / "more").mkdir()
+    (here / "more/shard-000000.tar").write_bytes(whole)
+    (here / "cut.tar").write_bytes(whole[:700])
+    with pytest.raises(ValueError, match=sentence):
+        plan_units(source, output, RECIPE)
+
+
+@pytest.mark.parametrize("settings", [{"size": 0}, {"quality": 101}, {"unit": 0}, {"max_pixels": 0}, {"suffix": "jpg"}])
+def test_bad_settings_are_refused(settings):
+    (name,) = settings
+    with pytest.raises(ValueError, match=name):
+        Recipe("digest", **settings)
+
+
+# ---- painting
+
+
+@pytest.mark.usefixtures("here")
+def test_a_folder_is_mirrored(painter, stylizer):
+    results = [paint_unit(unit, painter, RECIPE) for unit in plan_units("photos", "out", RECIPE)]
+    assert [(r.unit, r.painted, r.skipped) for r in results] == [("00000", 1, 1), ("00001", 2, 0), ("00002", 1, 0)]
+    written = sorted(str(path.relative_to("out")) for path in Path("out").rglob("*") if path.is_file())
+    assert [name for name in written if not name.startswith(".finished/")] == [
+        *("a.jpg", "deep/a.png", "deep/er/e.jpg", "z.png")
+    ]
+    expected = stylizer(load_image("photos/z.png"))
+    torch.testing.assert_close(load_image("out/z.png"), expected, rtol=0, atol=0.51 / 255)
+    said = json.loads(Path("out/.finished/00000.json").read_text())
+    assert (said["painted"], said["skipped"][0][0]) == (1, "b.png")
+    assert "an unknown kind of file" in said["skipped"][0][1]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_shard_is_painted_under_the_same_names(painter, stylizer):
+    results = [paint_unit(unit, painter, RECIPE) for unit in plan_units("shards", "out", RECIPE)]
+    assert [(r.painted, r.skipped) for r in results] == [(3, 0), (2, 1), (2, 0)]
+    photos = {name: data for path in Path("shards").glob("*.tar") for name, data in members_of(path).items()}
+    paintings = {name: data for path in Path("out").glob("*.tar") for name, data in members_of(path).items()}
+    assert paintings.keys() == photos.keys() - {"000000004.png"}
+    Path("photo.png").write_bytes(photos["000000007.png"])
+    save_image(stylizer(load_image("photo.png")), "expected.png")
+    assert paintings["000000007.png"] == Path("expected.png").read_bytes()
+    [(name, reason)] = finished(plan_units("shards", "out", RECIPE)[1], RECIPE).skipped
+    assert name == "shard-000001.tar/000000004.png"
+    assert reason
+
+
+@pytest.mark.usefixtures("here")
+def test_members_take_another_suffix_and_size(painter):
+    recipe = replace(RECIPE, suffix=".jpg", size=16)
+    paint_unit(plan_units("shards", "out", recipe)[0], painter, recipe)
+    content = members_of("out/shard-000000.tar")
+    assert list(content) == ["000000000.jpg", "000000001.jpg", "000000002.jpg"]
+    assert all(data.startswith(b"\xff\xd8") for data in content.values())
+    assert read_arrays("x", data=content["000000000.jpg"]).colour.shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize("source", ["photos", "shards"])
+@pytest.mark.usefixtures("here")
+def test_a_finished_unit_is_not_painted_again(painter, source):
+    units = plan_units(source, "out", RECIPE)
+    first = [paint_unit(unit, painter, RECIPE) for unit in units]
+    before = times("out")
+    again = [paint_unit(unit, None, RECIPE) for unit in units]  # Nobody is there who could paint.
+    assert [replace(r, seconds=0) for r in again] == [replace(r, seconds=0) for r in first]
+    assert times("out") == before
+
+
+class Dies(Exception):  # noqa: N818 - as a process does.
+    """Stands for a kill: nothing handles it."""
+
+
+@pytest.mark.parametrize("source", ["photos", "shards"])
+@pytest.mark.usefixtures("here")
+def test_a_unit_that_was_interrupted_is_not_finished(painter, source):
+    class Dying(Painter):
+        painted = 0
+
+        def __call__(self, picture, **options):
+            self.painted += 1
+            if self.painted == 2:
+                raise Dies
+            return super().__call__(picture, **options)
+
+    unit = plan_units(source, "out", RECIPE)[-2]  # Without a broken photo before the second.
+    with pytest.raises(Dies):
+        paint_unit(unit, Dying(painter.stylizer), RECIPE)
+    assert finished(unit, RECIPE) is None
+    assert not marker_path(unit).exists()
+    assert not list(Path("out").glob("*.tar"))
+    paint_unit(unit, painter, RECIPE)
+    assert finished(unit, RECIPE) is not None
+
+
+@pytest.mark.parametrize("moment", ["before the marker", "before the file is in place"])
+@pytest.mark.usefixtures("here")
+def test_no_shard_is_in_place_without_being_known_as_finished(painter, monkeypatch, moment):
+    unit = plan_units("shards", "out", RECIPE)[0]
+
+    def dying(*_):
+        raise Dies
+
+    with monkeypatch.context() as patch:
+        if moment == "before the marker":
+            patch.setattr(unit_painting, "write_marker", dying)
+        else:
+            marker = unit_painting.write_marker
+            patch.setattr(unit_painting, "write_marker", lambda *said: (marker(*said), dying()))
+        with pytest.raises(Dies):
+            paint_unit(unit, painter, RECIPE)
+    assert finished(unit, RECIPE) is None
+    assert not Path("out/shard-000000.tar").exists()
+
+
+def forget_marker(unit):
+    marker_path(unit).unlink()
+
+
+def cut_marker(unit):
+    marker_path(unit).write_bytes(marker_path(unit).read_bytes()[:40])
+
+
+def cut_shard(unit):
+    os.truncate(f"out/{unit.name}", 2048)
+
+
+def lose_shard(unit):
+    Path("out", unit.name).unlink()
+
+
+def change_source(unit):
+    with tarfile.open(unit.source, "a") as tar:
+        tar.addfile(tarfile.TarInfo("more.png"), io.BytesIO())
+    index_folder("shards")
+
+
+def add_photo(unit):
+    save_image(torch.rand(3, 20, 24), f"photos/{unit.pictures[0][0]}.jpg")
+
+
+@pytest.mark.parametrize(
+    ("source", "damage"),
+    [
+        ("photos", forget_marker),
+        ("photos", cut_marker),
+        ("photos", add_photo),
+        ("shards", forget_marker),
+        ("shards", cut_marker),
+        ("shards", cut_shard),
+        ("shards", lose_shard),
+        ("shards", change_source),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_a_unit_that_is_no_longer_what_its_marker_says_is_painted_again(painter, source, damage):
+    paint_unit(plan_units(source, "out", RECIPE)[0], painter, RECIPE)
+    assert finished(plan_units(source, "out", RECIPE)[0], RECIPE) is not None
+    damage(plan_units(source, "out", RECIPE)[0])
+    unit = plan_units(source, "out", RECIPE)[0]
+    assert finished(unit, RECIPE) is None
+    paint_unit(unit, painter, RECIPE)
+    assert finished(unit, RECIPE) is not None
+
+
+@pytest.mark.parametrize("changed", [{"size": 32}, {"network": "another"}, {"quality": 90}, {"suffix": ".png"}])
+@pytest.mark.usefixtures("here")
+def test_an_output_has_one_recipe(painter, changed):
+    unit = plan_units("photos", "out", RECIPE)[0]
+    paint_unit(unit, painter, RECIPE)
+    (name,) = changed
+    with pytest.raises(ValueError, match=rf"other settings \({name}\)"):
+        finished(unit, replace(RECIPE, **changed))
+
+
+def test_names_that_are_no_unicode(tmp_path, painter):
+    photo = os.fsdecode(os.fsencode(tmp_path / "photos") + b"/caf\xe9.png")
+    save_image(torch.rand(3, 20, 24), photo)
+    [unit] = plan_units(str(tmp_path / "photos"), str(tmp_path / "out"), RECIPE)
+    paint_unit(unit, painter, RECIPE)
+    assert finished(unit, RECIPE).painted == 1

@@ -1,0 +1,122 @@
+"""A network in another runtime's file paints what it paints in PyTorch, at any size."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fast_style import export as exporting
+from fast_style.export import NEEDED, READERS, SUFFIXES, NotTheSame, export
+from fast_style.networks.transform_net import TransformNet
+
+ORIGIN = {"style": "wave", "recipe": "{}", "version": "0.1.0", "format": "fast_style/1"}
+NETWORKS = {
+    "linear": {},
+    "nearest": {"upsample": "nearest"},
+    "fractional": {"upsample": "fractional"},
+    "the_papers": {"upsample": "fractional", "fractional_kernel": 3, "residual_padding": "none"},
+}
+
+
+def network(**settings) -> TransformNet:
+    torch.manual_seed(0)
+    return TransformNet(**({"width": 4, "blocks": 1} | settings)).eval()
+
+
+def worst(found: TransformNet, run, shapes) -> float:
+    difference = 0.0
+    for shape in shapes:
+        pictures = torch.rand(shape)
+        with torch.no_grad():
+            wanted = found(pictures).numpy()
+        painted = run(pictures.numpy())
+        assert painted.shape == wanted.shape
+        difference = max(difference, float(np.abs(painted - wanted).max()))
+    return difference
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", NEEDED)
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_every_format_takes_every_number_and_size_of_pictures(tmp_path: Path, format, precision) -> None:
+    file = tmp_path / "new" / f"wave{SUFFIXES[format]}"
+    parities = export(network(), file, origin=ORIGIN, format=format, precision=precision)
+    assert [p.shape for p in parities] == [(1, 3, 96, 128), (2, 3, 131, 77)]
+    shapes = [(1, 3, 64, 64), (3, 3, 33, 50), (1, 3, 17, 16), (1, 3, 101, 200)]
+    assert worst(network(), READERS[format](file), shapes) < (1e-5 if precision == "fp32" else 2e-3)
+    assert sorted(p.name for p in file.parent.iterdir()) == sorted(
+        [file.name, "wave.bin"] if format == "openvino" else [file.name]
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_generator_is_exported(tmp_path: Path, name: str) -> None:
+    found = network(**NETWORKS[name])
+    export(found, tmp_path / "wave.onnx", origin=ORIGIN)
+    shapes = [(1, 3, 96, 64), (2, 3, 47, 90)]
+    assert worst(found, READERS["onnx"](tmp_path / "wave.onnx"), shapes) < 1e-5
+
+
+@pytest.mark.slow
+def test_an_onnx_file_says_what_it_is_and_needs_nothing_odd(tmp_path: Path) -> None:
+    import onnx
+
+    export(network(), tmp_path / "wave.onnx", origin=ORIGIN, precision="fp16")
+    model = onnx.load(tmp_path / "wave.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    said = {entry.key: entry.value for entry in model.metadata_props}
+    assert said["style"] == "wave"
+    assert "0 to 1" in said["input"]
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", 18)]
+    dims = [d.dim_param or d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
+    assert dims == ["batch", 3, "height", "width"]
+    # All of them in the table of operators of ONNX Runtime Web's WebAssembly and WebGPU backends.
+    assert {node.op_type for node in model.graph.node} <= {
+        *("Add", "Cast", "Concat", "Conv", "ConvTranspose", "DepthToSpace", "InstanceNormalization", "Min", "Mod"),
+        *("Mul", "Neg", "Pad", "Relu", "Reshape", "Shape", "Squeeze", "Sub", "Tanh"),
+    }
+
+
+@pytest.mark.slow
+def test_other_formats_say_what_they_are(tmp_path: Path) -> None:
+    import openvino
+
+    export(network(), tmp_path / "wave.xml", origin=ORIGIN, format="openvino")
+    assert openvino.Core().read_model(tmp_path / "wave.xml").get_rt_info(["fast_style", "style"]).value == "wave"
+    export(network(), tmp_path / "wave.pt2", origin=ORIGIN, format="torch_export")
+    extra = {"fast_style.json": ""}
+    torch.export.load(tmp_path / "wave.pt2", extra_files=extra)
+    assert json.loads(extra["fast_style.json"])["style"] == "wave"
+
+
+def test_what_paints_something_else_is_not_written(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(exporting.WRITERS, "onnx", lambda network, file, about, precision: file.write_bytes(b"x"))
+    monkeypatch.setitem(exporting.READERS, "onnx", lambda file: lambda pictures: 1 - pictures)
+    (tmp_path / "wave.onnx").write_bytes(b"an earlier one")
+    with pytest.raises(NotTheSame, match=r"from PyTorch, where 0\.0001 is allowed; nothing was written"):
+        export(nn.Identity(), tmp_path / "wave.onnx", origin=ORIGIN)
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"an earlier one"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"format": "tensorrt"}, "format is one of onnx, openvino, torch_export; got 'tensorrt'"),
+        ({"precision": "int8"}, "precision is one of fp32, fp16; got 'int8'"),
+        ({"format": "openvino"}, r"ends in \.xml; got wave\.onnx"),
+    ],
+)
+def test_what_can_not_be_is_refused(tmp_path: Path, settings, sentence) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        export(network(), tmp_path / "wave.onnx", origin=ORIGIN, **settings)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_package_is_named_with_what_to_install(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(exporting, "find_spec", lambda package: None if package == "openvino" else True)
+    with pytest.raises(ValueError, match=r"needs openvino, not installed here: pip install 'fast_style\[openvino\]'"):
+        export(network(), tmp_path / "wave.xml", origin=ORIGIN, format="openvino")
