@@ -1,6 +1,7 @@
 """What is seen of a painting while it takes its time."""
 
 import sys
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -14,24 +15,25 @@ class Bar:
     def __init__(self, pictures: int, *, said: str) -> None:
         self.said: str | None = said
         self.single = pictures == 1
-        total, unit = (100, "%") if self.single else (pictures, "picture")
-        # A single one that is painted whole has no parts to tell of.
-        self.bar = tqdm(total=total, unit=unit, delay=1e9 if self.single else 0, leave=not self.single)
+        # A single one that is painted whole has no parts to tell of, and no bar.
+        self.bar: tqdm[NoReturn] | None = None if self.single else tqdm(total=pictures, unit="picture")
 
     def within(self, share: float) -> None:
         """A part of a picture is done."""
         if self.single:
-            self.bar.delay = 2
+            self.bar = self.bar or tqdm(total=100, unit="%", leave=False)
             self.bar.update(round(100 * share) - self.bar.n)
 
     def next(self, line: str) -> None:
         """A picture is done."""
         if self.said:
-            self.bar.write(self.said, file=sys.stderr)
+            tqdm.write(self.said, file=sys.stderr)
             self.said = None
-        self.bar.update(0 if self.single else 1)
-        self.bar.write(line)
+        if self.bar is not None and not self.single:
+            self.bar.update()
+        tqdm.write(line)
 
     def close(self) -> None:
         """The end."""
-        self.bar.close()
+        if self.bar is not None:
+            self.bar.close()
