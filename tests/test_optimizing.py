@@ -72,6 +72,22 @@ def paint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_loss_network: Lo
     return run
 
 
+@pytest.mark.parametrize(("size", "side"), [(None, 20), (12, 12), (40, 20)])
+def test_a_painting_is_reduced_by_the_filter_that_training_reads_with(
+    paint: Paint, monkeypatch: pytest.MonkeyPatch, size: int | None, side: int
+) -> None:
+    given: list[Style] = []
+    own = PictureOptimization.run
+
+    def run(self: PictureOptimization, content: Any, styles: Sequence[Style], **options: Any) -> torch.Tensor:
+        given.extend(styles)
+        return own(self, content, styles, **options)
+
+    monkeypatch.setattr(PictureOptimization, "run", run)
+    paint({"style_size": size})
+    assert torch.equal(given[0].picture, load_image("dots.png", size=side))
+
+
 def listing() -> set[str]:
     """All there is in and below the current folder."""
     return {str(path) for path in Path().rglob("*")}

@@ -85,6 +85,22 @@ def test_a_float_picture_is_painted_too() -> None:
     np.testing.assert_allclose(same, joined(Tiles(net, rows=16), pixels), atol=1e-6)
 
 
+def test_no_more_than_three_feature_maps_are_kept(monkeypatch) -> None:
+    kept: list[int] = []
+    own = Spooled.__init__
+
+    def counting(self, *arguments) -> None:
+        kept.append(sum(not one._file.closed for one in made) + 1)
+        own(self, *arguments)
+        made.append(self)
+
+    made: list[Spooled] = []
+    monkeypatch.setattr(Spooled, "__init__", counting)
+    for statistics in ("exact", "thumbnail"):
+        joined(Tiles(network(), rows=16, statistics=statistics), picture(64, 48))
+    assert max(kept) == 3
+
+
 def test_nothing_is_left_in_the_spool_whatever_happens(tmp_path: Path) -> None:
     strips = Tiles(network(), rows=16, spool=tmp_path).paint(picture(64, 48))
     next(strips)
