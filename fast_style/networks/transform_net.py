@@ -26,7 +26,8 @@ class TransformNet(nn.Module):
     """Paint a photo in the learned style, in one pass.
 
     9x9 to `width` channels, two stride-2 3x3 convolutions to `2 width` and `4 width`, `blocks` residual blocks, two
-    stride-1/2 convolutions back to `width`, 9x9 to RGB, scaled tanh.
+    stride-1/2 convolutions back to `width`, 9x9 to RGB, scaled tanh. Zhu et al. (2017) took it over for CycleGAN, with
+    7x7 in the place of 9x9, and 6 or 9 blocks (`conf/generator/cyclegan.yaml`).
 
     Args:
         width: channels of the first layer; 32 in the paper.
@@ -38,6 +39,7 @@ class TransformNet(nn.Module):
         output_gain: factor before the tanh; 1 in the paper. The 9x9 output layer sums some 2,600 correlated inputs, so
             a step of Adam can move whole regions into the tanh's flat ends, where they stay as black holes; a gain of
             0.1 makes that layer learn at a tenth of the rate.
+        outer_kernel: of the first and the last layer; 9 in the paper, 7 in CycleGAN.
     """
 
     def __init__(
@@ -49,9 +51,12 @@ class TransformNet(nn.Module):
         fractional_kernel: int = 4,
         residual_padding: Padding = "reflect",
         output_gain: float = 0.1,
+        outer_kernel: int = 9,
     ) -> None:
         super().__init__()
         _check(width, blocks, upsample, fractional_kernel, residual_padding, output_gain)
+        if outer_kernel % 2 == 0 or not 1 <= outer_kernel < SMALLEST:
+            raise ValueError(f"outer_kernel is odd, from 1 to {SMALLEST - 1}; got {outer_kernel}.")
         self.architecture: dict[str, Any] = {
             "width": width,
             "blocks": blocks,
@@ -59,12 +64,13 @@ class TransformNet(nn.Module):
             "fractional_kernel": fractional_kernel,
             "residual_padding": residual_padding,
             "output_gain": output_gain,
+            "outer_kernel": outer_kernel,
         }
         self.output_gain = output_gain
         # Each unpadded block loses 2 pixels a side, at a quarter of the size: 40 for the paper's five.
         self.border = 2 * STRIDE * blocks if residual_padding == "none" else 0
         self.encoder = nn.Sequential(
-            ConvBlock(3, width, kernel=9),
+            ConvBlock(3, width, kernel=outer_kernel),
             ConvBlock(width, 2 * width, kernel=3, stride=2),
             ConvBlock(2 * width, 4 * width, kernel=3, stride=2),
         )
@@ -79,7 +85,7 @@ class TransformNet(nn.Module):
             return nn.Sequential(conv, InstanceNorm(out_channels), ReLU())
 
         self.decoder = nn.Sequential(upsampling(4 * width, 2 * width), upsampling(2 * width, width))
-        self.to_rgb = RgbConv(width, kernel=9)
+        self.to_rgb = RgbConv(width, kernel=outer_kernel)
         with torch.no_grad():  # The gain changes how fast this layer learns, not what it starts from.
             for parameter in self.to_rgb.parameters():
                 parameter.div_(output_gain)

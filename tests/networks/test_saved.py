@@ -68,6 +68,18 @@ def test_the_file_says_where_it_comes_from(file):
     assert json.loads(metadata["architecture"]) == TransformNet(width=2, blocks=1).architecture
 
 
+def test_a_file_from_before_the_outer_kernel_could_be_chosen_is_rebuilt(tmp_path):
+    network = unsettled(TransformNet(width=2, blocks=1))
+    metadata = describe(network, ORIGIN)
+    older = json.loads(metadata["architecture"])
+    del older["outer_kernel"]
+    metadata["architecture"] = json.dumps(older)
+    save_file(network.state_dict(), tmp_path / "older.safetensors", metadata=metadata)
+    picture = torch.rand(1, 3, 20, 24)
+    with torch.no_grad():
+        assert torch.equal(load_network(tmp_path / "older.safetensors")[0](picture), network(picture))
+
+
 def test_fp16_halves_the_file(tmp_path):
     network = TransformNet(width=16)
     sizes = {}

@@ -20,6 +20,7 @@ NETWORKS = {
     "fractional": {"upsample": "fractional"},
     "kernel_of_3": {"upsample": "fractional", "fractional_kernel": 3},
     "no_blocks": {"blocks": 0},
+    "cyclegan": {"upsample": "fractional", "fractional_kernel": 3, "output_gain": 1.0, "outer_kernel": 7},
 }
 
 
