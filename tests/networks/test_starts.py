@@ -1,0 +1,37 @@
+"""What networks start from."""
+
+import pytest
+import torch
+from torch import nn
+
+from fast_style.networks.patch_discriminator import PatchDiscriminator
+from fast_style.networks.starts import start_from_normal
+from fast_style.networks.transform_net import TransformNet
+
+NETWORKS = {
+    "discriminator": lambda: PatchDiscriminator(width=16),
+    "generator": lambda: TransformNet(
+        width=16, blocks=2, upsample="fractional", fractional_kernel=3, output_gain=1.0, outer_kernel=7
+    ),
+    "linear": lambda: TransformNet(width=16, blocks=1),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_convolution_starts_from_n_0_002(name: str) -> None:
+    network = NETWORKS[name]()
+    start_from_normal(network, std=0.02)
+    convs = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    weights = torch.cat([conv.weight.detach().flatten() for conv in convs])
+    assert len(weights) > 10_000
+    assert weights.std().item() == pytest.approx(0.02, rel=0.03)
+    assert abs(weights.mean().item()) < 5 * 0.02 / len(weights) ** 0.5
+    assert (weights.abs() > 0.04).float().mean().item() == pytest.approx(0.0455, abs=0.005)  # As a normal one's.
+    assert all(conv.bias is None or not conv.bias.any() for conv in convs)
+    norms = [m for m in network.modules() if isinstance(m, nn.InstanceNorm2d)]
+    assert all((norm.weight == 1).all() and not norm.bias.any() for norm in norms)
+
+
+def test_a_deviation_that_moves_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="above 0; got 0"):
+        start_from_normal(nn.Conv2d(1, 1, 1), std=0.0)
