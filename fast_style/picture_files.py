@@ -81,6 +81,12 @@ def read_arrays(
         return Arrays(values, None if alpha is None else np.array(alpha))
 
 
+def size_of(path: StrPath) -> tuple[int, int]:
+    """Width and height before the picture is turned upright, decoding nothing; UnreadablePicture if there is none."""
+    with _opened(path, None, MAX_PIXELS) as image:
+        return image.size
+
+
 def read_mask(path: StrPath, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """The luminance of a picture as ``(H, W)`` in 0..1, resized to ``shape``; errors of `read_arrays`."""
     with _opened(path, None, MAX_PIXELS) as image:

@@ -28,7 +28,7 @@ MAY_CHANGE = frozenset(
     ]
 )
 PATH_KEYS = (
-    *("style.image", "data.root", "data.held_out_root"),
+    *("style.image", "data.root", "data.held_out_root", "data.a", "data.b", "data.test_a", "data.test_b"),
     *("loss_network.weights", "loss_network.shallow", "loss_network.deep", "material"),
 )
 
