@@ -1,6 +1,7 @@
 """Settings that contradict themselves or the machine, found before a run begins."""
 
 import os
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import get_args
@@ -28,6 +29,41 @@ def name_of_style(cfg: DictConfig) -> str:
     if len(chosen) > 1:
         raise ValueError(f"This takes one style; got {', '.join(chosen)}: take them one by one.")
     return style_name(chosen[0], cfg.style.name)
+
+
+def name_of_collections(cfg: DictConfig) -> str:
+    """The name of what two collections teach: the one that was given, or their folders'.
+
+    Raises:
+        ValueError: the data are no two collections.
+    """
+    if OmegaConf.select(cfg, "name"):
+        return str(cfg.name)
+    if "a" not in cfg.data:
+        raise ValueError("method=cyclegan learns from two collections: take data=unpaired with data.root=FOLDER.")
+    if cfg.data.root:
+        return Path(cfg.data.root).resolve().name
+    return "2".join(Path(folder).resolve().name for folder in (cfg.data.a, cfg.data.b) if folder) or "translation"
+
+
+#: What names a run, and with it the network's file, by what the run learns.
+NAMES: dict[str, Callable[[DictConfig], str]] = {"style": name_of_style, "translation": name_of_collections}
+
+
+def check_two_optimizers(cfg: DictConfig) -> None:
+    """Refuse what Lightning does for one optimiser alone.
+
+    Raises:
+        ValueError: a setting of that kind.
+    """
+    if OmegaConf.select(cfg, "trainer.accumulate_grad_batches", default=1) != 1:
+        raise ValueError(
+            "This method accumulates no gradients: set data.batch_size, and leave accumulate_grad_batches 1."
+        )
+    if OmegaConf.select(cfg, "trainer.gradient_clip_val") is not None:
+        raise ValueError("This method clips no gradients: leave trainer.gradient_clip_val null.")
+    if cfg.precision == "16-mixed":
+        raise ValueError("This method scales no losses for float16: take precision=bf16-mixed or 32-true.")
 
 
 def network_file_of(cfg: DictConfig, style: str) -> Path:

@@ -113,7 +113,7 @@ def check_installed(format: Format) -> None:
 def describe(origin: Mapping[str, str], precision: Precision) -> dict[str, str]:
     """What the file says: where the network came from, and what goes in and out."""
     return {
-        **{name: origin[name] for name in ("style", "recipe", "version") if name in origin},
+        **{name: origin[name] for name in ("style", "direction", "recipe", "version") if name in origin},
         "input": f"pictures: float32 (N, 3, H, W), RGB (sRGB), 0 to 1, H and W from {SMALLEST} up",
         "output": "painted: the same shape and range",
         "weights": precision,

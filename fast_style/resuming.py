@@ -80,11 +80,11 @@ def find_resumable(cfg: DictConfig, overrides: Sequence[str]) -> tuple[Path, Dic
         checkpoint = newest_whole(folder.glob("checkpoints/*.ckpt")) if folder else None
         return (checkpoint, _config(checkpoint.parents[1], cfg, given)) if checkpoint else None
     checkpoint = _checkpoint_at(Path(cfg.resume))
-    learns = _learns(OmegaConf.load(checkpoint.parents[1] / CONFIG_FILE))
-    if learns != _learns(wanted):
+    then, now = learns(OmegaConf.load(checkpoint.parents[1] / CONFIG_FILE)), learns(wanted)
+    if then != now:
         raise ValueError(
-            f"{checkpoint} belongs to a run that learns {learns}, and this one would learn {_learns(wanted)}: resume "
-            "it with the script that began it."
+            f"{checkpoint} belongs to a run that learns {then}, and this one would learn {now}: resume it with the "
+            "script and the method that began it."
         )
     misfits = _misfits(checkpoint.parents[1], wanted, given)
     if misfits:
@@ -149,8 +149,8 @@ def _misfits(folder: Path, wanted: DictConfig, given: Sequence[Override]) -> lis
         said_then = json.loads((folder / OVERRIDES_FILE).read_text())
     except (OSError, ValueError):
         return ["a configuration that can be read"]
-    if _learns(saved) != _learns(wanted):
-        return [f"learns={_learns(wanted)}"]
+    if learns(saved) != learns(wanted):
+        return [f"learns={learns(wanted)}"]
     misfits = []
     for override in given:
         key, line = override.key_or_group, override.input_line or ""
@@ -161,11 +161,11 @@ def _misfits(folder: Path, wanted: DictConfig, given: Sequence[Override]) -> lis
     return misfits
 
 
-def _learns(cfg: DictConfig | ListConfig) -> str:
+def learns(cfg: DictConfig | ListConfig) -> str:
     """What a run is for; those from before there was a choice learnt a style."""
-    learns = OmegaConf.select(cfg, "learns", default="style")
-    assert isinstance(learns, str)
-    return learns
+    found = OmegaConf.select(cfg, "learns", default="style")
+    assert isinstance(found, str)
+    return found
 
 
 def _may_change(saved: DictConfig | ListConfig, key: str) -> bool:

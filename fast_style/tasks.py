@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fast_style import __version__
 from fast_style.checking import check_settings, name_of_style, network_file_of, scaled
-from fast_style.data.batches import PhotoBatches
+from fast_style.data.batches import EndlessBatches, PhotoBatches
 from fast_style.methods.checkpoint_files import read_checkpoint
 from fast_style.methods.distillation import DistillationMethod
 from fast_style.methods.perceptual import PerceptualMethod
@@ -27,7 +27,10 @@ from fast_style.styles import load_style, pictures_of
 
 #: Settings whose values are places on this machine; of those a network file keeps the last part.
 _PLACES = frozenset(
-    ["image", "swatch", "cache", "start", "root", "roots", "urls", "held_out_root", "weights", "shallow", "deep"]
+    [
+        *("image", "swatch", "cache", "start", "root", "roots", "urls", "held_out_root", "weights", "shallow", "deep"),
+        *("a", "b", "test_a", "test_b"),
+    ]
 )
 
 
@@ -36,14 +39,14 @@ class Task(Protocol):
 
     Attributes:
         name: of the run's folder.
-        network_file: where the result goes.
+        network_files: where the result goes.
         data: batches. Opened with the task, before there are networks: what is wrong with a folder is said at once.
         watchers: callbacks that show what is learnt.
     """
 
     name: str
-    network_file: Path
-    data: PhotoBatches
+    network_files: Sequence[Path]
+    data: EndlessBatches
     watchers: list[pl.Callback]
 
     def method(self, batch: EffectiveBatch) -> pl.LightningModule:
@@ -66,20 +69,20 @@ class LearnStyle:
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
         self.name = name_of_style(cfg)
-        self.network_file = network_file_of(cfg, self.name)
-        check_settings(cfg, self.network_file)
+        self.network_files: Sequence[Path] = [network_file_of(cfg, self.name)]
+        check_settings(cfg, self.network_files[0])
         (picture,) = pictures_of(_plain(self.cfg.style))
         self.style = load_style(picture, size=_plain(self.cfg.style.size), crops=self.cfg.style.crops)
-        self.data = _opened_data(self.cfg)
+        self.data: EndlessBatches = _photos(self.cfg)
         self.watchers: list[pl.Callback] = [Panels(self.style[0])]
 
     def method(self, batch: EffectiveBatch) -> PerceptualMethod:
         """The generator under its loss."""
-        cfg = _for_batch(self.cfg, batch)
+        cfg = for_batch(self.cfg, batch)
         loss = instantiate(cfg.loss, _convert_="all")(
             loss_network=instantiate(cfg.loss_network, _convert_="all"), style=self.style
         )
-        recipe = _recipe(self.cfg, batch, ("start", "style", "generator", "loss", "loss_network", "method", "data"))
+        recipe = recipe_of(self.cfg, batch, ("start", "style", "generator", "loss", "loss_network", "method", "data"))
         generator = instantiate(cfg.generator, _convert_="all")
         if cfg.start and not cfg.resume:
             take_weights(cfg.start, generator)
@@ -97,7 +100,7 @@ class LearnStyle:
 
     def save(self, method: PerceptualMethod) -> None:
         """The slim file of the averaged generator."""
-        save_network(self.network_file, method.network, origin=method.origin, precision=self.cfg.save_as)
+        save_network(self.network_files[0], method.network, origin=method.origin, precision=self.cfg.save_as)
 
 
 class LearnFeatures:
@@ -110,19 +113,19 @@ class LearnFeatures:
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
         self.name: str = cfg.name
-        self.network_file = Path(cfg.network_file or f"checkpoints/students/{self.name}.safetensors")
-        check_settings(cfg, self.network_file)
-        self.data = _opened_data(self.cfg)
+        self.network_files: Sequence[Path] = [Path(cfg.network_file or f"checkpoints/students/{self.name}.safetensors")]
+        check_settings(cfg, self.network_files[0])
+        self.data: EndlessBatches = _photos(self.cfg)
         self.watchers: list[pl.Callback] = []
 
     def method(self, batch: EffectiveBatch) -> DistillationMethod:
         """The student before its teacher."""
-        cfg = _for_batch(self.cfg, batch)
+        cfg = for_batch(self.cfg, batch)
         student = instantiate(cfg.student, _convert_="all")
         loss = instantiate(cfg.loss, _convert_="all")(
             teacher=instantiate(cfg.loss_network, _convert_="all"), student=student, examples=_examples(self.data)
         )
-        recipe = _recipe(self.cfg, batch, ("start", "student", "loss", "loss_network", "method", "data"))
+        recipe = recipe_of(self.cfg, batch, ("start", "student", "loss", "loss_network", "method", "data"))
         method = instantiate(cfg.method, _convert_="all")(
             student=student, loss=loss, origin={"recipe": recipe, "version": __version__}
         )
@@ -139,7 +142,7 @@ class LearnFeatures:
         """The chain of the averaged student."""
         heads = {name: head.weight.flatten(1) for name, head in method.heads.items()}
         save_student(
-            self.network_file,
+            self.network_files[0],
             method.network,
             heads=heads,
             scales=method.lesson.loss.scales,  # The teacher's own magnitudes, that weights of losses carry over.
@@ -189,24 +192,35 @@ def _shape(state: Mapping[str, Any], name: str) -> tuple[int, ...] | None:
     return tuple(state[name].shape) if name in state else None
 
 
-def _opened_data(cfg: DictConfig) -> PhotoBatches:
+def opened_data(cfg: DictConfig) -> EndlessBatches:
+    """The data that the configuration names, found."""
     data = instantiate(cfg.data, _convert_="all")
     data.setup()
-    assert isinstance(data, PhotoBatches)
+    assert isinstance(data, EndlessBatches)
     return data
 
 
-def _examples(data: PhotoBatches) -> Tensor:
+def _photos(cfg: DictConfig) -> PhotoBatches:
+    data = opened_data(cfg)
+    if not isinstance(data, PhotoBatches):
+        raise ValueError(
+            "This learns from photos: take data=samples, folder or shards; data=unpaired is for method=cyclegan."
+        )
+    return data
+
+
+def _examples(data: EndlessBatches) -> Tensor:
     """The held-out pictures, as validation sees them."""
     pixels = [data.validation[index, index].pixels for index in range(len(data.validation))]
     return torch.stack(pixels).float() / 255
 
 
-def _for_batch(cfg: DictConfig, batch: EffectiveBatch) -> DictConfig:
+def for_batch(cfg: DictConfig, batch: EffectiveBatch) -> DictConfig:
+    """The configuration with the learning rate that is for this batch."""
     return cfg if batch.rule == "constant" else scaled(cfg, batch.factor)
 
 
-def _recipe(cfg: DictConfig, batch: EffectiveBatch, parts: Sequence[str]) -> str:
+def recipe_of(cfg: DictConfig, batch: EffectiveBatch, parts: Sequence[str]) -> str:
     """What made the network, as JSON, without the folders of the machine that made it."""
     recipe = {
         part: OmegaConf.to_container(cfg[part], resolve=True) if OmegaConf.is_config(cfg[part]) else cfg[part]

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from fast_style.data.batches import PhotoBatches
+from fast_style.data.batches import EndlessBatches
 from fast_style.devices import best_precision
 from fast_style.methods.checkpoint_files import read_checkpoint, way_on
 from fast_style.methods.checkpoints import KeepNewest, RandomState, StopAndSave, WholeFiles
@@ -24,10 +24,26 @@ from fast_style.methods.watching import Curves, StepProgress, Throughput
 from fast_style.processes.connecting import Processes, connected, speak_alone
 from fast_style.processes.effective_batch import EffectiveBatch, SameBatch
 from fast_style.processes.run_folder import agreed_folder
-from fast_style.resuming import CONFIG_FILE, OVERRIDES_FILE, find_resumable, passed_over, remember_steps, settled
-from fast_style.tasks import LearnStyle, Task
+from fast_style.resuming import (
+    CONFIG_FILE,
+    OVERRIDES_FILE,
+    find_resumable,
+    learns,
+    passed_over,
+    remember_steps,
+    settled,
+)
+from fast_style.tasks import LearnFeatures, LearnStyle, Task
+from fast_style.translating import LearnTranslation
 
 log = logging.getLogger(__name__)
+
+#: What makes the task of a configuration, by what it says that it `learns`.
+TASKS: dict[str, Callable[[DictConfig], Task]] = {
+    "style": LearnStyle,
+    "features": LearnFeatures,
+    "translation": LearnTranslation,
+}
 
 
 @dataclass(frozen=True)
@@ -35,25 +51,30 @@ class Outcome:
     """What a finished run leaves.
 
     Attributes:
-        network_file: the slim file of what was learnt.
+        network_files: the slim files of what was learnt.
         folder: checkpoints and TensorBoard curves.
         metrics: last training and validation losses by name.
         unreadable: pictures that could not be read.
         first: whether, of many processes, this is the one that wrote all that and speaks of it.
     """
 
-    network_file: Path
+    network_files: tuple[Path, ...]
     folder: Path
     metrics: dict[str, float]
     unreadable: tuple[str, ...]
     first: bool = True
+
+    @property
+    def network_file(self) -> Path:
+        """The one there is, or the first."""
+        return self.network_files[0]
 
 
 def run(
     cfg: DictConfig,
     overrides: Sequence[str] = (),
     *,
-    learn: Callable[[DictConfig], Task] = LearnStyle,
+    learn: Callable[[DictConfig], Task] | None = None,
     callbacks: Sequence[pl.Callback] = (),
 ) -> Outcome:
     """Train, from the first step or from where a run stopped, and write the network.
@@ -62,7 +83,7 @@ def run(
         cfg: composed from `conf/train.yaml`, or the root of another task.
         overrides: what was said on the command line; a resumed run takes its own saved configuration instead of
             `cfg`, with those of `resuming.MAY_CHANGE` on top.
-        learn: makes the task of the configuration.
+        learn: makes the task of the configuration; None makes the one of `TASKS` that the configuration `learns`.
         callbacks: that look on besides the run's own.
 
     Raises:
@@ -81,7 +102,7 @@ def run(
             log.info("No run to resume: %s. Starting a new one.", passed_over(cfg, overrides))
     _quiet()
     pl.seed_everything(cfg.seed, verbose=False)
-    task = learn(cfg)
+    task = (learn or TASKS[learns(cfg)])(cfg)
     trainer = _trainer(cfg, task.watchers)
     batch = _batch(cfg, trainer)
     method = task.method(batch)
@@ -92,22 +113,23 @@ def run(
         # What a killed run drew of the steps that are done again is not shown twice, nor what is not done again.
         trainer.logger = Curves(folder, purge_step=start or None) if start < cfg.steps else None
         log.info(batch.sentence(OmegaConf.select(cfg, "method.optimizer.lr")))
-        if task.network_file.exists() and not checkpoint:
-            log.info("%s will be replaced at the end; network_file=... names another.", task.network_file)
+        for file in task.network_files if not checkpoint else ():
+            if file.exists():
+                log.info("%s will be replaced at the end; network_file=... names another.", file)
         if _compiles(cfg, trainer):
             compile_in_place(*task.compiled(method), forgiving=cfg.compile == "auto")
         metrics = _fit(cfg, trainer, method, task.data, checkpoint, folder)
         unreadable = tuple(dict.fromkeys(itertools.chain(*processes.gathered(list(task.data.unreadable)))))
     if processes.first:
         task.save(method)
-    return Outcome(task.network_file, folder, metrics, unreadable, first=processes.first)
+    return Outcome(tuple(task.network_files), folder, metrics, unreadable, first=processes.first)
 
 
 def _fit(
     cfg: DictConfig,
     trainer: pl.Trainer,
     method: pl.LightningModule,
-    data: PhotoBatches,
+    data: EndlessBatches,
     checkpoint: Path | None,
     folder: Path,
 ) -> dict[str, float]:
@@ -168,7 +190,7 @@ def _trainer(cfg: DictConfig, watchers: Sequence[pl.Callback]) -> pl.Trainer:
 
 
 def _keepers(
-    cfg: DictConfig, folder: Path, processes: Processes, batch: EffectiveBatch, data: PhotoBatches
+    cfg: DictConfig, folder: Path, processes: Processes, batch: EffectiveBatch, data: EndlessBatches
 ) -> list[pl.Callback]:
     """What writes into the run's folder."""
     checkpoints = folder / "checkpoints"

@@ -85,7 +85,7 @@ def _losses_by_kind(losses: Mapping[str, Tensor]) -> dict[str, str]:
     kinds: dict[str, float] = {}
     for name, value in losses.items():
         if name.startswith("train/"):
-            kind = name.split("/")[1]
+            kind = name.split("/")[1].split("_")[0]  # Of gan_AB and gan_BA one sum.
             kinds[kind] = kinds.get(kind, 0.0) + float(value)
     return {kind: f"{value:.3g}" for kind, value in kinds.items()}
 

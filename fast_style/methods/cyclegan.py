@@ -1,0 +1,250 @@
+"""CycleGAN (Zhu et al. 2017): translate between two collections of which no two pictures belong together."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from fast_style.losses import adversarial
+from fast_style.methods.guarding import skip_unless_finite, sound
+from fast_style.methods.image_pool import ImagePool
+from fast_style.methods.terms import MeanTerms, is_seen, named_losses
+from fast_style.networks.patch_discriminator import PatchDiscriminator
+from fast_style.networks.saved import describe
+from fast_style.networks.starts import start_from_normal
+from fast_style.networks.transform_net import TransformNet
+
+#: The authors' pictures are in -1..1, where the same absolute error is twice as large: their weights are for that.
+THEIR_RANGE = 2.0
+
+
+class Translated(NamedTuple):
+    """A batch of both sides, `(N, 3, H, W)` in 0..1 each, and what the generators made of it.
+
+    Attributes:
+        a, b: the pictures.
+        to_b, to_a: of `a`, and of `b`, translated.
+        back_a, back_b: of `to_b`, and of `to_a`, translated back.
+        same_a, same_b: of `a`, and of `b`, by the generators whose results they could be; None if nobody asks.
+    """
+
+    a: Tensor
+    b: Tensor
+    to_b: Tensor
+    to_a: Tensor
+    back_a: Tensor
+    back_b: Tensor
+    same_a: Tensor | None
+    same_b: Tensor | None
+
+    def of(self, side: str) -> Tensor:
+        """The made pictures of side `A` or `B`."""
+        return self.to_a if side == "A" else self.to_b
+
+
+class CycleGanMethod(pl.LightningModule):
+    """Two generators, each other's inverse, before two discriminators.
+
+    Args:
+        generators: from A to B, and from B to A.
+        discriminators: of pictures of A, and of B.
+        optimizer: makes an optimiser of given parameters; one for the generators, one for the discriminators.
+        schedule: makes a learning-rate schedule of an optimiser, stepped every training step; None keeps it constant.
+        cycle_weight: of the pictures there and back; lambda, 10 in the paper.
+        identity_weight: of pictures that are in the collection already, a share of `cycle_weight`; 0.5 in the paper,
+            and 0 computes nothing of it.
+        pool: how many made pictures of either side are kept to be shown again.
+        start_std: deviation of the normal distribution that all convolutions start from; 0.02 in the paper.
+        seed: of the pools.
+        origin: text by name that every saved network carries: `style`, `recipe`, `version`.
+
+    Raises:
+        ValueError: not two of each, a weight below 0, or what parts refuse.
+    """
+
+    def __init__(
+        self,
+        *,
+        generators: Sequence[TransformNet],
+        discriminators: Sequence[PatchDiscriminator],
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        schedule: Callable[[Optimizer], LRScheduler] | None = None,
+        cycle_weight: float = 10.0,
+        identity_weight: float = 0.5,
+        pool: int = 50,
+        start_std: float = 0.02,
+        seed: int = 0,
+        origin: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        if len(generators) != 2 or len(discriminators) != 2 or min(cycle_weight, identity_weight) < 0:
+            raise ValueError(
+                "CycleGAN has two generators, two discriminators, and weights from 0; got "
+                f"{len(generators)}, {len(discriminators)}, {cycle_weight}, {identity_weight}."
+            )
+        self.automatic_optimization = False
+        self.a2b, self.b2a = generators
+        self.judge_a, self.judge_b = discriminators
+        for network in (*generators, *discriminators):
+            start_from_normal(network, std=start_std)
+        self.make_optimizer, self.make_schedule = optimizer, schedule
+        self.cycle_weight, self.identity_weight = cycle_weight, identity_weight
+        self.pools = {side: ImagePool(pool, seed=seed + number) for number, side in enumerate("AB")}
+        self.origin = dict(origin or {})
+        #: This process's losses of the newest batch, by the names they are logged under.
+        self.newest: dict[str, Tensor] = {}
+        self._trained, self._validated = MeanTerms(), MeanTerms()
+        #: Whether the newest step was taken: its losses and gradients were finite.
+        self.finite = torch.tensor(True)
+
+    @property
+    def networks(self) -> dict[str, TransformNet]:
+        """The generators by direction."""
+        return {"A2B": self.a2b, "B2A": self.b2a}
+
+    def origin_of(self, direction: str) -> dict[str, str]:
+        """What the network file of `A2B`, or of `B2A`, says."""
+        style = f"{self.origin.get('style', 'translation')}_{direction}"
+        return {**self.origin, "style": style, "direction": direction, "input": "RGB (sRGB), 0 to 1"}
+
+    def training_step(self, pictures: Tensor, batch_idx: int) -> dict[str, Tensor]:
+        """Step all four networks on `(N, 2, 3, H, W)`: pictures of A and of B."""
+        seen = is_seen(self.trainer)
+        made = self._made(pictures)
+        shown = {side: pool.exchange(made.of(side)) for side, pool in self.pools.items()}
+        terms, rates = self._terms(made, shown)
+        self.newest, total = named_losses("train", terms, self._weighted(terms))
+        if seen:
+            self._trained.add(self.newest | {f"accuracy/{name}": rate for name, rate in rates.items()})
+            self.log_dict(self._trained.take())
+        self._step(sound(total), seen=seen)
+        return {"loss": total.detach()}
+
+    def validation_step(self, pictures: Tensor, batch_idx: int) -> dict[str, list[Tensor]]:
+        """The losses of held-out pictures; returns what to look at: a picture, translated, back, and left as it is."""
+        # Not compiled: a few pictures now and then would not repay a second compilation, without gradients.
+        with torch.compiler.set_stance("force_eager"):
+            made = self._made(pictures)
+            terms, rates = self._terms(made, {side: made.of(side) for side in "AB"})
+        named, _ = named_losses("val", terms, self._weighted(terms))
+        named |= {f"val_accuracy/{name}": rate for name, rate in rates.items()}
+        self._validated.add(named, weight=len(pictures))
+        columns = {"A": [made.a, made.to_b, made.back_a], "B": [made.b, made.to_a, made.back_b]}
+        if made.same_a is not None and made.same_b is not None:
+            columns["A"].append(made.same_a)
+            columns["B"].append(made.same_b)
+        return columns
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over the held-out pictures of all processes."""
+        self.log_dict(self._validated.take())
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimiser of the generators, then that of the discriminators, and their schedules."""
+        pairs = ((self.a2b, self.b2a), (self.judge_a, self.judge_b))
+        optimizers = [self.make_optimizer([p for network in pair for p in network.parameters()]) for pair in pairs]
+        return optimizers, [self.make_schedule(optimizer) for optimizer in optimizers] if self.make_schedule else []
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add every process's pools; and let the checkpoint serve as a network file of A2B."""
+        pools = {side: pool.state_dict() for side, pool in self.pools.items()}
+        # All processes come here, and have kept equally many.
+        checkpoint["image_pools"] = {
+            side: {name: self._of_all_processes(tensor) for name, tensor in state.items()}
+            for side, state in pools.items()
+        }
+        checkpoint["fast_style"] = {
+            "metadata": describe(self.a2b, self.origin_of("A2B")),
+            "tensors": self.a2b.state_dict(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with this process's pools."""
+        for side, state in checkpoint["image_pools"].items():
+            self.pools[side].load_state_dict({name: of_all[self.global_rank] for name, of_all in state.items()})
+
+    def _made(self, pictures: Tensor) -> Translated:
+        a, b = (side.contiguous(memory_format=torch.channels_last) for side in pictures.unbind(1))
+        to_b, to_a = self.a2b(a), self.b2a(b)
+        back_a, back_b = self.b2a(to_b), self.a2b(to_a)
+        # In calls of their own: a batch of another size would be compiled once more.
+        same = (self.b2a(a), self.a2b(b)) if self.identity_weight else (None, None)
+        return Translated(a, b, to_b, to_a, back_a, back_b, *same)
+
+    def _terms(self, made: Translated, shown: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """All losses, unweighted, and the discriminators' shares of right answers on what they are shown."""
+        with _unlearning(self.judge_a, self.judge_b):
+            terms = {
+                "gan_AB": adversarial.least_squares_generator(self.judge_b(made.to_b)),
+                "gan_BA": adversarial.least_squares_generator(self.judge_a(made.to_a)),
+            }
+        terms["cycle_A"] = adversarial.cycle_consistency(made.back_a, made.a)
+        terms["cycle_B"] = adversarial.cycle_consistency(made.back_b, made.b)
+        if made.same_a is not None and made.same_b is not None:
+            terms["identity_A"] = adversarial.identity(made.same_a, made.a)
+            terms["identity_B"] = adversarial.identity(made.same_b, made.b)
+        rates: dict[str, Tensor] = {}
+        for side, judge, real in (("A", self.judge_a, made.a), ("B", self.judge_b, made.b)):
+            of_real, of_fake = judge(real), judge(shown[side].detach())
+            terms[f"discriminator_{side}"] = adversarial.least_squares_discriminator(of_real, of_fake)
+            rates[f"real_{side}"] = adversarial.accuracy(of_real, real=True)
+            rates[f"fake_{side}"] = adversarial.accuracy(of_fake, real=False)
+        return terms, rates
+
+    def _weighted(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        cycle = THEIR_RANGE * self.cycle_weight
+        weights = {"gan": 1.0, "discriminator": 1.0, "cycle": cycle, "identity": cycle * self.identity_weight}
+        return {name: weights[name.split("_")[0]] * term for name, term in terms.items()}
+
+    def _step(self, total: Tensor, *, seen: bool) -> None:
+        """Step generators and discriminators.
+
+        The authors step the generators before they compute the discriminators' losses. Those look at pictures that were
+        made before that step, and the generators' at discriminators before theirs; so one backward pass through both
+        gives the same gradients, which processes share at once.
+        """
+        optimizers = self.optimizers()
+        assert isinstance(optimizers, list)
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        self.manual_backward(total)
+        norm = nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
+        for optimizer in optimizers:
+            self.finite = skip_unless_finite(optimizer.optimizer, norm)
+        if seen:
+            self.log("gradient_norm", norm)
+            self.log(f"lr-{type(optimizers[0].optimizer).__name__}", optimizers[0].param_groups[0]["lr"])
+        of_generators, of_discriminators = optimizers
+        # Lightning counts the steps of its own wrappers: through one of the two alone its number of steps, and with it
+        # the length of a run, its checkpoints and curves, is that of training steps.
+        of_generators.step()
+        of_discriminators.optimizer.step()
+        schedules = self.lr_schedulers() or []
+        for schedule in schedules if isinstance(schedules, list) else [schedules]:
+            assert isinstance(schedule, LRScheduler)
+            schedule.step()
+
+    def _of_all_processes(self, tensor: Tensor) -> Tensor:
+        if self.trainer.world_size == 1:
+            return tensor[None]
+        of_all = self.all_gather(tensor)
+        assert isinstance(of_all, Tensor)
+        return of_all
+
+
+@contextmanager
+def _unlearning(*networks: nn.Module) -> Iterator[None]:
+    """Let gradients pass through networks and none stay in them."""
+    try:
+        for network in networks:
+            network.requires_grad_(False)
+        yield
+    finally:
+        for network in networks:
+            network.requires_grad_(True)

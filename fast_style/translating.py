@@ -1,0 +1,61 @@
+"""Translation between two collections, from a configuration to the files of both directions."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import nn
+
+from fast_style import __version__
+from fast_style.checking import check_settings, check_two_optimizers, name_of_collections, network_file_of
+from fast_style.data.batches import EndlessBatches
+from fast_style.methods.cyclegan import CycleGanMethod
+from fast_style.methods.forecasting import Forecast
+from fast_style.methods.panels import TranslationPanels
+from fast_style.networks.saved import save_network
+from fast_style.processes.effective_batch import EffectiveBatch
+from fast_style.tasks import for_batch, opened_data, recipe_of
+
+
+class LearnTranslation:
+    """Two generators, from A to B and back (`conf/method/cyclegan.yaml`).
+
+    Raises:
+        ValueError: a setting that does not do, collections that can't be read.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.cfg = cfg
+        self.name = name_of_collections(cfg)
+        file = network_file_of(cfg, self.name)
+        check_settings(cfg, file)
+        check_two_optimizers(cfg)
+        self.network_files: Sequence[Path] = [
+            file.with_stem(f"{file.stem}_{direction}") for direction in ("A2B", "B2A")
+        ]
+        self.data: EndlessBatches = opened_data(cfg)
+        self.watchers: list[pl.Callback] = [TranslationPanels(), Forecast()]
+
+    def method(self, batch: EffectiveBatch) -> CycleGanMethod:
+        """Generators and discriminators, two of each."""
+        cfg = for_batch(self.cfg, batch)
+        recipe = recipe_of(self.cfg, batch, ("generator", "discriminator", "method", "data"))
+        method = instantiate(cfg.method, _convert_="all")(
+            generators=[instantiate(cfg.generator, _convert_="all") for _ in range(2)],
+            discriminators=[instantiate(cfg.discriminator, _convert_="all") for _ in range(2)],
+            origin={"style": self.name, "recipe": recipe, "version": __version__},
+        )
+        assert isinstance(method, CycleGanMethod)
+        return method.to(memory_format=torch.channels_last)
+
+    def compiled(self, method: CycleGanMethod) -> Sequence[nn.Module]:
+        """All four networks."""
+        return method.a2b, method.b2a, method.judge_a, method.judge_b
+
+    def save(self, method: CycleGanMethod) -> None:
+        """A slim file of either direction."""
+        for file, (direction, network) in zip(self.network_files, method.networks.items(), strict=True):
+            save_network(file, network, origin=method.origin_of(direction), precision=self.cfg.save_as)
