@@ -13,7 +13,7 @@ CONF = Path(__file__).parents[1] / "conf"
 GROUPS = ["method", "style", "data", "loss_network", "generator", "trainer", "experiment", "optimizer", "student"]
 CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
 ROOTS = ["train", "stylize", "evaluate", "optimize", "prepare_shards", "distill", "export", "stylize_dataset"]
-LEARNERS = {"muon", "fused_adam"}  # Optimisers of networks; the others are for pictures.
+LEARNERS = {"muon", "fused_adam", "adam_gan"}  # Optimisers of networks; the others are for pictures.
 OPTIMIZING = {"lbfgs", "gatys2016", "pytorch_tutorial", "adam_noise"}  # Experiments of scripts/optimize.py.
 
 
@@ -64,7 +64,7 @@ def test_every_group_folder_is_covered() -> None:
     ("group", "choice"), [c for c in CHOICES if c[0] in ("generator", "method", "trainer", "data")]
 )
 def test_every_target_takes_its_arguments(group: str, choice: str) -> None:
-    named = ["data.root=photos"] if choice == "folder" else []
+    named = ["data.root=photos"] if choice in ("folder", "unpaired") else []
     cfg = composed("distill" if choice == "varied" else "train", f"{group}={choice}", *named)
     assert instantiate(cfg[group], _convert_="all") is not None
 
@@ -89,6 +89,27 @@ def test_johnson2016_is_the_papers_recipe() -> None:
     assert (cfg.generator.fractional_kernel, cfg.generator.residual_padding) == (3, "none")
     network = instantiate(cfg.generator, _convert_="all")
     assert round(sum(p.numel() for p in network.parameters()) / 1e6, 2) == 1.68
+
+
+@pytest.mark.parametrize("choice", ["horse2zebra", "vangogh2photo", "cyclegan_tutorial"])
+def test_a_recipe_of_a_translation_is_the_papers(choice: str) -> None:
+    cfg = composed("train", f"experiment={choice}", "data.root=photos")
+    assert cfg.learns == "translation"
+    assert (cfg.method.cycle_weight, cfg.method.identity_weight, cfg.method.pool) == (10, 0.5, 50)
+    assert (cfg.method.optimizer.lr, list(cfg.method.optimizer.betas)) == (2e-4, [0.5, 0.999])
+    assert (cfg.data.size, cfg.data.load_size, cfg.data.batch_size) == (256, 286, 1)
+    assert (cfg.discriminator.width, cfg.generator.blocks, cfg.generator.upsample) == (64, 9, "fractional")
+    assert cfg.generator.width == (32 if choice == "cyclegan_tutorial" else 64)
+    epochs = cfg.method.schedule.constant_epochs, cfg.method.schedule.decay_epochs
+    assert epochs == (100, 100)
+    if choice != "cyclegan_tutorial":
+        assert cfg.steps == 200 * {"horse2zebra": 1334, "vangogh2photo": 6287}[choice]
+
+
+def test_a_method_chooses_and_the_command_line_has_the_last_word() -> None:
+    cfg = composed("train", "method=cyclegan", "generator=slim", "data.root=photos", "steps=7")
+    assert (cfg.generator.width, cfg.steps, cfg.method.schedule.total_steps) == (16, 7, 7)
+    assert composed("train").learns == "style"
 
 
 def test_a_misspelt_group_lists_the_choices() -> None:

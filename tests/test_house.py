@@ -53,7 +53,8 @@ ARROWS = {
     "optimizing": {"onlookers", "images", "picture_files", "colors", "stopping", "losses", "methods"},
     "checking": {"resuming", "networks", "styles"},
     "tasks": {"checking", "styles", "methods", "networks", "data", "processes"},
-    "training": {"tasks", "checking", "devices", "resuming", "methods", "data", "processes"},
+    "translating": {"tasks", "checking", "methods", "networks", "data", "processes"},
+    "training": {"translating", "tasks", "checking", "devices", "resuming", "methods", "data", "processes"},
 }
 SERVING = {
     "whole_files",
@@ -75,8 +76,8 @@ LEARNING = {"pytorch_lightning", "lightning", "lightning_fabric", "hydra", "omeg
 # What only some files may import.
 ONLY = {
     "PIL": {"picture_files.py", "flattening.py", "resizing.py"},
-    "hydra": {"tasks.py", "training.py", "resuming.py"},
-    "omegaconf": {"checking.py", "tasks.py", "training.py", "resuming.py"},
+    "hydra": {"tasks.py", "translating.py", "training.py", "resuming.py"},
+    "omegaconf": {"checking.py", "tasks.py", "translating.py", "training.py", "resuming.py"},
     "ray": {"stylize/workers.py"},
     "openvino": {"without_telemetry.py"},
     "fsspec": {"data/remote.py"},

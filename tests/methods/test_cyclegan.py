@@ -1,0 +1,335 @@
+"""CycleGAN as a method: its gradients are the authors' loop's, its steps are counted, and it goes on to the bit."""
+
+import copy
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+from translation_runs import checkpoint, settings, translate
+
+from fast_style import load_image, load_stylizer
+from fast_style.methods.checkpoint_files import read_checkpoint
+from fast_style.methods.cyclegan import CycleGanMethod
+from fast_style.networks.patch_discriminator import PatchDiscriminator
+from fast_style.networks.saved import load_network, read_tensors
+from fast_style.networks.transform_net import TransformNet
+
+ADAM = partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999))
+LOGGED = {"trainer.log_every_n_steps": 1}
+
+
+def method(**changes: Any) -> CycleGanMethod:
+    generator = {"width": 3, "blocks": 1, "upsample": "fractional", "fractional_kernel": 3, "outer_kernel": 7}
+    parts = {
+        "generators": [TransformNet(**generator) for _ in range(2)],
+        "discriminators": [PatchDiscriminator(width=4) for _ in range(2)],
+        "optimizer": ADAM,
+    }
+    return CycleGanMethod(**(parts | {"start_std": 0.1, "pool": 2} | changes))
+
+
+class SameStart(pl.LightningDataModule):
+    """Random pairs, the same each time."""
+
+    def __init__(self, pairs: Tensor) -> None:
+        super().__init__()
+        self.pairs = pairs
+
+    def train_dataloader(self) -> Any:
+        return torch.utils.data.DataLoader(self.pairs, batch_size=2)
+
+
+def authors_loop(learner: CycleGanMethod, batches: list[Tensor], *, identity: float) -> None:
+    """`cycle_gan_model.py` of the authors' release, step by step, with its own order of steps and pictures in -1..1."""
+    a2b, b2a, judge_a, judge_b, pools = (
+        copy.deepcopy(part) for part in (learner.a2b, learner.b2a, learner.judge_a, learner.judge_b, learner.pools)
+    )
+    of_generators = ADAM([*a2b.parameters(), *b2a.parameters()])
+    of_discriminators = ADAM([*judge_a.parameters(), *judge_b.parameters()])
+    mse, l1 = torch.nn.MSELoss(), torch.nn.L1Loss()
+    lambda_cycle = 10.0
+
+    def signed(pictures: Tensor) -> Tensor:
+        return 2 * pictures - 1
+
+    for batch in batches:
+        real_a, real_b = batch[:, 0], batch[:, 1]
+        fake_b, fake_a = a2b(real_a), b2a(real_b)
+        rec_a, rec_b = b2a(fake_b), a2b(fake_a)
+        for judge in (judge_a, judge_b):
+            judge.requires_grad_(False)
+        of_generators.zero_grad()
+        total = mse(judge_b(fake_b), torch.ones_like(judge_b(fake_b)))
+        total = total + mse(judge_a(fake_a), torch.ones_like(judge_a(fake_a)))
+        total = total + lambda_cycle * (l1(signed(rec_a), signed(real_a)) + l1(signed(rec_b), signed(real_b)))
+        if identity:
+            same_b, same_a = a2b(real_b), b2a(real_a)
+            total = total + l1(signed(same_b), signed(real_b)) * lambda_cycle * identity
+            total = total + l1(signed(same_a), signed(real_a)) * lambda_cycle * identity
+        total.backward()
+        of_generators.step()
+        for judge in (judge_a, judge_b):
+            judge.requires_grad_(True)
+        of_discriminators.zero_grad()
+        shown_a, shown_b = pools["A"].exchange(fake_a), pools["B"].exchange(fake_b)
+        for judge, real, fake in ((judge_a, real_a, shown_a), (judge_b, real_b, shown_b)):
+            said_of_real, said_of_fake = judge(real), judge(fake.detach())
+            loss = mse(said_of_real, torch.ones_like(said_of_real)) + mse(said_of_fake, torch.zeros_like(said_of_fake))
+            (loss * 0.5).backward()
+        of_discriminators.step()
+    learner.expected = [a2b, b2a, judge_a, judge_b]  # type: ignore[assignment]
+
+
+@pytest.mark.filterwarnings("ignore:.*no `val_dataloader`", "ignore:.*does not have many workers")
+@pytest.mark.parametrize("identity", [0.5, 0.0])
+def test_four_steps_are_the_authors(identity: float) -> None:
+    pairs = torch.rand(8, 2, 3, 28, 32, dtype=torch.float64)
+    learner = method(identity_weight=identity).double()
+    before = copy.deepcopy(learner.a2b)
+    expected = copy.deepcopy(learner)
+    authors_loop(expected, list(pairs.split(2)), identity=identity)
+    trainer = pl.Trainer(
+        max_steps=4, precision="64-true", accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(learner, SameStart(pairs))
+    for ours, theirs in zip(
+        (learner.a2b, learner.b2a, learner.judge_a, learner.judge_b), expected.expected, strict=True
+    ):
+        for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9)
+    moved = [(p - q).abs().max() for p, q in zip(learner.a2b.parameters(), before.parameters(), strict=True)]
+    assert max(moved) > 1e-4
+    assert trainer.global_step == 4
+
+
+def test_no_identity_computes_nothing_of_it() -> None:
+    pairs = torch.rand(1, 2, 3, 24, 24)
+    for weight, calls in ((0.5, 3), (0.0, 2)):
+        learner, counted = method(identity_weight=weight), []
+        learner.a2b.register_forward_hook(lambda *_, counted=counted: counted.append(1))
+        made = learner._made(pairs)
+        terms, _ = learner._terms(made, {"A": made.to_a, "B": made.to_b})
+        assert len(counted) == calls
+        assert any(name.startswith("identity") for name in terms) is (weight > 0)
+
+
+def test_the_generators_losses_leave_no_gradient_in_the_discriminators() -> None:
+    learner = method()
+    made = learner._made(torch.rand(1, 2, 3, 24, 24))
+    terms, _ = learner._terms(made, {"A": made.to_a, "B": made.to_b})
+    (terms["gan_AB"] + terms["gan_BA"]).backward()
+    assert all(p.grad is None for judge in (learner.judge_a, learner.judge_b) for p in judge.parameters())
+    assert all(p.requires_grad for p in learner.parameters())
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in learner.a2b.parameters())
+    learner.zero_grad()
+    made = learner._made(torch.rand(1, 2, 3, 24, 24))
+    terms, _ = learner._terms(made, {"A": made.to_a, "B": made.to_b})
+    (terms["discriminator_A"] + terms["discriminator_B"]).backward()
+    assert all(p.grad is None for generator in learner.networks.values() for p in generator.parameters())
+
+
+def test_weights_are_the_papers_in_their_range() -> None:
+    weighted = method()._weighted(
+        {name: torch.tensor(1.0) for name in ("gan_AB", "cycle_A", "identity_B", "discriminator_A")}
+    )
+    # An error of 1 of our 0..1 is one of 2 in their -1..1.
+    assert {name: value.item() for name, value in weighted.items()} == {
+        "gan_AB": 1.0,
+        "cycle_A": 20.0,
+        "identity_B": 10.0,
+        "discriminator_A": 1.0,
+    }
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_resumed_run_equals_the_straight_one_with_its_pools(tmp_path: Path) -> None:
+    straight = translate(tmp_path, network_file=tmp_path / "straight.safetensors")
+    whole = read_checkpoint(checkpoint(tmp_path, 8))
+    resumed = translate(tmp_path, network_file=tmp_path / "resumed.safetensors", resume=checkpoint(tmp_path, 4))
+    again = read_checkpoint(checkpoint(tmp_path, 8))
+    for one, other in zip(straight.network_files, resumed.network_files, strict=True):
+        assert same(read_tensors(one)[0], read_tensors(other)[0])
+    assert same(whole["state_dict"], again["state_dict"])
+    for side in "AB":
+        assert same(whole["image_pools"][side], again["image_pools"][side])
+        assert whole["image_pools"][side]["pictures"].shape == (1, 3, 3, 24, 24)
+    assert not same(whole["state_dict"], read_checkpoint(checkpoint(tmp_path, 4))["state_dict"])
+
+
+def test_another_pool_would_have_made_other_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Otherwise the equality above would hold for pools that are not restored.
+    straight = translate(tmp_path, network_file=tmp_path / "straight.safetensors")
+    monkeypatch.setattr(CycleGanMethod, "on_load_checkpoint", lambda self, checkpoint: None)
+    resumed = translate(tmp_path, network_file=tmp_path / "resumed.safetensors", resume=checkpoint(tmp_path, 4))
+    assert not same(*(read_tensors(outcome.network_file)[0] for outcome in (straight, resumed)))
+
+
+class Steps(pl.Callback):
+    """Notes what number of steps others see after every batch."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        self.seen.append(trainer.global_step)
+
+
+def test_steps_are_training_steps_everywhere(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    steps = Steps()
+    outcome = translate(tmp_path, callbacks=(steps,), steps=6, val_every=3, checkpoint_every=2, **LOGGED)
+    assert steps.seen == [1, 2, 3, 4, 5, 6]
+    names = sorted(path.stem for path in (outcome.folder / "checkpoints").iterdir())
+    assert names == ["step-000004", "step-000006"]
+    last = read_checkpoint(checkpoint(tmp_path, 6))
+    assert last["global_step"] == 6
+    assert last["UnpairedPictures"]["batches_seen"] == 6
+    assert [schedule["last_epoch"] for schedule in last["lr_schedulers"]] == [6, 6]
+    for optimizer in last["optimizer_states"]:
+        assert {float(state["step"]) for state in optimizer["state"].values()} == {6.0}
+    assert "6/6" in capfd.readouterr().err
+    events = EventAccumulator(str(outcome.folder)).Reload()
+    assert [event.step for event in events.Scalars("train/gan_AB")] == [0, 1, 2, 3, 4, 5]
+    assert [event.step for event in events.Scalars("val/cycle_A")] == [2, 5]
+    assert [event.step for event in events.Images("A_to_B_and_back")] == [2, 5]
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_every_loss_is_logged_by_name_and_direction_and_adds_up(tmp_path: Path, precision: str) -> None:
+    outcome = translate(tmp_path, steps=4, precision=precision, **LOGGED)
+    events = EventAccumulator(str(outcome.folder)).Reload()
+    last = {name: events.Scalars(name)[-1].value for name in events.Tags()["scalars"]}
+    directions = {
+        "gan_AB",
+        "gan_BA",
+        "cycle_A",
+        "cycle_B",
+        "identity_A",
+        "identity_B",
+        "discriminator_A",
+        "discriminator_B",
+    }
+    for stage in ("train", "val"):
+        assert {name.split("/")[1] for name in last if name.startswith(f"{stage}/")} == directions | {"total"}
+        assert {name.split("/")[1] for name in last if name.startswith(f"{stage}_raw/")} == directions
+        total = sum(last[f"{stage}/{name}"] for name in directions)
+        assert last[f"{stage}/total"] == pytest.approx(total, rel=1e-4)
+    rates = {"real_A", "fake_A", "real_B", "fake_B"}
+    assert {f"{kind}/{name}" for kind in ("accuracy", "val_accuracy") for name in rates} <= last.keys()
+    assert all(0 <= last[f"accuracy/{name}"] <= 1 for name in rates)
+    assert {"gradient_norm", "images_per_second", "lr-Adam"} <= last.keys()
+    assert set(events.Tags()["images"]) == {"A_to_B_and_back", "B_to_A_and_back"}
+    image = events.Images("A_to_B_and_back")[-1]
+    # Two rows of four pictures, and the frames between: a picture, translated, back, left as it is.
+    assert (image.width, image.height) == (4 * 26 + 2, 2 * 26 + 2)
+
+
+def test_both_directions_become_files_that_say_which_they_are(tmp_path: Path) -> None:
+    outcome = translate(tmp_path, steps=2)
+    assert [file.name for file in outcome.network_files] == ["network_A2B.safetensors", "network_B2A.safetensors"]
+    picture = load_image(tmp_path / "warm2cold" / "testA" / "0.png")
+    painted = []
+    for file, direction in zip(outcome.network_files, ("A2B", "B2A"), strict=True):
+        network, origin = load_network(file)
+        assert (origin["direction"], origin["style"]) == (direction, f"warm2cold_{direction}")
+        assert "0 to 1" in origin["input"]
+        assert str(tmp_path) not in str(origin)
+        painted.append(load_stylizer(file, runtime="torch", precision="fp32")(picture))
+        torch.testing.assert_close(painted[-1], network(picture), rtol=0, atol=1e-5)
+    assert not torch.equal(*painted)
+    from_checkpoint = load_stylizer(checkpoint(tmp_path, 2), runtime="torch", precision="fp32")
+    assert from_checkpoint.origin["direction"] == "A2B"
+    assert torch.equal(from_checkpoint(picture), painted[0])
+
+
+def test_a_checkpoint_holds_the_four_networks_and_what_goes_on(tmp_path: Path) -> None:
+    translate(tmp_path, steps=2)
+    content = read_checkpoint(checkpoint(tmp_path, 2))
+    assert {name.split(".")[0] for name in content["state_dict"]} == {"a2b", "b2a", "judge_a", "judge_b"}
+    assert len(content["optimizer_states"]) == len(content["lr_schedulers"]) == 2
+    assert content["image_pools"].keys() == {"A", "B"}
+    groups = [optimizer["param_groups"][0] for optimizer in content["optimizer_states"]]
+    assert {(group["initial_lr"], *group["betas"]) for group in groups} == {(2e-4, 0.5, 0.999)}
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_step_that_is_not_finite_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fused: bool
+) -> None:
+    forward, calls = PatchDiscriminator.forward, []
+    states: list[dict[str, Tensor]] = []
+
+    def flawed(self: PatchDiscriminator, pictures: Tensor) -> Tensor:
+        calls.append(1)
+        return forward(self, pictures) + (torch.nan if 12 < len(calls) <= 18 and self.training else 0.0)
+
+    class Keep(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
+            states.append({name: value.clone() for name, value in pl_module.state_dict().items()})
+
+    monkeypatch.setattr(PatchDiscriminator, "forward", flawed)
+    # Six calls of discriminators a step: the third is flawed.
+    changes = {"steps": 5, "val_every": 5, "checkpoint_every": 1, "method.optimizer.fused": fused}
+    outcome = translate(tmp_path, callbacks=(Keep(),), **changes)
+    assert same(states[1], states[2])
+    assert not same(states[2], states[3])
+    assert all(value.isfinite().all() for value in states[-1].values())
+    (warning,) = [record.getMessage() for record in caplog.records if "skipped" in record.getMessage()]
+    assert warning.startswith("Step 3 is skipped")
+    assert "trainA" in warning
+    assert "trainB" in warning
+    assert torch.tensor([outcome.metrics["val/total"]]).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"trainer.accumulate_grad_batches": 2}, "accumulates no gradients"),
+        ({"trainer.gradient_clip_val": 1.0}, "clips no gradients"),
+        ({"precision": "16-mixed"}, "precision=bf16-mixed or 32-true"),
+        ({"data": "folder", "data.load_size": None, "data.held_out": 2}, "learns from two collections"),
+        ({"method.pool": -1}, "0 or more pictures; got -1"),
+        ({"method.cycle_weight": -1}, "weights from 0"),
+    ],
+)
+def test_a_setting_that_does_not_do_is_refused(tmp_path: Path, changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence) as refused:
+        translate(tmp_path, **changes)
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_style_is_not_learnt_from_collections(tmp_path: Path) -> None:
+    from training_runs import composed
+
+    from fast_style.training import run
+
+    overrides = [*settings(tmp_path, **{"method": "perceptual", "discriminator.width": None, "method.pool": None})]
+    overrides += ["data=unpaired", "style=wave"]
+    with pytest.raises(ValueError, match="data=unpaired is for method=cyclegan"):
+        run(composed(overrides), overrides)
+
+
+def test_the_forecast_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    translate(tmp_path, steps=25, val_every=25, checkpoint_every=25)
+    said = [record.getMessage() for record in caplog.records if "images a second" in record.getMessage()]
+    assert len(said) == 1
+    assert said[0].startswith("Step 20: ")
+    assert "the 5 steps left take about" in said[0]
+    assert sum("weights learn" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_the_identity_start_is_a_flat_grey() -> None:
+    # What a generator of N(0, 0.02) makes at first says whether its range is 0..1.
+    made = method(start_std=0.02).a2b(torch.rand(1, 3, 24, 24))
+    assert F.l1_loss(made, torch.full_like(made, 0.5)) < 0.1
