@@ -38,14 +38,14 @@ def one_of_many(cfg: DictConfig) -> DictConfig:
             "Several trainings at once have one process each: say trainer=auto trainer.devices=1, or let SLURM start "
             "more (hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=...)."
         )
-    from fast_style.checking import name_of_style, network_file_of
+    from fast_style.checking import NAMES, network_file_of
 
     take_a_gpu()
     cfg = cfg.copy()
-    style = name_of_style(cfg)
-    file = network_file_of(cfg, style)
+    name = NAMES[cfg.learns](cfg)
+    file = network_file_of(cfg, name)
     # A recipe's name for its network, as quick's, is one for all styles.
-    cfg.network_file = str(file if style in file.stem else file.with_stem(f"{file.stem}_{style}"))
+    cfg.network_file = str(file if name in file.stem else file.with_stem(f"{file.stem}_{name}"))
     if os.environ.get("SLURM_PROCID", "0") == "0":
         _claim(cfg.network_file)
     return cfg

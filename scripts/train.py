@@ -1,4 +1,4 @@
-"""Learn one style: python scripts/train.py style=starry_night (see --help)."""
+"""Learn one style, or to translate (method=cyclegan): python scripts/train.py style=starry_night (see --help)."""
 
 import hydra
 from bulk import let_jobs_import_this, one_of_many
@@ -19,7 +19,8 @@ def main(cfg: DictConfig) -> None:
     if outcome.unreadable:
         print(f"{len(outcome.unreadable)} photos could not be read: {', '.join(outcome.unreadable)}")
     print(f"Losses:      {', '.join(f'{k} {v:.4g}' for k, v in outcome.metrics.items() if '/total' in k)}")
-    print(f"Model:       {outcome.network_file}")
+    for file in outcome.network_files:
+        print(f"Model:       {file}")
     print(f"Use it:      python scripts/stylize.py ckpt={outcome.network_file} input=photo.jpg")
     print(f"TensorBoard: tensorboard --logdir {outcome.folder}")
 

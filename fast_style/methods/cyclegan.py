@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -233,9 +234,10 @@ class CycleGanMethod(pl.LightningModule):
     def _of_all_processes(self, tensor: Tensor) -> Tensor:
         if self.trainer.world_size == 1:
             return tensor[None]
-        of_all = self.all_gather(tensor)
-        assert isinstance(of_all, Tensor)
-        return of_all
+        mine = tensor.to(self.device).contiguous()
+        of_all = [torch.empty_like(mine) for _ in range(self.trainer.world_size)]
+        dist.all_gather(of_all, mine)
+        return torch.stack(of_all).cpu()
 
 
 @contextmanager

@@ -43,7 +43,7 @@ class ImagePool:
         if len(self._kept) < self.size:
             self._kept.append(_to_keep(picture))
             return picture
-        if torch.rand(1, generator=self._random) <= 0.5:
+        if torch.rand(1, generator=self._random, dtype=torch.float32) <= 0.5:
             return picture
         place = int(torch.randint(self.size, (1,), generator=self._random))
         old, self._kept[place] = self._kept[place], _to_keep(picture)
@@ -63,7 +63,8 @@ class ImagePool:
         if len(state["pictures"]) > self.size:
             raise ValueError(f"{len(state['pictures'])} pictures were kept, and this pool holds {self.size}.")
         self._kept = list(state["pictures"].unbind()) if len(state["pictures"]) else []
-        self._random.set_state(state["random"].cpu())
+        # A copy: torch (2.15) reads a view's storage from its beginning, and a wrong state ends the process.
+        self._random.set_state(state["random"].cpu().clone())
 
 
 def _to_keep(picture: Tensor) -> Tensor:

@@ -91,6 +91,14 @@ def test_a_state_goes_on_to_the_bit(before: int) -> None:
     assert shown(resumed, before, 100) == shown(straight, before, 100)
 
 
+def test_a_state_may_be_a_row_of_many_processes() -> None:
+    states = [ImagePool(1, seed=seed).state_dict()["random"] for seed in (1, 2)]
+    rows = torch.stack(states)
+    pool = ImagePool(1, seed=0)
+    pool.load_state_dict({"pictures": torch.empty(0), "random": rows[1]})
+    assert torch.equal(pool.state_dict()["random"], states[1])
+
+
 def test_nothing_else_that_is_left_to_chance_changes() -> None:
     pool = ImagePool(2, seed=0)
     before = torch.get_rng_state()
