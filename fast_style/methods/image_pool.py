@@ -63,7 +63,7 @@ class ImagePool:
         if len(state["pictures"]) > self.size:
             raise ValueError(f"{len(state['pictures'])} pictures were kept, and this pool holds {self.size}.")
         self._kept = list(state["pictures"].unbind()) if len(state["pictures"]) else []
-        # A copy: torch (2.15) reads a view's storage from its beginning, and a wrong state ends the process.
+        # A copy: given a row of a larger tensor, torch (2.15) ends the process.
         self._random.set_state(state["random"].cpu().clone())
 
 
