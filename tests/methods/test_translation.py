@@ -12,15 +12,21 @@ from fast_style import load_stylizer, save_image
 
 SIZE = 48
 STRIPES = 0.12
+STEPS = 500
 
 
 def plain(seed: int) -> Tensor:
-    """A few soft patches on a ground, `(1, 3, SIZE, SIZE)`: bright in red, dim in blue."""
+    """Soft bright spots on a dark ground, `(1, 3, SIZE, SIZE)`: orange.
+
+    More dark than bright, and one colour for each brightness but for a little: any other translation, one that darkens
+    what is bright or changes colours among themselves, would give another collection.
+    """
     generator = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(1, 3, 4, 4, generator=generator)
-    patches = F.interpolate(coarse, size=(SIZE, SIZE), mode="bicubic").clamp(0, 1)
-    low, high = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.55, 0.3, 0.05), (0.95, 0.7, 0.35)))
-    return low + (high - low) * patches
+    brightness = torch.rand(1, 1, 4, 4, generator=generator) ** 2
+    coarse = 0.85 * brightness + 0.15 * torch.rand(1, 3, 4, 4, generator=generator)
+    spots = F.interpolate(coarse, size=(SIZE, SIZE), mode="bicubic").clamp(0, 1)
+    dark, bright = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.3, 0.2, 0.1), (1.0, 0.6, 0.2)))
+    return dark + (bright - dark) * spots
 
 
 def changed(picture: Tensor) -> Tensor:
@@ -48,20 +54,19 @@ def test_held_out_pictures_are_translated_as_the_known_change_would(tmp_path: Pa
     root = collections(tmp_path / "plain2striped")
     outcome = translate(
         tmp_path,
-        steps=600,
-        val_every=600,
-        checkpoint_every=600,
+        steps=STEPS,
+        val_every=STEPS,
+        checkpoint_every=STEPS,
         **{
             "data.root": root,
             "data.size": SIZE,
             "data.load_size": SIZE,
+            "data.flip": 0,  # Mirrored stripes are others.
             "data.batch_size": 2,
             "generator.width": 8,
             "generator.blocks": 1,
-            "generator.output_gain": 1.0,
             "discriminator.width": 12,
-            "discriminator.layers": 2,
-            "method.identity_weight": 0,  # It would keep the colours that are to change.
+            "discriminator.layers": 1,
             "method.pool": 50,
             "method.optimizer.lr": 2e-3,
         },
@@ -69,11 +74,11 @@ def test_held_out_pictures_are_translated_as_the_known_change_would(tmp_path: Pa
     a2b, b2a = (load_stylizer(file, runtime="torch", precision="fp32") for file in outcome.network_files)
     pictures = torch.cat([plain(4000 + number) for number in range(16)])
     targets = changed(pictures)
-    there = a2b(pictures)
     untranslated = error(pictures, targets)
-    report = error(there, targets), untranslated, error(b2a(there), pictures), error(b2a(targets), pictures)
-    print("translated, untranslated, cycle, back:", report)
-    assert error(b2a(there), pictures) < 0.05
-    assert error(there, targets) < 0.3 * untranslated
+    assert untranslated > 0.25
+    # Measured: 0.025 of 0.296, 0.061 with one of four seeds.
+    assert error(a2b(pictures), targets) < 0.3 * untranslated
     assert error(b2a(targets), pictures) < 0.3 * untranslated
-    assert error(b2a(there), pictures) < 0.2 * untranslated
+    for cycle, start in ((b2a(a2b(pictures)), pictures), (a2b(b2a(targets)), targets)):
+        assert error(cycle, start) < 0.05
+        assert error(cycle, start) < 0.2 * untranslated

@@ -13,6 +13,7 @@ import torch
 from clips import make_clip, see
 from safetensors.torch import save_file
 from training_runs import settings
+from translation_runs import settings as translation_settings
 
 from fast_style import load_image, load_stylizer, save_image
 from fast_style.networks.saved import save_network
@@ -75,6 +76,41 @@ def test_train_then_stylize_then_evaluate(tmp_path: Path, command: Command) -> N
         figures.append(json.loads(Path("figures.json").read_text()))
     assert figures[0]["photos"] == figures[1]["photos"] == 6
     assert figures[0]["style_error"] == pytest.approx(figures[1]["style_error"], rel=0.02)
+
+
+def test_train_to_translate_then_stylize_and_resume(tmp_path: Path, command: Command) -> None:
+    chosen = translation_settings(tmp_path, steps=2, val_every=2, checkpoint_every=2, network_file="model.safetensors")
+    code, out, err = command("train", *chosen)
+    assert code == 0, err
+    assert out.count("Model:") == 2
+    for direction, side in (("A2B", "testA"), ("B2A", "testB")):
+        assert f"Model:       model_{direction}.safetensors" in out
+        photos = [f"input=warm2cold/{side}", f"output=painted_{direction}", "runtime=torch", "tiles=16"]
+        code, _, err = command("stylize", f"ckpt=model_{direction}.safetensors", *photos)
+        assert code == 0, err
+        assert len(list(Path(f"painted_{direction}").glob(f"*_warm2cold_{direction}.png"))) == 2
+    code, out, err = command("train", "method=cyclegan", "resume=auto", f"runs={tmp_path / 'runs'}")
+    assert code == 0, err
+    assert "Going on from" in err
+    code, _, err = command("train", f"resume={next(Path('runs').glob('*/*'))}")
+    assert code == 1
+    assert "learns translation, and this one would learn style" in err
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (["data.root=nowhere"], "data.root=nowhere has no folder trainA and no trainB"),
+        ([], "Two collections are wanted: data.root=FOLDER"),
+        (["data=folder", "data.root=x"], "take data=unpaired with data.root=FOLDER"),
+    ],
+)
+def test_collections_that_are_not_there_are_one_sentence(command: Command, settings: list[str], sentence: str) -> None:
+    code, _, err = command("train", "method=cyclegan", *settings)
+    assert code == 1
+    assert sentence in err
+    assert "Traceback" not in err
+    assert not Path("runs").exists()
 
 
 @pytest.mark.parametrize("ckpt", ["wave", "dots"])
