@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from fast_style import export as exporting
-from fast_style.export import NEEDED, READERS, SUFFIXES, NotTheSame, export
+from fast_style.export import NEEDED, READERS, SUFFIXES, NotTheSame, describe, export
 from fast_style.networks.transform_net import TransformNet
 
 ORIGIN = {"style": "wave", "recipe": "{}", "version": "0.1.0", "format": "fast_style/1"}
@@ -121,3 +121,8 @@ def test_a_missing_package_is_named_with_what_to_install(tmp_path: Path, monkeyp
     monkeypatch.setattr(exporting, "find_spec", lambda package: None if package == "openvino" else True)
     with pytest.raises(ValueError, match=r"needs openvino, not installed here: pip install 'fast_style\[openvino\]'"):
         export(network(), tmp_path / "wave.xml", origin=ORIGIN, format="openvino")
+
+
+def test_the_direction_of_a_translation_is_said() -> None:
+    assert describe({"style": "a2b_A2B", "direction": "A2B"}, "fp32")["direction"] == "A2B"
+    assert "direction" not in describe(ORIGIN, "fp32")
