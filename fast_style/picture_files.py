@@ -81,9 +81,9 @@ def read_arrays(
         return Arrays(values, None if alpha is None else np.array(alpha))
 
 
-def size_of(path: StrPath) -> tuple[int, int]:
+def size_of(path: StrPath, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Width and height before the picture is turned upright, decoding nothing; UnreadablePicture if there is none."""
-    with _opened(path, None, MAX_PIXELS) as image:
+    with _opened(path, None, max_pixels) as image:
         return image.size
 
 
@@ -167,15 +167,6 @@ def levels_of(planes: NDArray[np.float32]) -> NDArray[np.uint8]:
     levels *= 255
     rounded: NDArray[np.uint8] = np.rint(levels, out=levels).astype(np.uint8)
     return rounded.transpose(1, 2, 0)
-
-
-def pixels_in(path: StrPath) -> int:
-    """How many pixels a picture has, by its header; 0 if it can't be read, which reading it will say."""
-    try:
-        with _PILLOW.quiet_up_to(MAX_PIXELS), Image.open(path) as image:
-            return image.width * image.height
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return 0
 
 
 def encoder_for(path: StrPath) -> str:

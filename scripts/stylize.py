@@ -35,12 +35,17 @@ def main(cfg: DictConfig) -> None:
 def paint_pictures(cfg: DictConfig, network: "StrPath", controls: "Controls") -> None:
     """Paint one picture or many under a bar that counts them."""
     from fast_style.picture_files import MAX_PIXELS
-    from fast_style.stylize.pictures import check_files, paint, plan
+    from fast_style.stylize.pictures import check_files, paint, plan, unfinished
     from fast_style.stylize.stylizer import style_of
 
     files = {"size": cfg.size, "quality": cfg.quality, "alpha": cfg.alpha, "mask": cfg.mask}
     check_files(**files)
     pairs = plan(cfg.input, cfg.output, style=style_of(network), suffix=cfg.suffix)
+    if cfg.skip_existing:
+        pairs = unfinished(pairs)
+        if not pairs:
+            print("All of them are painted already.")
+            return
     painter, said = prepare(cfg, network, controls)
     bar = Bar(len(pairs), said=said)
     failed = 0
@@ -49,7 +54,6 @@ def paint_pictures(cfg: DictConfig, network: "StrPath", controls: "Controls") ->
         pairs,
         **files,
         max_pixels=MAX_PIXELS if cfg.max_pixels is None else cfg.max_pixels,
-        skip_existing=cfg.skip_existing,
         progress=bar.within,
     ):
         failed += painted.problem is not None

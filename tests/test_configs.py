@@ -12,7 +12,17 @@ from omegaconf import DictConfig, OmegaConf
 CONF = Path(__file__).parents[1] / "conf"
 GROUPS = ["method", "style", "data", "loss_network", "generator", "trainer", "experiment", "optimizer", "student"]
 CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
-ROOTS = ["train", "stylize", "evaluate", "optimize", "prepare_shards", "distill", "export", "stylize_dataset"]
+ROOTS = [
+    "train",
+    "stylize",
+    "evaluate",
+    "evaluate_translation",
+    "optimize",
+    "prepare_shards",
+    "distill",
+    "export",
+    "stylize_dataset",
+]
 LEARNERS = {"muon", "fused_adam", "adam_gan"}  # Optimisers of networks; the others are for pictures.
 OPTIMIZING = {"lbfgs", "gatys2016", "pytorch_tutorial", "adam_noise"}  # Experiments of scripts/optimize.py.
 

@@ -48,6 +48,7 @@ ARROWS = {
     "paintings": set(),
     "styles": {"images", "paintings"},
     "judge": {"losses", "networks", "images", "folders"},
+    "likeness": {"networks"},
     "resuming": {"methods"},
     "onlookers": {"images", "methods"},
     "optimizing": {"onlookers", "images", "picture_files", "colors", "stopping", "losses", "methods"},

@@ -22,9 +22,9 @@ from fast_style.picture_files import (
     StrPath,
     UnreadablePicture,
     encode_levels,
-    pixels_in,
     read_arrays,
     read_mask,
+    size_of,
 )
 from fast_style.stylize.painting import Painter
 from fast_style.whole_files import whole_file
@@ -90,6 +90,11 @@ def plan(source: str, output: str | None, *, style: str, suffix: str | None = No
     return pairs
 
 
+def unfinished(pairs: Sequence[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    """The pairs of `plan` whose target is not there yet; one that is there is whole (`whole_files.py`)."""
+    return [(photo, target) for photo, target in pairs if not target.is_file()]
+
+
 def check_files(
     *, size: int | None = None, quality: int = 95, alpha: str = "keep", mask: StrPath | None = None
 ) -> None:
@@ -131,7 +136,6 @@ def paint(
     alpha: Alpha = "keep",
     mask: str | os.PathLike[str] | None = None,
     max_pixels: int = MAX_PIXELS,
-    skip_existing: bool = False,
     progress: Callable[[float], None] = lambda done: None,
 ) -> Iterator[Painted]:
     """Paint many pictures; one that can't be read is reported and skipped.
@@ -147,15 +151,13 @@ def paint(
         alpha: `keep` a photo's transparency, or `mask` with it: what is clear is not painted, and nothing is clear.
         mask: a picture, of any size, that is white where the painting goes.
         max_pixels: a larger picture is refused.
-        skip_existing: leave out pictures whose target is there; a target is whole, or not there.
         progress: told the share of the one picture that is done, 0..1, where it takes longer.
     """
     check_files(size=size, quality=quality, alpha=alpha, mask=mask)
-    wanted = [(photo, target) for photo, target in pairs if not (skip_existing and target.is_file())]
     read = partial(_read, size=size, max_pixels=max_pixels)
     with ThreadPoolExecutor(1, "read") as reading, ThreadPoolExecutor(1, "write") as writing:
         written: deque[Future[Painted]] = deque()
-        for (photo, target), coming, alone in _read_ahead(painter, wanted, partial(reading.submit, read)):
+        for (photo, target), coming, alone in _read_ahead(painter, pairs, partial(reading.submit, read), max_pixels):
             while written and (alone or len(written) > 1 or written[0].done()):
                 yield written.popleft().result()
             picture = coming.result() if coming else read(photo)
@@ -167,7 +169,10 @@ def paint(
 
 
 def _read_ahead(
-    painter: Painter, pairs: Sequence[tuple[Path, Path]], submit: Callable[[Path], Future[Arrays | str]]
+    painter: Painter,
+    pairs: Sequence[tuple[Path, Path]],
+    submit: Callable[[Path], Future[Arrays | str]],
+    max_pixels: int,
 ) -> Iterator[tuple[tuple[Path, Path], Future[Arrays | str] | None, bool]]:
     """Each pair with its picture, which is read while the one before is painted, and whether it is to be alone.
 
@@ -176,13 +181,22 @@ def _read_ahead(
     alone, coming = False, None
     for pair, after in zip_longest(pairs, pairs[1:]):
         here, coming = coming, None
-        large = painter.is_large(pixels_in(pair[0]))
+        large = painter.is_large(_pixels_in(pair[0], max_pixels=max_pixels))
         alone = alone or large
         here = here or (None if alone else submit(pair[0]))
-        if after is not None and not large and not painter.is_large(pixels_in(after[0])):
+        if after and not large and not painter.is_large(_pixels_in(after[0], max_pixels=max_pixels)):
             coming = submit(after[0])
         yield pair, here, alone
         alone = large
+
+
+def _pixels_in(path: Path, *, max_pixels: int) -> int:
+    """How many pixels a picture has, by its header; 0 if it can't be read, which reading it will say."""
+    try:
+        width, height = size_of(path, max_pixels=max_pixels)
+    except UnreadablePicture:
+        return 0
+    return width * height
 
 
 def _read(photo: Path, *, size: int | None, max_pixels: int) -> Arrays | str:

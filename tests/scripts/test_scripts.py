@@ -63,6 +63,12 @@ def test_train_then_stylize_then_evaluate(tmp_path: Path, command: Command) -> N
     code, out, _ = command("stylize", "ckpt=model.safetensors", "input=photos", "output=painted")
     assert code == 0
     assert len(list(Path("painted").glob("*_dots.png"))) == 6
+    next(Path("painted").glob("*_dots.png")).unlink()
+    for lines in (1, 0):
+        again = command("stylize", "ckpt=model.safetensors", "input=photos", "output=painted", "skip_existing=true")
+        assert again[0] == 0, again
+        assert again[1].count("_dots.png") == lines
+    assert again[1] == "All of them are painted already.\n"
     eyes = {"conv1_1.weight": torch.randn(4, 3, 3, 3), "conv1_1.bias": torch.randn(4)}
     save_file(eyes, "eyes.safetensors", metadata={"layers": "conv1_1"})
     network = ["loss_network=vgg19_distilled", "loss_network.weights=eyes.safetensors"]
@@ -89,6 +95,11 @@ def test_train_to_translate_then_stylize_and_resume(tmp_path: Path, command: Com
         code, _, err = command("stylize", f"ckpt=model_{direction}.safetensors", *photos)
         assert code == 0, err
         assert len(list(Path(f"painted_{direction}").glob(f"*_warm2cold_{direction}.png"))) == 2
+    sides = ["input=warm2cold/testA", "target=warm2cold/testB", "layers=[relu1_1]", "json=figures.json"]
+    code, out, err = command("evaluate_translation", "ckpt=model_A2B.safetensors", *sides)
+    assert code == 0, err
+    assert "Fréchet distance to warm2cold/testB" in out
+    assert json.loads(Path("figures.json").read_text())["translated"].keys() == {"relu1_1"}
     code, out, err = command("train", "method=cyclegan", "resume=auto", f"runs={tmp_path / 'runs'}")
     assert code == 0, err
     assert "Going on from" in err
@@ -312,7 +323,7 @@ def test_a_misspelling_gets_hydras_answer(tmp_path: Path, command: Command, argu
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("script", ["train", "stylize", "evaluate"])
+@pytest.mark.parametrize("script", ["train", "stylize", "evaluate", "evaluate_translation"])
 def test_help_in_a_process_of_its_own(script: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, SCRIPTS / f"{script}.py", "--help"], capture_output=True, text=True, cwd=tmp_path, check=True

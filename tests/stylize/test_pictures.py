@@ -12,7 +12,7 @@ from fast_style.networks.transform_net import TransformNet
 from fast_style.picture_files import read_arrays
 from fast_style.stylize import pictures as pictures_module
 from fast_style.stylize.painting import Painter
-from fast_style.stylize.pictures import Painted, check_files, paint, plan
+from fast_style.stylize.pictures import Painted, check_files, paint, plan, unfinished
 from fast_style.stylize.torch_runtime import Torch
 
 
@@ -189,10 +189,10 @@ def test_what_is_there_is_skipped_if_wanted(painter):
     pairs = plan("many", "new", style="wave")
     Path("new").mkdir()
     Path("new/1_wave.png").write_bytes(b"painted before")
-    done = [painted.target.name for painted in paint(painter, pairs, skip_existing=True)]
+    done = [painted.target.name for painted in paint(painter, unfinished(pairs))]
     assert done == ["0_wave.png", "2_wave.png"]
     assert Path("new/1_wave.png").read_bytes() == b"painted before"
-    assert list(paint(painter, pairs, skip_existing=True)) == []
+    assert list(paint(painter, unfinished(pairs))) == []
     assert len(list(paint(painter, pairs))) == 3
 
 

@@ -1,0 +1,47 @@
+"""Judge a translation: python scripts/evaluate_translation.py ckpt=... input=... target=... (see --help)."""
+
+import json
+
+import hydra
+from edge import NETWORKS, one_sentence_errors
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate_translation")
+@one_sentence_errors
+def main(cfg: DictConfig) -> None:
+    """Print the distances as a table, and write them as JSON."""
+    from fast_style.folders import find_pictures
+    from fast_style.images import load_image
+    from fast_style.judge import painted_now
+    from fast_style.likeness import likeness
+    from fast_style.stylize.stylizer import find_network, load_stylizer
+    from fast_style.whole_files import whole_file
+
+    pictures, targets = find_pictures(cfg.input), find_pictures(cfg.target)
+    # In float32 by PyTorch: a model is judged, not a runtime.
+    stylizer = load_stylizer(
+        find_network(cfg.ckpt, NETWORKS), runtime="torch", precision="fp32", device=cfg.device or "auto"
+    )
+    found = likeness(
+        tqdm(painted_now(stylizer, pictures, size=cfg.size), total=len(pictures), unit="picture"),
+        (load_image(file, size=cfg.size) for file in targets),
+        loss_network=instantiate(cfg.loss_network, _convert_="all").to(cfg.device or "cpu"),
+        layers=list(cfg.layers),
+    )
+    network = HydraConfig.get().runtime.choices.loss_network
+    print(
+        f"Fréchet distance to {cfg.target} ({found.targets} pictures), of {found.pictures} pictures of {cfg.input}, by"
+    )
+    print(f"loss_network={network}:")
+    print(found.as_table())
+    if cfg.json:
+        with whole_file(cfg.json) as file:
+            file.write(json.dumps(found.as_json(), indent=2).encode())
+
+
+if __name__ == "__main__":
+    main()
