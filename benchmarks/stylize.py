@@ -14,10 +14,12 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fast_style.networks.saved import save_network
 from fast_style.networks.transform_net import TransformNet
@@ -36,6 +38,32 @@ def plain(network: TransformNet) -> TransformNet:
     conv.load_state_dict(network.to_rgb.state_dict())
     network.to_rgb = conv  # type: ignore[assignment]
     return network.eval()
+
+
+class Convolutions(TorchDispatchMode):
+    """Keeps the arguments of every convolution, to be done again alone: less than that no runtime needs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[tuple[Any, ...]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.convolution.default:
+            self.kept.append(args)
+        return func(*args, **(kwargs or {}))
+
+    def again(self) -> None:
+        """Compute them all."""
+        with torch.no_grad():
+            for arguments in self.kept:
+                torch.ops.aten.convolution.default(*arguments)
+
+
+def convolutions_of(network: TransformNet, pictures: torch.Tensor) -> Convolutions:
+    """All convolutions of a network, in bfloat16 and channels_last."""
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), Convolutions() as found:
+        network.to(memory_format=torch.channels_last)(pictures.contiguous(memory_format=torch.channels_last))
+    return found
 
 
 def alternate(sides: Mapping[str, Side], rounds: int) -> None:
@@ -79,6 +107,8 @@ def speed(rounds: int, cache: Path) -> None:
         ):
             stylizer = load_stylizer(MODEL, runtime=runtime, precision=precision, device="cpu", cache=cache)
             sides[f"{runtime} {precision}"] = lambda s=stylizer, a=arrays: s(a)  # type: ignore[misc]
+        alone = load_stylizer(MODEL, runtime="torch", precision="fp32", device="cpu").network()
+        sides["its convolutions alone, bf16"] = convolutions_of(alone, pictures).again
         print(f"{width}x{height}")
         alternate(sides, rounds if height < 1000 else max(3, rounds // 2))
 

@@ -5,6 +5,7 @@ import logging
 import runpy
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -321,6 +322,34 @@ def test_a_misspelling_gets_hydras_answer(tmp_path: Path, command: Command, argu
     assert code == 1
     assert hint in err
     assert "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_a_folder_of_200_is_killed_and_gone_on_with(tmp_path: Path, command: Command, network: Path) -> None:
+    for number in range(200):
+        save_image(torch.rand(3, 96, 96), f"photos/{number % 7}/{number}.png")
+    arguments = [f"ckpt={network}", "input=photos", "output=painted", "runtime=torch", "skip_existing=true"]
+    log = (tmp_path / "log").open("w")
+    running = subprocess.Popen([sys.executable, SCRIPTS / "stylize.py", *arguments], stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 120
+        while len(list(Path("painted").rglob("*_dots.png"))) < 20:
+            assert running.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < deadline, "it never began to paint"
+    finally:
+        running.kill()
+        running.wait()
+        log.close()
+    there = {file: file.read_bytes() for file in Path("painted").rglob("*_dots.png")}
+    assert 20 <= len(there) < 200
+    assert all(load_image(file).shape == (1, 3, 96, 96) for file in there)
+    code, out, err = command("stylize", *arguments)
+    assert code == 0, err
+    assert out.count("_dots.png") == 200 - len(there)
+    everything = list(Path("painted").rglob("*_dots.png"))
+    assert len(everything) == 200
+    assert all(load_image(file).shape == (1, 3, 96, 96) for file in everything)
+    assert all(file.read_bytes() == before for file, before in there.items())
 
 
 @pytest.mark.parametrize("script", ["train", "stylize", "evaluate", "evaluate_translation"])
