@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -103,15 +103,42 @@ class Painter:
             ValueError: a picture that is too small, or too large for `max_memory` even in strips.
         """
         controls = controls or self.controls
-        colour: Pixels = picture.colour
-        beside = colour.shape[0] * colour.shape[1] * (PICTURE + (0 if controls.mask is None else MASK))
-        colour = colour if colour.ndim == 3 else np.broadcast_to(colour[..., None], (*colour.shape, 3))
+        colour = _in_colour(picture.colour)
         painted = np.empty(colour.shape, np.uint8)
-        for top, rows in self._strips(colour, progress, beside):
-            there = slice(top, top + len(rows))
-            finished = rows if controls.do_nothing else controls(_unit(colour[there]), rows, top=top)
-            painted[there] = levels_of(finished.transpose(2, 0, 1)[None])
+        for top, rows in self._strips(colour, progress, _beside(colour, controls)):
+            self._put(painted, colour, top, rows, controls)
         return painted
+
+    def together(
+        self, pictures: Sequence[tuple[Arrays, Controls]], *, progress: Progress = lambda done: None
+    ) -> list[NDArray[np.uint8]]:
+        """Paint pictures of one size, each with its controls: in one call if so many fit, else one by one.
+
+        Raises:
+            ValueError: as painting one.
+        """
+        colours = [_in_colour(picture.colour) for picture, _ in pictures]
+        if len(pictures) < 2 or self.scale != 1 or not self._fit_whole(colours, pictures):
+            return [self(picture, controls=controls, progress=progress) for picture, controls in pictures]
+        painted = [np.empty(colour.shape, np.uint8) for colour in colours]
+        batch = self.stylizer(np.concatenate([planes_of(colour) for colour in colours]))
+        for number, (_, controls) in enumerate(pictures):
+            self._put(painted[number], colours[number], 0, batch[number].transpose(1, 2, 0), controls)
+        return painted
+
+    def _fit_whole(self, colours: Sequence[Pixels], pictures: Sequence[tuple[Arrays, Controls]]) -> bool:
+        height, width = colours[0].shape[:2]
+        beside = sum(_beside(colour, controls) for colour, (_, controls) in zip(colours, pictures, strict=True))
+        try:
+            return self.rows_of_strips(height * len(colours), width, beside=beside) is None
+        except ValueError:
+            return False
+
+    @staticmethod
+    def _put(painted: NDArray[np.uint8], colour: Pixels, top: int, rows: Floats, controls: Controls) -> None:
+        there = slice(top, top + len(rows))
+        finished = rows if controls.do_nothing else controls(_unit(colour[there]), rows, top=top)
+        painted[there] = levels_of(finished.transpose(2, 0, 1)[None])
 
     def is_large(self, pixels: int) -> bool:
         """Whether a picture is so large that no other one should be in memory beside it."""
@@ -166,3 +193,13 @@ class Painter:
 def _unit(colour: Pixels) -> Floats:
     unit: Floats = colour.astype(np.float32, copy=False)
     return unit / np.float32(255) if colour.dtype == np.uint8 else unit
+
+
+def _in_colour(pixels: Pixels) -> Pixels:
+    return pixels if pixels.ndim == 3 else np.broadcast_to(pixels[..., None], (*pixels.shape, 3))
+
+
+def _beside(colour: Pixels, controls: Controls) -> int:
+    """Bytes that reading and writing a picture takes."""
+    height, width = colour.shape[:2]
+    return int(height * width) * (PICTURE + (0 if controls.mask is None else MASK))

@@ -12,7 +12,8 @@ from fast_style.networks.transform_net import TransformNet
 from fast_style.picture_files import read_arrays
 from fast_style.stylize import pictures as pictures_module
 from fast_style.stylize.painting import Painter
-from fast_style.stylize.pictures import Painted, check_files, paint, plan, unfinished
+from fast_style.stylize.pictures import Painted, check_files, paint
+from fast_style.stylize.planning import plan, unfinished
 from fast_style.stylize.torch_runtime import Torch
 
 
@@ -283,6 +284,7 @@ def test_large_pictures_are_in_memory_one_at_a_time(painter, monkeypatch, pictur
     [
         ({"size": 0}, "size is the shorter side in pixels, at least 1; got 0"),
         ({"quality": 101}, "quality goes from 1 to 100, not 101"),
+        ({"batch": 0}, "batch is the number of pictures in a call, at least 1; got 0"),
         ({"alpha": "drop"}, "alpha is one of keep, mask; got 'drop'"),
         ({"mask": "nowhere.png"}, "nowhere.png"),
     ],
@@ -292,3 +294,44 @@ def test_large_pictures_are_in_memory_one_at_a_time(painter, monkeypatch, pictur
 def test_settings_are_checked_before_anything_is_painted(settings, sentence):
     with pytest.raises(ValueError, match=sentence):
         check_files(**settings)
+
+
+@pytest.mark.parametrize("mask", [None, "mask.png"])
+@pytest.mark.usefixtures("here")
+def test_pictures_of_one_size_are_painted_in_one_call_and_alike(painter, monkeypatch, mask):
+    save_image(torch.rand(3, 24, 32), "mask.png")
+    for number in range(7):
+        save_image(torch.rand(3, 20 + 2 * (number % 2), 24), f"many/{number}.png")
+    Path("many/broken.png").write_bytes(b"broken")
+    pairs = plan("many", "new", style="wave")
+    one_by_one = {painted.source: painted.problem for painted in paint(painter, pairs, mask=mask)}
+    alone = {target: load_image(target) for _, target in pairs if target.is_file()}
+    calls = []
+    runtime = painter.stylizer.runtime
+
+    class Counting:
+        name, device = runtime.name, runtime.device
+
+        def arrays(self, pictures):
+            calls.append(pictures.shape[:1] + pictures.shape[2:])
+            return runtime.arrays(pictures)
+
+    monkeypatch.setattr(painter.stylizer, "runtime", Counting())
+    together = {painted.source: painted.problem for painted in paint(painter, pairs, batch=3, mask=mask)}
+    assert together == one_by_one
+    assert sum(problem is not None for problem in together.values()) == 1
+    assert sorted(calls) == [(1, 20, 24), (3, 20, 24), (3, 22, 24)]
+    for target, expected in alone.items():
+        torch.testing.assert_close(load_image(target), expected, rtol=0, atol=1.01 / 255)
+
+
+@pytest.mark.usefixtures("here")
+def test_what_does_not_fit_together_is_painted_one_by_one(painter, monkeypatch):
+    for number in range(3):
+        save_image(torch.rand(3, 20, 24), f"many/{number}.png")
+    monkeypatch.setattr(painter, "rows_of_strips", lambda height, width, *, beside: None if height == 20 else 8)
+    calls = []
+    stylizer = painter.stylizer
+    monkeypatch.setattr(painter, "stylizer", lambda pictures: calls.append(len(pictures)) or stylizer(pictures))
+    assert len(list(paint(painter, plan("many", "new", style="wave"), batch=3))) == 3
+    assert calls == [1, 1, 1]
