@@ -93,17 +93,17 @@ class TakeTurns(pl.Callback):
             return
         if self._step == self.warm_up:
             self._plain = plain_loop(pl_module, batch.clone())
-            self._without_autocast(1)
+            self._eagerly(1)
         elif place == 0:
             self.seconds["ours"].append(self._since(batch) / self.steps)
             self._started = time.perf_counter()
-            self._without_autocast(self.plain_steps)
+            self._eagerly(self.plain_steps)
             self.seconds["plain"].append(self._since(batch) / self.plain_steps)
         elif place == 1:
             self._since(batch)
             self._started = time.perf_counter()
 
-    def _without_autocast(self, steps: int) -> None:
+    def _eagerly(self, steps: int) -> None:
         with torch.enable_grad(), torch.compiler.set_stance("force_eager"):
             self._plain(steps)
 

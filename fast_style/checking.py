@@ -43,7 +43,10 @@ def name_of_collections(cfg: DictConfig) -> str:
         raise ValueError("method=cyclegan learns from two collections: take data=unpaired with data.root=FOLDER.")
     if cfg.data.root:
         return Path(cfg.data.root).resolve().name
-    return "2".join(Path(folder).resolve().name for folder in (cfg.data.a, cfg.data.b) if folder) or "translation"
+    folders = [Path(folder).resolve() for folder in (cfg.data.a, cfg.data.b) if folder]
+    if len({folder.name for folder in folders}) == 1:  # summers/train and winters/train
+        folders = [folder.parent for folder in folders]
+    return "2".join(folder.name for folder in folders) or "translation"
 
 
 #: What names a run, and with it the network's file, by what the run learns.
@@ -58,12 +61,12 @@ def check_two_optimizers(cfg: DictConfig) -> None:
     """
     if OmegaConf.select(cfg, "trainer.accumulate_grad_batches", default=1) != 1:
         raise ValueError(
-            "This method accumulates no gradients: set data.batch_size, and leave accumulate_grad_batches 1."
+            "method=cyclegan accumulates no gradients: set data.batch_size, and leave accumulate_grad_batches 1."
         )
     if OmegaConf.select(cfg, "trainer.gradient_clip_val") is not None:
-        raise ValueError("This method clips no gradients: leave trainer.gradient_clip_val null.")
-    if cfg.precision == "16-mixed":
-        raise ValueError("This method scales no losses for float16: take precision=bf16-mixed or 32-true.")
+        raise ValueError("method=cyclegan clips no gradients: leave trainer.gradient_clip_val null.")
+    if str(cfg.precision).startswith("16"):
+        raise ValueError("method=cyclegan scales no losses for float16: take precision=bf16-mixed or 32-true.")
 
 
 def network_file_of(cfg: DictConfig, style: str) -> Path:

@@ -156,9 +156,16 @@ def _misfits(folder: Path, wanted: DictConfig, given: Sequence[Override]) -> lis
         key, line = override.key_or_group, override.input_line or ""
         if _may_change(saved, key) or line in said_then:
             continue
+        # Its settings may be an experiment's; what it learns has been compared.
+        if key == "method" and _method_of(saved) == _method_of(wanted):
+            continue
         if key == "experiment" or OmegaConf.select(saved, key) != OmegaConf.select(wanted, key):
             misfits.append(line)
     return misfits
+
+
+def _method_of(cfg: DictConfig | ListConfig) -> object:
+    return OmegaConf.select(cfg, "method._target_")
 
 
 def learns(cfg: DictConfig | ListConfig) -> str:

@@ -74,7 +74,6 @@ def run(
     cfg: DictConfig,
     overrides: Sequence[str] = (),
     *,
-    learn: Callable[[DictConfig], Task] | None = None,
     callbacks: Sequence[pl.Callback] = (),
 ) -> Outcome:
     """Train, from the first step or from where a run stopped, and write the network.
@@ -83,7 +82,6 @@ def run(
         cfg: composed from `conf/train.yaml`, or the root of another task.
         overrides: what was said on the command line; a resumed run takes its own saved configuration instead of
             `cfg`, with those of `resuming.MAY_CHANGE` on top.
-        learn: makes the task of the configuration; None makes the one of `TASKS` that the configuration `learns`.
         callbacks: that look on besides the run's own.
 
     Raises:
@@ -102,7 +100,7 @@ def run(
             log.info("No run to resume: %s. Starting a new one.", passed_over(cfg, overrides))
     _quiet()
     pl.seed_everything(cfg.seed, verbose=False)
-    task = (learn or TASKS[learns(cfg)])(cfg)
+    task = TASKS[learns(cfg)](cfg)
     trainer = _trainer(cfg, task.watchers)
     batch = _batch(cfg, trainer)
     method = task.method(batch)

@@ -15,7 +15,9 @@ from fast_style.data.batches import EndlessBatches
 from fast_style.methods.cyclegan import CycleGanMethod
 from fast_style.methods.forecasting import Forecast
 from fast_style.methods.panels import TranslationPanels
+from fast_style.networks.patch_discriminator import SMALLEST_JUDGED
 from fast_style.networks.saved import save_network
+from fast_style.networks.transform_net import SMALLEST
 from fast_style.processes.effective_batch import EffectiveBatch
 from fast_style.tasks import for_batch, opened_data, recipe_of
 
@@ -33,11 +35,12 @@ class LearnTranslation:
         file = network_file_of(cfg, self.name)
         check_settings(cfg, file)
         check_two_optimizers(cfg)
+        _check_start(cfg)
         self.network_files: Sequence[Path] = [
             file.with_stem(f"{file.stem}_{direction}") for direction in ("A2B", "B2A")
         ]
         self.data: EndlessBatches = opened_data(cfg)
-        self.watchers: list[pl.Callback] = [TranslationPanels(), Forecast()]
+        self.watchers: list[pl.Callback] = [TranslationPanels(), Forecast(kept=_kept(cfg))]
 
     def method(self, batch: EffectiveBatch) -> CycleGanMethod:
         """Generators and discriminators, two of each."""
@@ -60,3 +63,19 @@ class LearnTranslation:
         """A slim file of either direction."""
         for file, (direction, network) in zip(self.network_files, method.networks.items(), strict=True):
             save_network(file, network, origin=method.origin_of(direction), precision=self.cfg.save_as)
+
+
+def _check_start(cfg: DictConfig) -> None:
+    if cfg.start:
+        raise ValueError("start=FILE is one network, and method=cyclegan begins two at random: leave start null.")
+    smallest = max(SMALLEST, SMALLEST_JUDGED * 2 ** int(cfg.discriminator.layers))
+    if "size" in cfg.data and cfg.data.size < smallest:
+        raise ValueError(
+            f"With discriminator.layers={cfg.discriminator.layers}, data.size is at least {smallest}; got "
+            f"{cfg.data.size}."
+        )
+
+
+def _kept(cfg: DictConfig) -> int:
+    """Bytes of the pools' pictures, both sides', in float32."""
+    return 2 * int(cfg.method.pool) * 3 * int(cfg.data.size) ** 2 * 4

@@ -13,10 +13,9 @@ def main(cfg: DictConfig) -> None:
     """Train, then say where everything is."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         raise ValueError("Students are distilled one at a time: leave -m out.")
-    from fast_style.tasks import LearnFeatures
     from fast_style.training import run
 
-    outcome = run(cfg, HydraConfig.get().overrides.task, learn=LearnFeatures)
+    outcome = run(cfg, HydraConfig.get().overrides.task)
     if not outcome.first:
         return
     if outcome.unreadable:

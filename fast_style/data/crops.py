@@ -80,8 +80,8 @@ class PhotoSamples(Dataset[Photos]):
                 torch.default_generator.manual_seed(seed_of(self.seed, position))
                 return Photos(self.transform(pixels), tuple(unreadable), (self.pictures.name_of(index),))
         raise ValueError(
-            f"None of {len(unreadable)} photos tried could be read, {unreadable[0]} the first of them; set data.root "
-            "or data.urls to whole pictures."
+            f"None of {len(unreadable)} photos tried could be read, {unreadable[0]} the first of them; take "
+            "whole pictures."
         )
 
 

@@ -10,7 +10,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from fast_style.data.batches import EndlessBatches, Found
 from fast_style.data.crops import Photos, PhotoSamples, Transform
-from fast_style.data.endless import EndlessOrder, Passes, Place, ShuffledPasses, seed_of
+from fast_style.data.endless import Passes, Place, ShuffledPasses, seed_of
 from fast_style.data.folder import PictureFiles
 from fast_style.folders import find_pictures
 from fast_style.picture_files import UnreadablePicture, size_of
@@ -152,6 +152,8 @@ class TwoSides:
 
     def __init__(self, one: PhotoSamples, other: PhotoSamples, *, other_order: Passes) -> None:
         self.one, self.other, self.other_order = one, other, other_order
+        self._pass = -1
+        self._order: Sequence[int] = ()
 
     def __len__(self) -> int:
         """The larger side's number of pictures: an epoch."""
@@ -160,8 +162,10 @@ class TwoSides:
     def __getitem__(self, place: Place) -> Photos:
         """Pixels `(2, 3, H, W)`."""
         position, index = place
-        other_place = next(iter(EndlessOrder(self.other_order, start=position)))
-        pair = self.one[position, index % len(self.one)], self.other[other_place]
+        pass_number, offset = divmod(position, len(self.other_order))
+        if pass_number != self._pass:  # Kept: shuffling a large side anew for each picture would take longer than it.
+            self._pass, self._order = pass_number, self.other_order.order_of(pass_number)
+        pair = self.one[position, index % len(self.one)], self.other[position, self._order[offset]]
         return Photos(
             torch.stack([photo.pixels for photo in pair]),
             tuple(file for photo in pair for file in photo.unreadable),

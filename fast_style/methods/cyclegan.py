@@ -1,5 +1,6 @@
 """CycleGAN (Zhu et al. 2017): translate between two collections of which no two pictures belong together."""
 
+import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -84,19 +85,27 @@ class CycleGanMethod(pl.LightningModule):
         origin: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
-        if len(generators) != 2 or len(discriminators) != 2 or min(cycle_weight, identity_weight) < 0:
+        if len(generators) != 2 or len(discriminators) != 2:
             raise ValueError(
-                "CycleGAN has two generators, two discriminators, and weights from 0; got "
-                f"{len(generators)}, {len(discriminators)}, {cycle_weight}, {identity_weight}."
+                f"CycleGAN has two generators and two discriminators; got {len(generators)} and {len(discriminators)}."
+            )
+        if min(cycle_weight, identity_weight) < 0:
+            raise ValueError(
+                "method.cycle_weight and method.identity_weight are 0 or more; got "
+                f"{cycle_weight} and {identity_weight}."
             )
         self.automatic_optimization = False
         self.a2b, self.b2a = generators
         self.judge_a, self.judge_b = discriminators
         for network in (*generators, *discriminators):
             start_from_normal(network, std=start_std)
+        with torch.no_grad():
+            for generator in generators:  # Its last layer's results are multiplied by the gain afterwards.
+                generator.to_rgb.weight /= generator.output_gain
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.cycle_weight, self.identity_weight = cycle_weight, identity_weight
-        self.pools = {side: ImagePool(pool, seed=seed + number) for number, side in enumerate("AB")}
+        self.seed = seed
+        self.pools = {side: ImagePool(pool, seed=seed) for side in "AB"}
         self.origin = dict(origin or {})
         #: This process's losses of the newest batch, by the names they are logged under.
         self.newest: dict[str, Tensor] = {}
@@ -113,6 +122,11 @@ class CycleGanMethod(pl.LightningModule):
         """What the network file of `A2B`, or of `B2A`, says."""
         style = f"{self.origin.get('style', 'translation')}_{direction}"
         return {**self.origin, "style": style, "direction": direction, "input": "RGB (sRGB), 0 to 1"}
+
+    def setup(self, stage: str) -> None:
+        """Let chance differ between the pools, and between processes; before a checkpoint is looked at."""
+        for number, pool in enumerate(self.pools.values()):
+            pool.reseed(random.Random(f"{self.seed}/{number}/{self.global_rank}").getrandbits(32))
 
     def training_step(self, pictures: Tensor, batch_idx: int) -> dict[str, Tensor]:
         """Step all four networks on `(N, 2, 3, H, W)`: pictures of A and of B."""
@@ -168,6 +182,8 @@ class CycleGanMethod(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with this process's pools."""
         for side, state in checkpoint["image_pools"].items():
+            if len(state["random"]) != self.trainer.world_size:
+                return  # Of another number of processes, which is refused (checkpoints.py) with its sentence.
             self.pools[side].load_state_dict({name: of_all[self.global_rank] for name, of_all in state.items()})
 
     def _made(self, pictures: Tensor) -> Translated:
@@ -234,7 +250,8 @@ class CycleGanMethod(pl.LightningModule):
     def _of_all_processes(self, tensor: Tensor) -> Tensor:
         if self.trainer.world_size == 1:
             return tensor[None]
-        mine = tensor.to(self.device).contiguous()
+        # Not self.device: once a run is over the networks lie in the processor's memory, where NCCL gathers nothing.
+        mine = tensor.to(self.trainer.strategy.root_device).contiguous()
         of_all = [torch.empty_like(mine) for _ in range(self.trainer.world_size)]
         dist.all_gather(of_all, mine)
         return torch.stack(of_all).cpu()

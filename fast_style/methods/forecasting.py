@@ -16,25 +16,28 @@ class Forecast(pl.Callback):
     """Says before the first step what the weights take, and after `steps` steps how fast it goes and when it ends.
 
     Args:
-        steps: after which the forecast is made; the second half of them is what is timed, for the first ones compile,
-            and fill caches.
+        steps: after which the forecast is made, or fewer in a shorter training; the second half of them is what is
+            timed, for the first ones compile, and fill caches.
+        kept: bytes of what the method keeps besides, said with the weights.
     """
 
-    def __init__(self, *, steps: int = 20) -> None:
-        self.steps = steps
-        self._first, self._images, self._started = 0, 0, 0.0
+    def __init__(self, *, steps: int = 20, kept: int = 0) -> None:
+        self.steps, self.kept = steps, kept
+        self._first, self._until, self._images, self._started = 0, 0, 0, 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say what is known before."""
         self._first, self._images = trainer.global_step, 0
+        self._until = min(self.steps, trainer.max_steps - trainer.global_step)
         numbers = sum(parameter.numel() for parameter in pl_module.parameters() if parameter.requires_grad)
         # In float32: themselves, their gradients, and the two moments of Adam.
         log.info(
-            "%.1f M weights learn: %s with their gradients and Adam's moments; what pictures take besides is said "
-            "after %d steps, with the end to be expected.",
+            "%.1f M weights learn: %s with their gradients and Adam's moments%s; what a step takes besides is said "
+            "after %d, with the end to be expected.",
             numbers / 1e6,
             _size(16 * numbers),
-            self.steps,
+            f", and {_size(self.kept)} of pictures are kept" if self.kept else "",
+            self._until,
         )
 
     def on_train_batch_end(
@@ -42,19 +45,20 @@ class Forecast(pl.Callback):
     ) -> None:
         """Count, and say it once."""
         done = trainer.global_step - self._first
-        if done == (self.steps + 1) // 2:
-            self._images, self._started = 0, time.monotonic()
-        elif done <= self.steps and self._started:
-            self._images += len(batch) * trainer.world_size
-        if done == self.steps and self._images:
-            self._say(trainer, time.monotonic() - self._started)
+        if done == self._until // 2:
+            self._images, self._started = 0, _now(batch)
+        elif done <= self._until and self._started:
+            self._images += batch.shape[:-3].numel() * trainer.world_size  # Of both sides, where there are two.
+        if done == self._until and self._images and self._started:
+            self._say(trainer, _now(batch) - self._started)
             self._started = 0.0
 
     def _say(self, trainer: pl.Trainer, seconds: float) -> None:
         left = trainer.max_steps - trainer.global_step
-        rest = timedelta(seconds=round(left * seconds / (self.steps - (self.steps + 1) // 2)))
+        rest = timedelta(seconds=round(left * seconds / (self._until - self._until // 2)))
         log.info(
-            "Step %d: %.3g images a second, %s of memory; the %d steps left take about %s, until about %s.",
+            "Step %d: %.3g images a second, %s of memory; the %d steps left take about %s and their validations, until "
+            "about %s.",
             trainer.global_step,
             self._images / seconds,
             _size(memory_in_use()),
@@ -62,6 +66,13 @@ class Forecast(pl.Callback):
             rest,
             f"{datetime.now() + rest:%Y-%m-%d %H:%M}",
         )
+
+
+def _now(batch: Tensor) -> float:
+    """The time at which all that was asked for is done."""
+    if batch.is_cuda:
+        torch.cuda.synchronize()
+    return time.monotonic()
 
 
 def memory_in_use() -> int:

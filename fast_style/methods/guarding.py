@@ -152,6 +152,6 @@ class SkipNonFinite(pl.Callback):
         otherwise = f", or go on from the last good checkpoint with resume={checkpoint}" if checkpoint else ""
         raise ValueError(
             f"The loss or its gradient was not finite in {self.in_a_row} steps in a row, up to step {self._step}, and "
-            f"max_skips={self.max_skips}: start again with a lower method.optimizer.lr, trainer.gradient_clip_val=1 or "
-            f"precision=32-true{otherwise}."
+            f"max_skips={self.max_skips}: start again with a lower method.optimizer.lr or precision=32-true"
+            f"{otherwise}."
         )

@@ -22,11 +22,15 @@ class ImagePool:
 
     def __init__(self, size: int, *, seed: int) -> None:
         if size < 0:
-            raise ValueError(f"A pool holds 0 or more pictures; got {size}.")
+            raise ValueError(f"method.pool is how many pictures are kept, 0 or more; got {size}.")
         self.size = size
         self._kept: list[Tensor] = []
         # On the processor: where a picture lies must be known there, without waiting for a GPU.
         self._random = torch.Generator().manual_seed(seed)
+
+    def reseed(self, seed: int) -> None:
+        """Begin chance anew."""
+        self._random.manual_seed(seed)
 
     def __len__(self) -> int:
         """How many pictures are kept now."""
@@ -62,11 +66,12 @@ class ImagePool:
         """
         if len(state["pictures"]) > self.size:
             raise ValueError(f"{len(state['pictures'])} pictures were kept, and this pool holds {self.size}.")
-        self._kept = list(state["pictures"].unbind()) if len(state["pictures"]) else []
+        # Copies, which do not keep all processes' pictures in memory.
+        self._kept = [picture.clone() for picture in state["pictures"]] if len(state["pictures"]) else []
         # A copy: given a row of a larger tensor, torch (2.15) ends the process.
         self._random.set_state(state["random"].cpu().clone())
 
 
 def _to_keep(picture: Tensor) -> Tensor:
-    # A step that is not finite is skipped (guarding.py); its picture must not come back in a later one.
-    return picture.nan_to_num().clone()
+    # A step that is not finite is skipped (guarding.py); its NaNs, black here, must not end up in a later one.
+    return picture.nan_to_num()  # A copy.

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from fast_style.losses.perceptual import PerceptualLoss
 from fast_style.methods.averaging import MovingAverage
+from fast_style.methods.grain import grainy
 from fast_style.methods.guarding import skip_unless_finite, sound
 from fast_style.methods.stability import Stability
 from fast_style.methods.terms import MeanTerms, is_seen, named_losses
@@ -29,8 +30,12 @@ class PerceptualMethod(pl.LightningModule):
         schedule: makes a learning-rate schedule of an optimiser, stepped every training step; None keeps it constant.
         average_decay: of the moving average of the generator's weights, which is what validation sees and what is
             exported; 0 averages nothing.
+        grain: deviation, of 1, of noise on the photos that the generator is given; content is compared without.
         stability: a term that holds paintings still while photos move; None trains without.
         origin: text by name that every saved network carries: `style`, `recipe`, `version`.
+
+    Raises:
+        ValueError: grain below 0.
     """
 
     def __init__(
@@ -41,15 +46,18 @@ class PerceptualMethod(pl.LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         schedule: Callable[[Optimizer], LRScheduler] | None = None,
         average_decay: float = 0.999,
+        grain: float = 0.0,
         stability: Stability | None = None,
         origin: dict[str, str] | None = None,
     ) -> None:
         super().__init__()
+        if not grain >= 0:
+            raise ValueError(f"method.grain is the deviation of noise, 0 or more; got {grain}.")
         self.generator = generator
         self.loss = loss
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.average = MovingAverage(generator, decay=average_decay)
-        self.stability = stability
+        self.grain, self.stability = grain, stability
         self.origin = origin or {}
         #: This process's losses of the newest batch, by the names they are logged under.
         self.newest: dict[str, Tensor] = {}
@@ -66,7 +74,7 @@ class PerceptualMethod(pl.LightningModule):
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         """Paint a batch `(N, 3, H, W)` and return how far it is from its content and the style."""
-        painted = self.generator(photos)
+        painted = self.generator(grainy(photos, self.grain, step=self.global_step))
         terms = self.loss(painted, photos)
         weighted = self.loss.weigh(terms)
         if self.stability is not None and self.stability.weight:

@@ -119,7 +119,7 @@ class Throughput(pl.Callback):
         now = time.monotonic()
         self._seconds += now - self._started
         self._started = now  # The next step's wait for data counts too.
-        self._images += len(batch) * trainer.world_size
+        self._images += batch.shape[:-3].numel() * trainer.world_size
         # A step that accumulates gradients has several batches.
         if trainer.global_step != self._step and trainer.global_step % self.every == 0:
             pl_module.log("images_per_second", self._images / self._seconds)

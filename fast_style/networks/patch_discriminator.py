@@ -6,6 +6,9 @@ from torch import Tensor, nn
 
 from fast_style.networks.compiled import InstanceNorm
 
+#: Values of a picture's shorter side that the last normalisation needs.
+SMALLEST_JUDGED = 3
+
 
 class PatchDiscriminator(nn.Module):
     """Say of every patch of a picture how real it looks: 1 is real, 0 is made.
@@ -34,7 +37,7 @@ class PatchDiscriminator(nn.Module):
             nn.Conv2d(channels[-1], 1, 4, padding=1),
         )
         #: The shorter side that leaves one patch; the norm before the last layer then still has four values to look at.
-        self.smallest = 3 * 2**layers
+        self.smallest = SMALLEST_JUDGED * 2**layers
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Judge `(N, 3, H, W)` in 0..1: `(N, 1, H', W')`, H' about `H / 2 ** layers`.

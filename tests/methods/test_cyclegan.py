@@ -1,19 +1,25 @@
 """CycleGAN as a method: its gradients are the authors' loop's, its steps are counted, and it goes on to the bit."""
 
+import contextlib
 import copy
+import itertools
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 from translation_runs import checkpoint, settings, translate
 
 from fast_style import load_image, load_stylizer
+from fast_style.checking import name_of_collections
+from fast_style.methods import forecasting
 from fast_style.methods.checkpoint_files import read_checkpoint
 from fast_style.methods.cyclegan import CycleGanMethod
 from fast_style.methods.image_pool import ImagePool
@@ -25,8 +31,15 @@ ADAM = partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999))
 LOGGED = {"trainer.log_every_n_steps": 1}
 
 
-def method(**changes: Any) -> CycleGanMethod:
-    generator = {"width": 3, "blocks": 1, "upsample": "fractional", "fractional_kernel": 3, "outer_kernel": 7}
+def method(generator: dict[str, Any] | None = None, **changes: Any) -> CycleGanMethod:
+    generator = {
+        "width": 3,
+        "blocks": 1,
+        "upsample": "fractional",
+        "fractional_kernel": 3,
+        "outer_kernel": 7,
+        **(generator or {}),
+    }
     parts = {
         "generators": [TransformNet(**generator) for _ in range(2)],
         "discriminators": [PatchDiscriminator(width=4) for _ in range(2)],
@@ -51,7 +64,10 @@ def authors_loop(learner: CycleGanMethod, batches: list[Tensor], *, identity: fl
     a2b, b2a, judge_a, judge_b = (
         copy.deepcopy(part) for part in (learner.a2b, learner.b2a, learner.judge_a, learner.judge_b)
     )
-    pools = {side: ImagePool(pool.size, seed=number) for number, (side, pool) in enumerate(learner.pools.items())}
+    learner.setup("fit")  # As the run will do: the pools' chance.
+    pools = {side: ImagePool(pool.size, seed=0) for side, pool in learner.pools.items()}
+    for side, pool in pools.items():
+        pool.load_state_dict(learner.pools[side].state_dict())
     of_generators = ADAM([*a2b.parameters(), *b2a.parameters()])
     of_discriminators = ADAM([*judge_a.parameters(), *judge_b.parameters()])
     mse, l1 = torch.nn.MSELoss(), torch.nn.L1Loss()
@@ -299,8 +315,12 @@ def test_a_step_that_is_not_finite_changes_nothing(
         ({"trainer.gradient_clip_val": 1.0}, "clips no gradients"),
         ({"precision": "16-mixed"}, "precision=bf16-mixed or 32-true"),
         ({"data": "folder", "data.load_size": None, "data.held_out": 2}, "learns from two collections"),
-        ({"method.pool": -1}, "0 or more pictures; got -1"),
-        ({"method.cycle_weight": -1}, "weights from 0"),
+        ({"precision": 16}, "precision=bf16-mixed or 32-true"),
+        ({"method.pool": -1}, "method.pool is how many pictures are kept, 0 or more; got -1"),
+        ({"method.cycle_weight": -1}, "method.cycle_weight and method.identity_weight are 0 or more; got -1"),
+        ({"start": "wave.safetensors"}, "method=cyclegan begins two at random: leave start null"),
+        ({"data.size": 16}, "With discriminator.layers=3, data.size is at least 24; got 16"),
+        ({"data.size": 15, "discriminator.layers": 1}, "data.size is at least 16; got 15"),
     ],
 )
 def test_a_setting_that_does_not_do_is_refused(tmp_path: Path, changes: dict[str, Any], sentence: str) -> None:
@@ -308,6 +328,47 @@ def test_a_setting_that_does_not_do_is_refused(tmp_path: Path, changes: dict[str
         translate(tmp_path, **changes)
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "runs").exists()
+
+
+def test_two_folders_of_one_name_are_told_apart_by_their_parents() -> None:
+    folders = {"a": "summers/train", "b": "winters/train", "root": None}
+    assert name_of_collections(OmegaConf.create({"name": None, "data": folders})) == "summers2winters"
+    assert name_of_collections(OmegaConf.create({"name": None, "data": {**folders, "b": "winters/all"}})) == "train2all"
+
+
+def test_a_generator_with_a_gain_starts_as_one_without() -> None:
+    plain, gained = method(seed=0), method(seed=0, generator={"output_gain": 0.1})
+    weights = [m.a2b.to_rgb.weight.std().item() * m.a2b.output_gain for m in (plain, gained)]
+    assert weights[1] == pytest.approx(weights[0], rel=0.2)
+
+
+def test_pools_of_processes_and_sides_draw_for_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = []
+    for rank in range(2):
+        monkeypatch.setattr(CycleGanMethod, "global_rank", rank)
+        one = method()
+        one.setup("fit")
+        states += [pool.state_dict()["random"] for pool in one.pools.values()]
+    assert all(not torch.equal(a, b) for a, b in itertools.combinations(states, 2))
+
+
+def test_pools_are_gathered_where_the_processes_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    # After a run Lightning has moved the networks into the processor's memory, where NCCL gathers nothing.
+    one, seen = method(), []
+    strategy = SimpleNamespace(root_device=torch.device("meta"))
+    monkeypatch.setattr(CycleGanMethod, "trainer", SimpleNamespace(world_size=2, strategy=strategy))
+    monkeypatch.setattr(torch.distributed, "all_gather", lambda all_, mine: seen.append(mine.device.type))
+    with contextlib.suppress(NotImplementedError):  # What is on "meta" has no values to bring back.
+        one._of_all_processes(torch.zeros(1))
+    assert seen == ["meta"]
+
+
+def test_pools_of_another_number_of_processes_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = method()
+    state = {"pictures": torch.rand(2, 1, 3, 4, 4), "random": torch.stack([torch.get_rng_state()] * 2)}
+    monkeypatch.setattr(CycleGanMethod, "trainer", SimpleNamespace(world_size=4))
+    one.on_load_checkpoint({"image_pools": {"A": state, "B": state}})
+    assert [len(pool) for pool in one.pools.values()] == [0, 0]
 
 
 def test_a_style_is_not_learnt_from_collections(tmp_path: Path) -> None:
@@ -328,10 +389,25 @@ def test_the_forecast_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert len(said) == 1
     assert said[0].startswith("Step 20: ")
     assert "the 5 steps left take about" in said[0]
+    assert "KiB of pictures are kept" in caplog.text or "MiB of pictures are kept" in caplog.text
     assert sum("weights learn" in record.getMessage() for record in caplog.records) == 1
 
 
-def test_the_identity_start_is_a_flat_grey() -> None:
+@pytest.mark.parametrize("steps", [2, 3])
+def test_a_short_run_has_its_forecast_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    caplog.set_level("INFO")
+    ticks = itertools.count(10.0, 10.0)
+    # A clock of ten seconds between two looks at it: half of the steps, rounded up, of two pictures each.
+    monkeypatch.setattr(forecasting, "_now", lambda batch: next(ticks))
+    translate(tmp_path, steps=steps, val_every=steps, checkpoint_every=steps)
+    (said,) = [record.getMessage() for record in caplog.records if "images a second" in record.getMessage()]
+    assert said.startswith(f"Step {steps}: {0.2 * (steps - steps // 2):.3g} images a second")
+    assert "the 0 steps left" in said
+
+
+def test_a_generator_starts_flat_grey() -> None:
     # What a generator of N(0, 0.02) makes at first says whether its range is 0..1.
     made = method(start_std=0.02).a2b(torch.rand(1, 3, 24, 24))
     assert F.l1_loss(made, torch.full_like(made, 0.5)) < 0.1

@@ -10,7 +10,6 @@ from training_runs import CONF, photos, train
 
 from fast_style.networks.pretrained import builtin
 from fast_style.networks.saved import read_tensors
-from fast_style.tasks import LearnFeatures
 from fast_style.training import Outcome, run
 
 
@@ -45,7 +44,7 @@ def distill(folder: Path, *more: str, **changes) -> Outcome:
     overrides = [f"{key}={value}" for key, value in values.items()] + list(more)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("distill", overrides)
-    return run(cfg, overrides, learn=LearnFeatures)
+    return run(cfg, overrides)
 
 
 @pytest.mark.slow

@@ -120,7 +120,7 @@ def test_the_precision_is_kept() -> None:
 
 
 def test_what_does_not_do_is_refused() -> None:
-    with pytest.raises(ValueError, match="0 or more pictures; got -1"):
+    with pytest.raises(ValueError, match="how many pictures are kept, 0 or more; got -1"):
         ImagePool(-1, seed=0)
     full = ImagePool(3, seed=0)
     shown(full, 0, 3)

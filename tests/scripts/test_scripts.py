@@ -104,6 +104,8 @@ def test_train_to_translate_then_stylize_and_resume(tmp_path: Path, command: Com
     code, out, err = command("train", "method=cyclegan", "resume=auto", f"runs={tmp_path / 'runs'}")
     assert code == 0, err
     assert "Going on from" in err
+    code, out, err = command("train", "method=cyclegan", f"resume={next(Path('runs').glob('*/*'))}")
+    assert code == 0, err
     code, _, err = command("train", f"resume={next(Path('runs').glob('*/*'))}")
     assert code == 1
     assert "learns translation, and this one would learn style" in err
