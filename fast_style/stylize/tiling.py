@@ -91,8 +91,8 @@ class _Work:
         self._spooled: list[Spooled] = []
         blocks = len(tiles.network.residual)
         exact = tiles.statistics == "exact"
-        # Passes over the picture, by what they cost: encoder, two a residual block and its sum, decoder and painting.
-        self._passes, self._passed = (3 if exact else 1) + 2 * blocks + (3 if exact else 1), 0.0
+        # Passes over the picture: encoder, two a residual block and its sum, decoder and painting.
+        self._passes, self._passed = (3 if exact else 1) + 3 * blocks + (3 if exact else 1), 0.0
 
     def close(self) -> None:
         for spooled in self._spooled:
