@@ -1,15 +1,13 @@
 """Every YAML composes, and every object in it can be built."""
 
-from pathlib import Path
-
 import pytest
 import torch
+from checkout import CONF
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-CONF = Path(__file__).parents[1] / "conf"
 GROUPS = ["method", "style", "data", "loss_network", "generator", "trainer", "experiment", "optimizer", "student"]
 CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
 ROOTS = [

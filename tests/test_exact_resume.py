@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from checkout import CHECKOUT
 from killed_runs import EVERY, STEPS
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -44,7 +45,7 @@ class Played:
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
     folder = tmp_path_factory.mktemp("killed")
-    subprocess.run([sys.executable, Path(__file__).with_name("killed_runs.py"), folder, str(TRIALS)], check=True)
+    subprocess.run([sys.executable, CHECKOUT / "tests" / "killed_runs.py", folder, str(TRIALS)], check=True)
     report = json.loads((folder / "report.json").read_text())
     return Played(folder, {trial["trial"]: trial for trial in report["trials"]}, report["alive"])
 

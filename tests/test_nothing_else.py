@@ -7,8 +7,8 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from checkout import CHECKOUT
 
-CHECKOUT = Path(__file__).parents[1]
 #: Python's own events of everything that looks at a path, or at the network (PEP 578).
 PATHS = (
     *("open", "os.listdir", "os.scandir", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"),

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from checkout import CONF
 from omegaconf import OmegaConf
 
 from fast_style import paintings
 from fast_style.paintings import Painting
 
 CONTENT = bytes(range(256)) * 2000
-CATALOGUE = sorted((Path(__file__).parents[1] / "conf" / "style").glob("*.yaml"))
+CATALOGUE = sorted((CONF / "style").glob("*.yaml"))
 
 
 class Gallery(BaseHTTPRequestHandler):

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from checkout import CONF
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -17,7 +17,6 @@ from fast_style.losses.picture import Style
 from fast_style.methods.optimization import Iterate, PictureOptimization
 from fast_style.networks.loss_network import LossNetwork
 
-CONF = Path(__file__).parents[1] / "conf"
 SIZE = (40, 48)
 Terms = dict[str, Tensor]
 

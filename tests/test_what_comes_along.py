@@ -1,9 +1,9 @@
 """Everything that the project promises to bring is there, is what it says, and is small."""
 
 import subprocess
-from pathlib import Path
 
 import pytest
+from checkout import CHECKOUT
 from omegaconf import OmegaConf
 
 from fast_style import load_image, load_stylizer
@@ -12,7 +12,6 @@ from fast_style.losses.statistics import gram, relative_error
 from fast_style.networks.pretrained import builtin
 from fast_style.networks.saved import read_tensors
 
-CHECKOUT = Path(__file__).parents[1]
 MODELS = CHECKOUT / "checkpoints"
 STYLES = {
     name: said

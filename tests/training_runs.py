@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from checkout import CONF
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from fast_style import save_image
 from fast_style.training import Outcome, run
-
-CONF = Path(__file__).parents[1] / "conf"
 
 
 def photos(folder: Path, count: int = 6) -> Path:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from checkout import CHECKOUT, CONF
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
@@ -17,7 +18,6 @@ from fast_style.data import samples
 from fast_style.data.samples import SAMPLES, SamplePhotos, Tint, sample_files
 from fast_style.images import load_pixels
 
-CONF = Path(__file__).parents[2] / "conf"
 COLOURS = {"permute": 1.0, "brightness": 0.3, "contrast": 0.3, "saturation": 0.5, "hue": 0.1, "tint": 0.4}
 MIX = {"drawn": 0.3, "gradients": 0.3, "flat": 0.3}
 
@@ -67,7 +67,7 @@ next(iter(data.train_dataloader())), next(iter(data.val_dataloader()))
 assert "skimage" not in sys.modules
 """
     home = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    subprocess.run([sys.executable, "-c", code], check=True, env=home, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code], check=True, env=home, cwd=CHECKOUT)
     assert list(tmp_path.iterdir()) == []
 
 

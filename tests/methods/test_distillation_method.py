@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkout import CONF
 from hydra import compose, initialize_config_dir
-from training_runs import CONF, photos, train
+from training_runs import photos, train
 
 from fast_style.networks.pretrained import builtin
 from fast_style.networks.saved import read_tensors

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkout import CONF
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
@@ -16,7 +17,7 @@ from fast_style.networks import saved
 from fast_style.networks.saved import describe, load_network, read_tensors, save_network
 from fast_style.networks.transform_net import TransformNet
 
-PRESETS = sorted(Path(__file__).parents[2].glob("conf/generator/*.yaml"))
+PRESETS = sorted(CONF.glob("generator/*.yaml"))
 ORIGIN = {"style": "wave", "recipe": "quick", "version": fast_style.__version__}
 VARIANTS = {
     "johnson2016": {"fractional_kernel": 3, "residual_padding": "none", "blocks": 2, "output_gain": 1.0},

@@ -1,12 +1,12 @@
 """Every generator paints pictures of any size from 16x16, can be trained in all its parts, and is the paper's."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from checkout import CONF
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
@@ -15,9 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from fast_style.networks.blocks import ConvBlock, FractionalConv, ResidualBlock, ResizeConv, RgbConv, reflect
 from fast_style.networks.transform_net import TransformNet
 
-CONF = Path(__file__).parents[2] / "conf/generator"
-PRESETS = {path.stem: OmegaConf.to_container(OmegaConf.load(path)) for path in sorted(CONF.glob("*.yaml"))}
+PRESETS = {path.stem: OmegaConf.to_container(OmegaConf.load(path)) for path in sorted(CONF.glob("generator/*.yaml"))}
 JOHNSON2016 = {"upsample": "fractional", "fractional_kernel": 3, "residual_padding": "none", "output_gain": 1.0}
+
 GENERATORS = {
     **PRESETS,
     "johnson2016": PRESETS["johnson"] | JOHNSON2016,

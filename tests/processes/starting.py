@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from checkout import SCRIPTS
 
-TRAIN = Path(__file__).parents[2] / "scripts" / "train.py"
+TRAIN = SCRIPTS / "train.py"
 #: Of no test, but of a starter, or of the machine that the tests run on.
 OF_STARTERS = ("SLURM_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_", "TORCHELASTIC", "GROUP_RANK", "NODE_RANK")
 

@@ -8,11 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from checkout import SCRIPTS
 from training_runs import settings
 
 from fast_style import save_image
 
-TRAIN = Path(__file__).parents[2] / "scripts" / "train.py"
+TRAIN = SCRIPTS / "train.py"
 OWN = ("style.image", "runs", "network_file")
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 import test_scripts
 import torch
+from checkout import SCRIPTS
 from safetensors.torch import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_scripts import SCRIPTS, Command
+from test_scripts import Command
 from torch.nn.functional import interpolate
 
 from fast_style import load_image, save_image

@@ -4,18 +4,16 @@ import logging
 import runpy
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from checkout import SCRIPTS
 from shard_sets import numbered_photos, served
 from tfrecord.writer import TFRecordWriter
 from training_runs import composed, photos, train
 
 from fast_style.networks.saved import read_tensors
 from fast_style.training import run
-
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 @pytest.fixture

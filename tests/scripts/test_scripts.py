@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkout import SCRIPTS
 from clips import make_clip, see
 from safetensors.torch import save_file
 from training_runs import settings
@@ -20,7 +21,6 @@ from fast_style import load_image, load_stylizer, save_image
 from fast_style.networks.saved import save_network
 from fast_style.networks.transform_net import TransformNet
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 Command = Callable[..., tuple[int, str, str]]
 
 

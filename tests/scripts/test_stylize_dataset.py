@@ -5,17 +5,15 @@ import runpy
 import subprocess
 import sys
 from contextlib import nullcontext
-from pathlib import Path
 
 import pytest
+from checkout import SCRIPTS
 from painted_sets import paint_here
 from shard_sets import numbered_photos
 
 from fast_style.networks.saved import save_network
 from fast_style.networks.transform_net import TransformNet
 from fast_style.stylize import dataset
-
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from checkout import SCRIPTS
 from painted_sets import lay_out, paint_here, times
 
 from fast_style import save_image
@@ -27,7 +28,7 @@ from fast_style.stylize.dataset import Progress, paint_dataset
 from fast_style.stylize.units import Recipe, TarShard, finished, marker_path, plan_units
 from fast_style.stylize.workers import Share, UnitPainter, shares
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "stylize_dataset.py"
+SCRIPT = SCRIPTS / "stylize_dataset.py"
 PLAIN = {"runtime": "torch", "precision": "fp32", "device": "cpu"}
 # Of each source, where a unit holds two photos: pictures, painted ones, units.
 SOURCES = {"photos": (5, 4, 3), "shards": (8, 7, 3)}
