@@ -3,13 +3,15 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from fast_style.version import __version__
+
 if TYPE_CHECKING:
     from fast_style.images import load_image, save_image
     from fast_style.losses.picture import Style
     from fast_style.methods.optimization import optimize
     from fast_style.stylize.stylizer import Stylizer, load_stylizer
 
-__version__ = "0.1.0"
+
 __all__ = ["Style", "Stylizer", "__version__", "load_image", "load_stylizer", "optimize", "save_image"]
 
 _HOMES = {

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, features
 
+from fast_style.atomic_files import whole_file
 from fast_style.flattening import Layers, flattened
-from fast_style.whole_files import whole_file
 
 StrPath = str | os.PathLike[str]
 

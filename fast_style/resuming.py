@@ -11,8 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from fast_style.atomic_files import whole_file
 from fast_style.methods.checkpoint_files import is_whole, newest_first, newest_whole
-from fast_style.whole_files import whole_file
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,6 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
-from fast_style import __version__
 from fast_style.checking import check_settings, check_two_optimizers, name_of_collections, network_file_of
 from fast_style.data.batches import EndlessBatches
 from fast_style.methods.cyclegan import CycleGanMethod
@@ -20,6 +19,7 @@ from fast_style.networks.saved import save_network
 from fast_style.networks.transform_net import SMALLEST
 from fast_style.processes.effective_batch import EffectiveBatch
 from fast_style.tasks import for_batch, opened_data, recipe_of
+from fast_style.version import __version__
 
 
 class LearnTranslation:

@@ -14,12 +14,12 @@ from tqdm import tqdm
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
     """Print the distances as a table, and write them as JSON."""
+    from fast_style.atomic_files import whole_file
     from fast_style.folders import find_pictures
     from fast_style.images import load_image
     from fast_style.judge import painted_now
     from fast_style.likeness import likeness
     from fast_style.stylize.stylizer import find_network, load_stylizer
-    from fast_style.whole_files import whole_file
 
     pictures, targets = find_pictures(cfg.input), find_pictures(cfg.target)
     # In float32 by PyTorch: a model is judged, not a runtime.

@@ -21,7 +21,7 @@ import psutil
 import torch
 from training_runs import composed, settings
 
-from fast_style import whole_files
+from fast_style import atomic_files
 from fast_style.methods import watching
 from fast_style.training import run
 
@@ -147,7 +147,7 @@ def with_a_full_disk(number: int) -> Patch:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
             return open(*arguments, **options)
 
-        whole_files.open = opened  # type: ignore[attr-defined]
+        atomic_files.open = opened  # type: ignore[attr-defined]
 
     return patch
 

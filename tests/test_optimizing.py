@@ -16,13 +16,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from fast_style import load_image, save_image
 from fast_style.images import read_picture
+from fast_style.interrupts import Interrupted
 from fast_style.losses.picture import PictureLoss, Style
 from fast_style.methods.optimization import Iterate, PictureOptimization
 from fast_style.methods.scales import resized
 from fast_style.networks.loss_network import LossNetwork
 from fast_style.onlookers import Snapshots
 from fast_style.optimizing import Outcome, Paintings, optimize_file
-from fast_style.stopping import Interrupted
 
 LOSS = partial(PictureLoss, content_layers=["relu2"], style_layers=["relu1", "relu2"])
 SIGNALS = [signal.SIGINT, signal.SIGTERM]

@@ -12,9 +12,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from fast_style.atomic_files import whole_file
 from fast_style.data import remote
 from fast_style.data.tars import pictures_in
-from fast_style.whole_files import whole_file
 
 INDEX = "index.json"
 JOURNAL = "progress.jsonl"

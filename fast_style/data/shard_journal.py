@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fast_style.atomic_files import whole_file
 from fast_style.data.shard_index import INDEX, JOURNAL, checksum
-from fast_style.whole_files import whole_file
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from fast_style.whole_files import whole_file
+from fast_style.atomic_files import whole_file
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Checkpoint
 
+from fast_style.atomic_files import remove_leftovers
+from fast_style.interrupts import Interrupted, StopRequest
 from fast_style.methods.checkpoint_files import newest_whole, read_checkpoint, write_checkpoint
 from fast_style.processes.connecting import Processes
-from fast_style.stopping import Interrupted, StopRequest
-from fast_style.whole_files import remove_leftovers
 
 
 class WholeFiles(TorchCheckpointIO):

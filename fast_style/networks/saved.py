@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from fast_style.atomic_files import whole_file
 from fast_style.networks.transform_net import TransformNet
-from fast_style.whole_files import whole_file
 
 FORMAT = "fast_style/1"
 LARGEST_FILE = 2**32  # Bytes; the largest honest file, a full VGG-19, has 575 MB.

@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from fast_style.atomic_files import whole_file
 from fast_style.networks.compiled import MaxPool, ReLU
 from fast_style.networks.loss_network import check_names
 from fast_style.networks.saved import Precision
-from fast_style.whole_files import whole_file
 
 
 class Student(nn.Module):

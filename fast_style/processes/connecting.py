@@ -13,8 +13,8 @@ import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 
+from fast_style.interrupts import Interrupted
 from fast_style.processes.lifeline import DONE, FAILED, Lifeline, first_end, other_end
-from fast_style.stopping import Interrupted
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -238,4 +238,4 @@ def speak_alone() -> None:
     ranks = [os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ]
     if ranks and ranks[0] != "0":
         logging.getLogger("fast_style").setLevel(logging.WARNING)
-        logging.getLogger("fast_style.stopping").setLevel(logging.ERROR)
+        logging.getLogger("fast_style.interrupts").setLevel(logging.ERROR)

@@ -11,8 +11,8 @@ from typing import Literal, TypeVar
 
 from filelock import FileLock
 
-from fast_style import __version__
 from fast_style.networks.headers import read_header
+from fast_style.version import __version__
 
 log = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from fast_style.atomic_files import whole_file
 from fast_style.picture_files import (
     MAX_PIXELS,
     Arrays,
@@ -24,7 +25,6 @@ from fast_style.picture_files import (
     size_of,
 )
 from fast_style.stylize.painting import Painter
-from fast_style.whole_files import whole_file
 
 Alpha = Literal["keep", "mask"]
 #: Painted levels `(H, W, 3)` and alpha `(H, W)`, or the sentence that says why there are none.

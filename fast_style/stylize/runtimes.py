@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from fast_style.atomic_files import whole_file
 from fast_style.stylize.artefacts import Source, blob_path, prepared
-from fast_style.whole_files import whole_file
 from fast_style.without_telemetry import import_openvino
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+from fast_style.atomic_files import whole_file
 from fast_style.data.tars import Members, bytes_of, name_within, pictures_in
 from fast_style.picture_files import UnreadablePicture, encode_levels, read_arrays
 from fast_style.stylize.painting import Painter
@@ -21,7 +22,6 @@ from fast_style.stylize.units import (
     target_names,
     write_marker,
 )
-from fast_style.whole_files import whole_file
 
 Skipped = list[tuple[str, str]]
 

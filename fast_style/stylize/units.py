@@ -9,11 +9,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from fast_style.atomic_files import whole_file
 from fast_style.data.remote import is_remote
 from fast_style.data.shard_index import INDEX, Shard, find_shards
 from fast_style.folders import find_pictures
 from fast_style.picture_files import MAX_PIXELS, WRITABLE_SUFFIXES
-from fast_style.whole_files import whole_file
 
 FINISHED = ".finished"
 

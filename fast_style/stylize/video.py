@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fast_style.interrupts import Interrupted, StopRequest
 from fast_style.picture_files import Arrays, levels_of, planes_of, read_mask
-from fast_style.stopping import Interrupted, StopRequest
 from fast_style.stylize.painting import Painter
 from fast_style.stylize.smoothing import TemporalSmoothing
 

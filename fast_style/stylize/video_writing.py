@@ -11,9 +11,9 @@ import numpy as np
 from av.codec.context import Flags
 from av.video.reformatter import VideoReformatter
 
+from fast_style.atomic_files import whole_file
 from fast_style.stylize.video_reading import Clip, Frame
 from fast_style.stylize.video_sound import add_sound
-from fast_style.whole_files import whole_file
 
 _BT709, _LIMITED_RANGE = 1, 1  # FFmpeg's numbers.
 #: MPEG-4 divides a second into no more ticks.

@@ -10,7 +10,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from fast_style import whole_files
+from fast_style import atomic_files
 from fast_style.methods.checkpoint_files import is_whole, newest_whole, read_checkpoint, way_on, write_checkpoint
 from fast_style.methods.checkpoints import KeepNewest
 
@@ -112,7 +112,7 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
     def opened(*arguments: Any) -> FullDisk:
         return FullDisk(open(*arguments), room)
 
-    monkeypatch.setattr(whole_files, "open", opened, raising=False)
+    monkeypatch.setattr(atomic_files, "open", opened, raising=False)
 
 
 @pytest.mark.parametrize("room", [0, 100, 4500])

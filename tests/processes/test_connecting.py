@@ -72,7 +72,7 @@ def test_the_first_process_reports(monkeypatch: pytest.MonkeyPatch, variables: d
 
 @pytest.mark.parametrize("variables", [{"RANK": "3"}, {"SLURM_PROCID": "1"}, {"LOCAL_RANK": "1"}])
 def test_the_others_only_warn(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
-    package, stopping = logging.getLogger("fast_style"), logging.getLogger("fast_style.stopping")
+    package, stopping = logging.getLogger("fast_style"), logging.getLogger("fast_style.interrupts")
     for logger in (package, stopping):
         monkeypatch.setattr(logger, "level", logging.NOTSET)
     for name, value in variables.items():

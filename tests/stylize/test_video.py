@@ -13,8 +13,8 @@ from clips import CLOCKWISE, CORNERS, EVEN, UNEVEN, make_clip, picture, see
 from PIL import Image
 
 from fast_style import Stylizer
+from fast_style.interrupts import Interrupted
 from fast_style.networks.transform_net import TransformNet
-from fast_style.stopping import Interrupted
 from fast_style.stylize.controls import Controls
 from fast_style.stylize.painting import Painter
 from fast_style.stylize.torch_runtime import Torch

@@ -9,7 +9,7 @@ from types import FrameType
 
 import pytest
 
-from fast_style.stopping import Interrupted, StopRequest
+from fast_style.interrupts import Interrupted, StopRequest
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 both = pytest.mark.parametrize("number", SIGNALS)

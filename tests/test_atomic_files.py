@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fast_style.whole_files import remove_leftovers, whole_file
+from fast_style.atomic_files import remove_leftovers, whole_file
 
 
 def test_a_new_file_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
