@@ -26,8 +26,8 @@ from fast_style.data.content_shards import ContentShards
 from fast_style.data.crops import shortest_side_needed
 from fast_style.data.shard_sources import PictureFolder
 from fast_style.data.shard_writing import Recipe, write_shards
-from fast_style.folders import find_pictures
-from fast_style.images import load_pixels
+from fast_style.images.listing import find_pictures
+from fast_style.images.tensors import load_pixels
 
 BATCH = 4
 MEMORY = "import psutil; m = psutil.Process().memory_full_info(); print(m.uss, m.rss)"

@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
-from fast_style.images import load_image, save_image
+from fast_style.images.tensors import load_image, save_image
 from fast_style.losses.picture import PictureLoss, Style
 from fast_style.methods.scales import fitted
 from fast_style.optimizing import Paintings, optimize_file

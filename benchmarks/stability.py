@@ -15,7 +15,7 @@ from skimage.registration import optical_flow_tvl1
 from skimage.transform import warp
 from tqdm import tqdm
 
-from fast_style.picture_files import levels_of, planes_of
+from fast_style.images.encode import levels_of, planes_of
 from fast_style.stylize.smoothing import TemporalSmoothing
 from fast_style.stylize.stylizer import load_stylizer
 from fast_style.stylize.video_reading import read_clip

@@ -135,7 +135,7 @@ def tiles(rounds: int, cache: Path) -> None:
     """Strips against the whole picture, 2048x1536."""
     network = load_stylizer(MODEL, runtime="torch", precision="fp32", device="cpu").network()
     noise = np.random.default_rng(0).random((48, 64, 3), np.float32)
-    from fast_style.resizing import enlarged
+    from fast_style.images.resize import enlarged
 
     picture = (enlarged(noise, 2048, 0, 1536, 1536).clip(0, 1) * 255).astype(np.uint8)
     with torch.inference_mode():

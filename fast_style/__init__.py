@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from fast_style.version import __version__
 
 if TYPE_CHECKING:
-    from fast_style.images import load_image, save_image
+    from fast_style.images.tensors import load_image, save_image
     from fast_style.losses.picture import Style
     from fast_style.methods.optimization import optimize
     from fast_style.stylize.stylizer import Stylizer, load_stylizer
@@ -18,8 +18,8 @@ _HOMES = {
     "Style": "fast_style.losses.picture",
     "Stylizer": "fast_style.stylize.stylizer",
     "load_stylizer": "fast_style.stylize.stylizer",
-    "load_image": "fast_style.images",
-    "save_image": "fast_style.images",
+    "load_image": "fast_style.images.tensors",
+    "save_image": "fast_style.images.tensors",
     "optimize": "fast_style.methods.optimization",
 }
 

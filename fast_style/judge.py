@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fast_style.folders import find_pictures
-from fast_style.images import load_image
+from fast_style.images.listing import find_pictures
+from fast_style.images.tensors import load_image
 from fast_style.losses.statistics import gram, relative_error
 from fast_style.networks.loss_network import AnyLossNetwork
 

@@ -11,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from fast_style.images import save_image
+from fast_style.images.tensors import save_image
 from fast_style.methods.optimization import Iterate, Watch
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fast_style.images import load_image
+from fast_style.images.tensors import load_image
 
 
 def style_name(image: str | os.PathLike[str], name: str | None = None) -> str:

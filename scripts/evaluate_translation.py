@@ -15,8 +15,8 @@ from tqdm import tqdm
 def main(cfg: DictConfig) -> None:
     """Print the distances as a table, and write them as JSON."""
     from fast_style.atomic_files import whole_file
-    from fast_style.folders import find_pictures
-    from fast_style.images import load_image
+    from fast_style.images.listing import find_pictures
+    from fast_style.images.tensors import load_image
     from fast_style.judge import painted_now
     from fast_style.likeness import likeness
     from fast_style.stylize.stylizer import find_network, load_stylizer

@@ -13,7 +13,7 @@ def main(cfg: DictConfig) -> None:
     from fast_style.data.shard_index import index_folder
     from fast_style.data.shard_sources import source_at
     from fast_style.data.shard_writing import SKIPPED, Progress, Recipe, write_shards
-    from fast_style.picture_files import MAX_PIXELS
+    from fast_style.images.decode import MAX_PIXELS
 
     if cfg.output is None:
         shards = index_folder(cfg.input)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 if TYPE_CHECKING:
-    from fast_style.picture_files import StrPath
+    from fast_style.images.decode import StrPath
     from fast_style.stylize.controls import Controls
     from fast_style.stylize.painting import Painter
 
@@ -34,7 +34,7 @@ def main(cfg: DictConfig) -> None:
 
 def paint_pictures(cfg: DictConfig, network: "StrPath", controls: "Controls") -> None:
     """Paint one picture or many under a bar that counts them."""
-    from fast_style.picture_files import MAX_PIXELS
+    from fast_style.images.decode import MAX_PIXELS
     from fast_style.stylize.pictures import check_files, paint
     from fast_style.stylize.planning import plan, unfinished
     from fast_style.stylize.stylizer import style_of

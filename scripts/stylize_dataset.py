@@ -12,7 +12,7 @@ from tqdm import tqdm
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
     """Paint; show how many pictures a second, and say how many there are and how many were skipped."""
-    from fast_style.picture_files import MAX_PIXELS
+    from fast_style.images.decode import MAX_PIXELS
     from fast_style.stylize.dataset import SKIPPED, Progress, paint_dataset
     from fast_style.stylize.stylizer import find_network
 

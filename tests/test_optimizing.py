@@ -15,7 +15,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fast_style import load_image, save_image
-from fast_style.images import read_picture
+from fast_style.images.tensors import read_picture
 from fast_style.interrupts import Interrupted
 from fast_style.losses.picture import PictureLoss, Style
 from fast_style.methods.optimization import Iterate, PictureOptimization

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fast_style.data.batches import Parts, PhotoBatches
 from fast_style.data.endless import ShuffledPasses
 from fast_style.data.folder import PictureFiles
-from fast_style.folders import find_pictures
+from fast_style.images.listing import find_pictures
 
 
 class ContentPhotos(PhotoBatches):

@@ -10,7 +10,7 @@ from fast_style.data.lanes import LanedPasses
 from fast_style.data.shard_cache import ShardCache
 from fast_style.data.shard_index import Shard, check_whole, find_shards
 from fast_style.data.shards import KeptPictures, ShardPictures
-from fast_style.folders import find_pictures
+from fast_style.images.listing import find_pictures
 
 
 class ContentShards(PhotoBatches):

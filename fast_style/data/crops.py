@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fast_style.data.endless import Place, seed_of
-from fast_style.picture_files import UnreadablePicture
+from fast_style.images.decode import UnreadablePicture
 
 Transform = Callable[[Tensor], Tensor]
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from fast_style.data.endless import Place
-from fast_style.images import load_pixels
+from fast_style.images.tensors import load_pixels
 
 
 class PictureFiles:

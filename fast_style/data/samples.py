@@ -14,7 +14,7 @@ from fast_style.data.crops import Pictures, Transform
 from fast_style.data.drawn import DrawnPictures, dead_leaves, flat, gradient
 from fast_style.data.endless import Place, ShuffledPasses
 from fast_style.data.folder import PictureFiles
-from fast_style.images import load_pixels
+from fast_style.images.tensors import load_pixels
 
 #: A pass shows every photo so often, so that the drawn ones among them come in the very shares that were asked for.
 ROUNDS = 20

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from tqdm import tqdm
 
 from fast_style.data.tfrecords import field_of, records_in
-from fast_style.folders import find_pictures
+from fast_style.images.listing import find_pictures
 
 # Read into memory one at a time; nothing that is a photo is larger.
 _MAX_BYTES = 1 << 30

@@ -17,7 +17,7 @@ from fast_style.atomic_files import remove_leftovers, whole_file
 from fast_style.data.shard_index import Shard, write_index
 from fast_style.data.shard_journal import Written, append, is_whole, read_journal
 from fast_style.data.shard_sources import Candidate, Source
-from fast_style.picture_files import MAX_PIXELS, UnreadablePicture, checked_picture
+from fast_style.images.decode import MAX_PIXELS, UnreadablePicture, checked_picture
 
 SKIPPED = "skipped.tsv"
 

@@ -11,7 +11,7 @@ from fast_style.data.endless import Place
 from fast_style.data.shard_cache import ShardCache
 from fast_style.data.shard_index import INDEX, Shard
 from fast_style.data.tars import Members, bytes_of, name_within, pictures_in
-from fast_style.images import load_pixels
+from fast_style.images.tensors import load_pixels
 
 
 class ShardPictures:

@@ -5,7 +5,7 @@ from array import array
 from os.path import basename, splitext
 from typing import NamedTuple
 
-from fast_style.picture_files import PICTURE_SUFFIXES
+from fast_style.images.decode import PICTURE_SUFFIXES
 
 
 class Members(NamedTuple):

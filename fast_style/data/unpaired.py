@@ -12,8 +12,8 @@ from fast_style.data.batches import EndlessBatches, Found
 from fast_style.data.crops import Photos, PhotoSamples, Transform
 from fast_style.data.endless import Passes, Place, ShuffledPasses, seed_of
 from fast_style.data.folder import PictureFiles
-from fast_style.folders import find_pictures
-from fast_style.picture_files import UnreadablePicture, size_of
+from fast_style.images.decode import UnreadablePicture, size_of
+from fast_style.images.listing import find_pictures
 
 
 class UnpairedPictures(EndlessBatches):

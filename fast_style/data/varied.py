@@ -10,7 +10,7 @@ from fast_style.data.batches import Parts, PhotoBatches
 from fast_style.data.crops import Transform
 from fast_style.data.endless import seed_of
 from fast_style.data.folder import PictureFiles
-from fast_style.folders import find_pictures
+from fast_style.images.listing import find_pictures
 
 
 class VariedPictures(PhotoBatches):

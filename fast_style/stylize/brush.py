@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_style.resizing import enlarged
+from fast_style.images.resize import enlarged
 
 Floats = NDArray[np.float32]
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 Color = Literal["style", "keep"]
 Floats = NDArray[np.float32]
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as in fast_style.colors.
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as in fast_style.images.color_transfer.
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Controls:
 
 
 def with_luminance(pixels: Floats, luma: Floats) -> Floats:
-    """`fast_style.colors.with_luminance` for arrays: `(..., 3)` and `(...)`."""
+    """`fast_style.images.color_transfer.with_luminance` for arrays: `(..., 3)` and `(...)`."""
     grey = luma.clip(0, 1)[..., None]
     chroma = pixels - (pixels @ _LUMA)[..., None]
     room = np.where(chroma > 0, 1 - grey, grey)

@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from fast_style.atomic_files import remove_leftovers, whole_file
-from fast_style.picture_files import MAX_PIXELS
+from fast_style.images.decode import MAX_PIXELS
 from fast_style.stylize.artefacts import source_of
 from fast_style.stylize.runtimes import choose
 from fast_style.stylize.unit_painting import Result

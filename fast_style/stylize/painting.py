@@ -10,8 +10,9 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from fast_style.picture_files import Arrays, levels_of, planes_of
-from fast_style.resizing import reduced
+from fast_style.images.decode import Arrays
+from fast_style.images.encode import levels_of, planes_of
+from fast_style.images.resize import reduced
 from fast_style.stylize.brush import upsampled
 from fast_style.stylize.controls import Controls
 from fast_style.stylize.stylizer import SMALLEST, Stylizer
@@ -92,7 +93,7 @@ class Painter:
         """Paint a picture.
 
         Args:
-            picture: as `picture_files.read_arrays` gives it.
+            picture: as `decode.read_arrays` gives it.
             controls: other ones than the painter's, for this picture.
             progress: told the share that is done, where it takes longer.
 

@@ -14,16 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fast_style.atomic_files import whole_file
-from fast_style.picture_files import (
-    MAX_PIXELS,
-    Arrays,
-    StrPath,
-    UnreadablePicture,
-    encode_levels,
-    read_arrays,
-    read_mask,
-    size_of,
-)
+from fast_style.images.decode import MAX_PIXELS, Arrays, StrPath, UnreadablePicture, read_arrays, read_mask, size_of
+from fast_style.images.encode import encode_levels
 from fast_style.stylize.painting import Painter
 
 Alpha = Literal["keep", "mask"]

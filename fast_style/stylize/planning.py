@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from fast_style.folders import find_pictures
-from fast_style.picture_files import WRITABLE_SUFFIXES
+from fast_style.images.encode import WRITABLE_SUFFIXES
+from fast_style.images.listing import find_pictures
 
 
 def plan(source: str, output: str | None, *, style: str, suffix: str | None = None) -> list[tuple[Path, Path]]:

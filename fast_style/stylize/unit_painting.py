@@ -9,7 +9,8 @@ from pathlib import Path
 
 from fast_style.atomic_files import whole_file
 from fast_style.data.tars import Members, bytes_of, name_within, pictures_in
-from fast_style.picture_files import UnreadablePicture, encode_levels, read_arrays
+from fast_style.images.decode import UnreadablePicture, read_arrays
+from fast_style.images.encode import encode_levels
 from fast_style.stylize.painting import Painter
 from fast_style.stylize.pictures import paint
 from fast_style.stylize.units import (

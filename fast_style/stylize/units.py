@@ -12,8 +12,9 @@ from typing import Any
 from fast_style.atomic_files import whole_file
 from fast_style.data.remote import is_remote
 from fast_style.data.shard_index import INDEX, Shard, find_shards
-from fast_style.folders import find_pictures
-from fast_style.picture_files import MAX_PIXELS, WRITABLE_SUFFIXES
+from fast_style.images.decode import MAX_PIXELS
+from fast_style.images.encode import WRITABLE_SUFFIXES
+from fast_style.images.listing import find_pictures
 
 FINISHED = ".finished"
 

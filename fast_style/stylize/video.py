@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fast_style.images.decode import Arrays, read_mask
+from fast_style.images.encode import levels_of, planes_of
 from fast_style.interrupts import Interrupted, StopRequest
-from fast_style.picture_files import Arrays, levels_of, planes_of, read_mask
 from fast_style.stylize.painting import Painter
 from fast_style.stylize.smoothing import TemporalSmoothing
 

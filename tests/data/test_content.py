@@ -16,7 +16,7 @@ from fast_style import load_image, save_image
 from fast_style.data.batches import _leave_interrupts_to_the_trainer
 from fast_style.data.content import ContentPhotos
 from fast_style.data.crops import shortest_side_needed
-from fast_style.folders import find_pictures
+from fast_style.images.listing import find_pictures
 
 
 def photos(root, *, seen=None, **options):

@@ -9,8 +9,8 @@ from torchvision.transforms import v2
 from fast_style import save_image
 from fast_style.data.crops import Photos, PhotoSamples, collate
 from fast_style.data.folder import PictureFiles
-from fast_style.folders import find_pictures
-from fast_style.images import load_pixels
+from fast_style.images.listing import find_pictures
+from fast_style.images.tensors import load_pixels
 
 CROP = v2.Compose([v2.RandomResizedCrop(8, scale=(0.2, 1.0), antialias=True), v2.RandomHorizontalFlip()])
 

@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 
 from fast_style.data import samples
 from fast_style.data.samples import SAMPLES, SamplePhotos, Tint, sample_files
-from fast_style.images import load_pixels
+from fast_style.images.tensors import load_pixels
 
 COLOURS = {"permute": 1.0, "brightness": 0.3, "contrast": 0.3, "saturation": 0.5, "hue": 0.1, "tint": 0.4}
 MIX = {"drawn": 0.3, "gradients": 0.3, "flat": 0.3}

@@ -21,7 +21,7 @@ from fast_style import save_image
 from fast_style.data import shard_writing
 from fast_style.data.shard_sources import PictureFolder, source_at
 from fast_style.data.shard_writing import Recipe, write_shards
-from fast_style.images import load_pixels
+from fast_style.images.tensors import load_pixels
 
 
 def write(source, output, **recipe):

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.models.vgg import cfgs, make_layers
 
-from fast_style.images import load_image
+from fast_style.images.tensors import load_image
 from fast_style.networks.loss_network import CombinedLossNetwork, LossNetwork
 from fast_style.networks.pretrained import squeezenet, vgg, vgg_from_file, vgg_mix
 from fast_style.networks.saved import read_tensors

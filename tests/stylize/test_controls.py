@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fast_style.colors import luminance, with_luminance
+from fast_style.images.color_transfer import luminance, with_luminance
 from fast_style.stylize import controls
 from fast_style.stylize.brush import slope, upsampled
 from fast_style.stylize.controls import Controls

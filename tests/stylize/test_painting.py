@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from fast_style import Stylizer
+from fast_style.images.decode import Arrays
 from fast_style.networks.transform_net import TransformNet
-from fast_style.picture_files import Arrays
 from fast_style.stylize import painting
 from fast_style.stylize.controls import Controls
 from fast_style.stylize.painting import MASK, PICTURE, PROCESS, STRIP, WHOLE, Painter, check_painting

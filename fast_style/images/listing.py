@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from fast_style.picture_files import PICTURE_SUFFIXES
+from fast_style.images.decode import PICTURE_SUFFIXES
 
 
 def find_pictures(root: str | os.PathLike[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Picture files to arrays and back; knows Pillow, as `flattening.py` and `resizing.py` do, and not torch.
+"""Image files to arrays; knows Pillow, as `encode.py`, `color_modes.py` and `resize.py` do, and not torch.
 
 Arrays are as pictures lie in files: ``(H, W, C)``, sRGB, uint8 in 0..255, or float32 in 0..1 where a file has more.
 """
@@ -15,23 +15,17 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, features
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from fast_style.atomic_files import whole_file
-from fast_style.flattening import Layers, flattened
+from fast_style.images.color_modes import Layers, flattened
 
 StrPath = str | os.PathLike[str]
 
 MAX_PIXELS = 178_956_970  # Where Pillow, left alone, refuses a picture.
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp"})
 PICTURE_SUFFIXES |= {".tif", ".tiff", ".jp2", ".tga", ".qoi", ".ppm", ".pgm", ".pbm", ".pnm"}
-_ENCODERS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF"}
-_ENCODERS |= {".tiff": "TIFF", ".bmp": "BMP", ".ppm": "PPM"}
-_ENCODERS |= {".avif": "AVIF"} if features.check("avif") else {}
-WRITABLE_SUFFIXES = frozenset(_ENCODERS)
 # Of Pillow's kinds that are not called as their suffix is.
 _SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2"}
-_KEEP_ALPHA = frozenset({"PNG", "WEBP", "TIFF", "AVIF"})
 
 
 class UnreadablePicture(ValueError):  # noqa: N818 - what it is, not that it is an error
@@ -114,68 +108,6 @@ def checked_picture(
         file = io.BytesIO()
         _eight_bit(colour).save(file, "JPEG", quality=quality, subsampling="4:4:4" if quality >= 90 else "4:2:0")
         return file.getvalue(), ".jpg"
-
-
-def write_levels(
-    levels: NDArray[np.uint8], path: StrPath, *, quality: int = 95, alpha: NDArray[np.uint8] | None = None
-) -> None:
-    """Write uint8 ``(H, W, 3)``, with ``alpha`` ``(H, W)`` where the format keeps one, as sRGB.
-
-    The suffix names the format; ``quality``, 1 to 100, is for JPEG, WebP and AVIF. The file appears whole or not at
-    all. ValueError for what cannot be written, OSError from the disk.
-    """
-    encoded = encode_levels(levels, path, quality=quality, alpha=alpha)
-    with whole_file(path) as file:
-        file.write(encoded)
-
-
-def encode_levels(
-    levels: NDArray[np.uint8], name: StrPath, *, quality: int = 95, alpha: NDArray[np.uint8] | None = None
-) -> bytes:
-    """The bytes that `write_levels` would write to a file of that name; its ValueError."""
-    encoder = encoder_for(name)
-    if not 1 <= quality <= 100:
-        raise ValueError(f"quality goes from 1 to 100, not {quality}")
-    if alpha is not None and encoder in _KEEP_ALPHA:
-        levels = np.concatenate([levels, alpha[..., None]], axis=-1)
-    image = Image.fromarray(np.ascontiguousarray(levels))
-    # Encoders pass over the options that are not theirs.
-    lossy = {"quality": quality, "subsampling": "4:4:4" if quality >= 90 else "4:2:0"}
-    file = io.BytesIO()
-    try:
-        image.save(file, format=encoder, icc_profile=_srgb(), **lossy)
-    except (OSError, ValueError) as error:  # Such as more pixels a side than the format has.
-        raise ValueError(f"{image.width}x{image.height} pixels can't be written as {encoder}: {error}.") from error
-    return file.getvalue()
-
-
-def planes_of(colour: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
-    """``(1, 3, H, W)``, float32 in 0..1, of ``(H, W, 3)`` or a grey ``(H, W)``, uint8 or float32 in 0..1."""
-    if colour.ndim == 2:
-        return np.repeat(colour.astype(np.float32, copy=False)[None, None], 3, axis=1)
-    planes = colour.transpose(2, 0, 1)[None]
-    if colour.dtype == np.uint8:
-        return np.multiply(planes, np.float32(1 / 255), dtype=np.float32)
-    return planes.astype(np.float32, copy=False)
-
-
-def levels_of(planes: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """``(H, W, 3)``, uint8, of ``(1, 3, H, W)``, clipped to 0..1; ValueError where there is NaN or infinity."""
-    if not np.isfinite(planes).all():
-        raise ValueError("wanted finite pixels, found NaN or infinity")
-    levels = planes[0].clip(0, 1)
-    levels *= 255
-    rounded: NDArray[np.uint8] = np.rint(levels, out=levels).astype(np.uint8)
-    return rounded.transpose(1, 2, 0)
-
-
-def encoder_for(path: StrPath) -> str:
-    """Pillow's name of the format that the suffix stands for; ValueError if it cannot be written."""
-    suffix = Path(path).suffix.lower()
-    if suffix not in _ENCODERS:
-        known = " ".join(_ENCODERS)
-        raise ValueError(f"cannot write {os.fspath(path)}: its suffix is none of {known}")
-    return _ENCODERS[suffix]
 
 
 class _PillowGlobals:
@@ -284,9 +216,3 @@ def _eight_bit(colour: Image.Image) -> Image.Image:
         return colour
     levels = np.asarray(colour).clip(0, 1) * 255
     return Image.fromarray(levels.round().astype(np.uint8)).convert("RGB")
-
-
-def _srgb() -> bytes:
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    # Bytes 24 to 35 are the time of its making; a fixed one lets equal pictures be equal files.
-    return profile[:24] + np.array([2000, 1, 1, 0, 0, 0], ">u2").tobytes() + profile[36:]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fast_style.colors import luminance, match_colors, match_luminance, with_luminance
+from fast_style.images.color_transfer import luminance, match_colors, match_luminance, with_luminance
 
 WEIGHTS = np.array([0.299, 0.587, 0.114])
 

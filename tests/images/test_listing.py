@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from fast_style.folders import find_pictures
+from fast_style.images.listing import find_pictures
 
 
 def touch(root, *names):

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image, ImageCms, JpegImagePlugin
 
-from fast_style import picture_files
-from fast_style.images import load_image, load_pixels, read_picture, save_image
-from fast_style.picture_files import PICTURE_SUFFIXES
+from fast_style.images import encode
+from fast_style.images.decode import PICTURE_SUFFIXES
+from fast_style.images.tensors import load_image, load_pixels, read_picture, save_image
 
 # ---- saving
 
@@ -21,7 +21,7 @@ def gradient():
     return torch.stack([row.expand(16, 24), row.flip(0).expand(16, 24), torch.full((16, 24), 0.3)])
 
 
-@pytest.mark.parametrize("suffix", picture_files._ENCODERS)
+@pytest.mark.parametrize("suffix", encode._ENCODERS)
 def test_round_trip(tmp_path, suffix):
     path = tmp_path / "new" / "folder" / f"a{suffix.upper()}"
     save_image(gradient()[None], path)
@@ -48,7 +48,7 @@ def test_what_a_network_paints_can_be_saved(tmp_path):
     assert load_image(tmp_path / "a.png").shape == (1, 3, 16, 24)
 
 
-@pytest.mark.parametrize("suffix", [s for s in picture_files._ENCODERS if s not in (".bmp", ".ppm")])
+@pytest.mark.parametrize("suffix", [s for s in encode._ENCODERS if s not in (".bmp", ".ppm")])
 def test_files_say_they_are_srgb_and_upright(tmp_path, suffix):
     save_image(gradient(), tmp_path / f"a{suffix}")
     with Image.open(tmp_path / f"a{suffix}") as image:
@@ -74,7 +74,7 @@ def test_quality_is_heeded(tmp_path, suffix):
     assert low < high / 2
 
 
-@pytest.mark.parametrize("suffix", picture_files._ENCODERS)
+@pytest.mark.parametrize("suffix", encode._ENCODERS)
 @pytest.mark.parametrize("dimensions", [3, 4])
 def test_alpha_is_kept_where_the_format_can(tmp_path, suffix, dimensions):
     ramp = torch.linspace(0, 1, 24).expand(1, 1, 16, 24)

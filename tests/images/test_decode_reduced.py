@@ -10,8 +10,8 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from fast_style.data.crops import shortest_side_needed
-from fast_style.images import load_pixels
-from fast_style.picture_files import MAX_PIXELS, UnreadablePicture, checked_picture
+from fast_style.images.decode import MAX_PIXELS, UnreadablePicture, checked_picture
+from fast_style.images.tensors import load_pixels
 
 LARGE = sorted((SHARED / "photos" / "large").glob("*.jpg"))
 

@@ -4,8 +4,8 @@ import pytest
 from conftest import SHARED
 from PIL import features
 
-from fast_style.images import read_picture
-from fast_style.picture_files import UnreadablePicture
+from fast_style.images.decode import UnreadablePicture
+from fast_style.images.tensors import read_picture
 
 ODD = SHARED / "odd_images"
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from fast_style import picture_files
-from fast_style.flattening import flattened
-from fast_style.images import load_image, load_pixels, read_picture
+from fast_style.images import encode
+from fast_style.images.color_modes import flattened
+from fast_style.images.tensors import load_image, load_pixels, read_picture
 
 RED, PINK, WHITE = (1.0, 0.0, 0.0), (1.0, 127 / 255, 127 / 255), (1.0, 1.0, 1.0)
 HALF = 128 / 255
@@ -91,7 +91,7 @@ KINDS = {  # file name -> (picture, how to save it, colour over white, alpha)
     "grey_clear.png": (plain("L", 51), {"transparency": 51}, WHITE, 0.0),
     "deep_clear.png": (plain("I;16", 1300), {"transparency": 1300}, WHITE, 0.0),
     "broken_profile.png": (plain("RGB", "red"), {"icc_profile": b"junk"}, RED, None),
-    "srgb.jpg": (plain("L", 51), {"icc_profile": picture_files._srgb()}, (0.2, 0.2, 0.2), None),
+    "srgb.jpg": (plain("L", 51), {"icc_profile": encode._srgb()}, (0.2, 0.2, 0.2), None),
     "swapped.png": (plain("RGB", "red"), {"icc_profile": swapped_rgb()}, (0, 1, 0), None),
     "swapped_palette.png": (palette(), {"icc_profile": swapped_rgb()}, (0, 1, 0), None),
     "swapped_alpha.png": (

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from PIL import Image
 
-from fast_style.images import load_image, load_pixels, read_picture
-from fast_style.picture_files import UnreadablePicture
+from fast_style.images.decode import UnreadablePicture
+from fast_style.images.tensors import load_image, load_pixels, read_picture
 
 
 def plain(mode, colour):

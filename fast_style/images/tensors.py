@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fast_style.picture_files import MAX_PIXELS, StrPath, encoder_for, read_arrays, write_levels
+from fast_style.images.decode import MAX_PIXELS, StrPath, read_arrays
+from fast_style.images.encode import encoder_for, write_levels
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ def read_picture(path: StrPath, *, size: int | None = None, max_pixels: int = MA
     """Read the first frame: upright, sRGB, transparency composited over white.
 
     ``size`` is the wanted length of the shorter side in pixels; the aspect ratio stays. Errors of
-    `picture_files.read_arrays`.
+    `decode.read_arrays`.
     """
     arrays = read_arrays(path, size=size, max_pixels=max_pixels)
     pixels = _unit(arrays.colour).expand(-1, 3, -1, -1).contiguous()
@@ -40,7 +41,7 @@ def load_image(path: StrPath, *, size: int | None = None, max_pixels: int = MAX_
 def load_pixels(
     path: StrPath, *, at_least: int | None = None, data: bytes | None = None, max_pixels: int = MAX_PIXELS
 ) -> Tensor:
-    """Read the same picture as uint8 ``(3, H, W)``, 0 to 255; options and errors of `picture_files.read_arrays`.
+    """Read the same picture as uint8 ``(3, H, W)``, 0 to 255; options and errors of `decode.read_arrays`.
 
     For data loaders, which convert on the device. In memory it lies as decoded, ``(H, W, 3)``:
     stacking a batch reorders it anyway.
