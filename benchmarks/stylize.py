@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fast_style.networks.saved import save_network
+from fast_style.networks.serialization import save_network
 from fast_style.networks.transform_net import TransformNet
 from fast_style.stylize.stylizer import load_stylizer
 from fast_style.stylize.tiling import Tiles

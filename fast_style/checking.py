@@ -8,7 +8,7 @@ from typing import get_args
 
 from omegaconf import DictConfig, OmegaConf
 
-from fast_style.networks.saved import Precision
+from fast_style.networks.serialization import Precision
 from fast_style.resuming import PATH_KEYS
 from fast_style.styles import style_name
 

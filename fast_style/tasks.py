@@ -18,7 +18,7 @@ from fast_style.methods.checkpoint_files import read_checkpoint
 from fast_style.methods.distillation import DistillationMethod
 from fast_style.methods.perceptual import PerceptualMethod
 from fast_style.methods.watching import Panels
-from fast_style.networks.saved import load_network, save_network
+from fast_style.networks.serialization import load_network, save_network
 from fast_style.networks.student import save_student
 from fast_style.networks.transform_net import TransformNet
 from fast_style.processes.effective_batch import EffectiveBatch

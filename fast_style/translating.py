@@ -15,7 +15,7 @@ from fast_style.methods.cyclegan import CycleGanMethod
 from fast_style.methods.forecasting import Forecast
 from fast_style.methods.panels import TranslationPanels
 from fast_style.networks.patch_discriminator import SMALLEST_JUDGED
-from fast_style.networks.saved import save_network
+from fast_style.networks.serialization import save_network
 from fast_style.networks.transform_net import SMALLEST
 from fast_style.processes.effective_batch import EffectiveBatch
 from fast_style.tasks import for_batch, opened_data, recipe_of

@@ -18,7 +18,7 @@ from killed_runs import EVERY, STEPS
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fast_style.methods.checkpoint_files import is_whole, read_checkpoint
-from fast_style.networks.saved import read_tensors
+from fast_style.networks.serialization import read_tensors
 
 pytestmark = pytest.mark.slow
 

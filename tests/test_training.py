@@ -15,7 +15,7 @@ from training_runs import composed, settings, train
 from fast_style import load_image, load_stylizer, save_image
 from fast_style.interrupts import Interrupted
 from fast_style.methods import watching
-from fast_style.networks.saved import load_network, read_tensors
+from fast_style.networks.serialization import load_network, read_tensors
 from fast_style.training import Outcome, run
 
 

@@ -17,9 +17,9 @@ from fast_style.losses import adversarial
 from fast_style.methods.guarding import skip_unless_finite, sound
 from fast_style.methods.image_pool import ImagePool
 from fast_style.methods.terms import MeanTerms, is_seen, named_losses
+from fast_style.networks.blocks import init_normal_
 from fast_style.networks.patch_discriminator import PatchDiscriminator
-from fast_style.networks.saved import describe
-from fast_style.networks.starts import start_from_normal
+from fast_style.networks.serialization import describe
 from fast_style.networks.transform_net import TransformNet
 
 #: The authors' pictures are in -1..1, where the same absolute error is twice as large: their weights are for that.
@@ -98,7 +98,7 @@ class CycleGanMethod(pl.LightningModule):
         self.a2b, self.b2a = generators
         self.judge_a, self.judge_b = discriminators
         for network in (*generators, *discriminators):
-            start_from_normal(network, std=start_std)
+            init_normal_(network, std=start_std)
         with torch.no_grad():
             for generator in generators:  # Its last layer's results are multiplied by the gain afterwards.
                 generator.to_rgb.weight /= generator.output_gain

@@ -16,7 +16,7 @@ from fast_style.methods.grain import grainy
 from fast_style.methods.guarding import skip_unless_finite, sound
 from fast_style.methods.stability import Stability
 from fast_style.methods.terms import MeanTerms, is_seen, named_losses
-from fast_style.networks.saved import describe
+from fast_style.networks.serialization import describe
 from fast_style.networks.transform_net import TransformNet
 
 

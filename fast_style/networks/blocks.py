@@ -1,4 +1,4 @@
-"""The parts that the image-transform network is made of (Johnson et al. 2016, supplement)."""
+"""The parts that networks are made of (Johnson et al. 2016, supplement), and what they start from."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fast_style.networks.compiled import InstanceNorm, ReLU
+from fast_style.networks.layers import InstanceNorm, ReLU
 
 Padding = Literal["reflect", "none"]
 Upsampling = Literal["linear", "nearest", "fractional"]
@@ -165,3 +165,21 @@ class RgbConv(nn.Conv2d):
         border = self.kernel_size[0] // 2
         padded = F.pad(x, (border, border, border, border), mode="reflect")
         return F.pixel_shuffle(F.conv2d(padded, four.flatten(0, 1), self.bias.repeat_interleave(4), stride=2), 2)
+
+
+@torch.no_grad()
+def init_normal_(network: nn.Module, *, std: float) -> None:
+    """Draw every convolution's weights from `N(0, std)`, with biases of 0 (Radford et al. 2016; CycleGAN: 0.02).
+
+    Normalisations keep their scale of 1 and shift of 0.
+
+    Raises:
+        ValueError: `std` is not above 0.
+    """
+    if std <= 0:
+        raise ValueError(f"The weights' deviation at the start is above 0; got {std}.")
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(module.weight, 0.0, std)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from fast_style.networks.compiled import InstanceNorm
+from fast_style.networks.layers import InstanceNorm
 
 #: Values of a picture's shorter side that the last normalisation needs.
 SMALLEST_JUDGED = 3

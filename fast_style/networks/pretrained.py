@@ -9,9 +9,9 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
-from fast_style.networks.compiled import MaxPool, ReLU
+from fast_style.networks.layers import MaxPool, ReLU
 from fast_style.networks.loss_network import CombinedLossNetwork, LossNetwork
-from fast_style.networks.saved import read_tensors
+from fast_style.networks.serialization import read_tensors
 
 Pooling = Literal["max", "average"]
 PaddingMode = Literal["zeros", "reflect"]

@@ -10,9 +10,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from fast_style.atomic_files import whole_file
-from fast_style.networks.compiled import MaxPool, ReLU
+from fast_style.networks.layers import MaxPool, ReLU
 from fast_style.networks.loss_network import check_names
-from fast_style.networks.saved import Precision
+from fast_style.networks.serialization import Precision
 
 
 class Student(nn.Module):

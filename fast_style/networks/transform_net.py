@@ -16,7 +16,7 @@ from fast_style.networks.blocks import (
     Upsampling,
     reflect,
 )
-from fast_style.networks.compiled import InstanceNorm, ReLU
+from fast_style.networks.layers import InstanceNorm, ReLU
 
 STRIDE = 4  # Two stride-2 convolutions.
 SMALLEST = 16

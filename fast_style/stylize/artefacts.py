@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 
 from filelock import FileLock
 
-from fast_style.networks.headers import read_header
+from fast_style.networks.metadata import read_header
 from fast_style.version import __version__
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def source_of(path: str | os.PathLike[str]) -> Source:
     if path.suffix == ".safetensors":
         origin = read_header(path)
     else:
-        from fast_style.networks.saved import load_network
+        from fast_style.networks.serialization import load_network
 
         _, origin = load_network(path)
     with path.open("rb") as file:
@@ -82,7 +82,7 @@ def model_path(source: Source, cache: Path, format: Literal["onnx", "openvino"])
 
 def _export_once(source: Source, path: Path, format: Literal["onnx", "openvino"]) -> None:
     from fast_style.export import check_installed, export
-    from fast_style.networks.saved import load_network
+    from fast_style.networks.serialization import load_network
 
     try:
         check_installed(format)

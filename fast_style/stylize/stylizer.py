@@ -53,7 +53,7 @@ class Stylizer:
             return own  # type: ignore[no-any-return] # Its weights are float32, whatever it computes in.
         if self._file is None:
             raise ValueError("This stylizer was made without a file, and has no network to paint strips with.")
-        from fast_style.networks.saved import load_network
+        from fast_style.networks.serialization import load_network
 
         return load_network(self._file)[0]
 
@@ -119,7 +119,7 @@ def load_stylizer(
 
 def _prepared(file: str | os.PathLike[str], name: RuntimeName, precision: str, device: str, cache: Path) -> Stylizer:
     if name in ("torch", "compile"):
-        from fast_style.networks.saved import load_network
+        from fast_style.networks.serialization import load_network
         from fast_style.stylize.torch_runtime import Torch, keep_compiled_in
 
         if name == "compile":

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fast_style.networks.blocks import FractionalConv, ResidualBlock, ResizeConv
-from fast_style.networks.compiled import InstanceNorm
+from fast_style.networks.layers import InstanceNorm
 from fast_style.networks.transform_net import STRIDE, TransformNet
 from fast_style.stylize.rows import Convolved, Doubled, Mapped, Photo, Rows, Spooled, Sum, strips
 

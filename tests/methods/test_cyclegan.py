@@ -24,7 +24,7 @@ from fast_style.methods.checkpoint_files import read_checkpoint
 from fast_style.methods.cyclegan import CycleGanMethod
 from fast_style.methods.image_pool import ImagePool
 from fast_style.networks.patch_discriminator import PatchDiscriminator
-from fast_style.networks.saved import load_network, read_tensors
+from fast_style.networks.serialization import load_network, read_tensors
 from fast_style.networks.transform_net import TransformNet
 
 ADAM = partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999))

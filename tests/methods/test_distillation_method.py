@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from training_runs import photos, train
 
 from fast_style.networks.pretrained import builtin
-from fast_style.networks.saved import read_tensors
+from fast_style.networks.serialization import read_tensors
 from fast_style.training import Outcome, run
 
 

@@ -12,7 +12,7 @@ from fast_style import load_image
 from fast_style.data.samples import sample_files
 from fast_style.losses.statistics import gram, relative_error
 from fast_style.networks.pretrained import BUILTIN, builtin, vgg_mix
-from fast_style.networks.saved import read_tensors
+from fast_style.networks.serialization import read_tensors
 
 LAYERS = ["relu1_1", "relu2_1", "relu3_1", "relu4_1"]
 CARD = BUILTIN.with_suffix(".md")

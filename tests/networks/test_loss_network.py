@@ -12,7 +12,7 @@ from torchvision.models.vgg import cfgs, make_layers
 from fast_style.images.tensors import load_image
 from fast_style.networks.loss_network import CombinedLossNetwork, LossNetwork
 from fast_style.networks.pretrained import squeezenet, vgg, vgg_from_file, vgg_mix
-from fast_style.networks.saved import read_tensors
+from fast_style.networks.serialization import read_tensors
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)

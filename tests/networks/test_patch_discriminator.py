@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from fast_style.networks.blocks import init_normal_
 from fast_style.networks.patch_discriminator import PatchDiscriminator
-from fast_style.networks.starts import start_from_normal
 
 
 def without_norms(network: nn.Module) -> nn.Module:
@@ -56,7 +56,7 @@ def test_the_smallest_picture_leaves_one_patch(layers: int, smallest: int) -> No
 
 def test_every_parameter_gets_a_gradient_and_any_size_goes_in() -> None:
     network = PatchDiscriminator(width=4)
-    start_from_normal(network, std=0.2)
+    init_normal_(network, std=0.2)
     network(torch.rand(2, 3, 67, 41)).square().mean().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name

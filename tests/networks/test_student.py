@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fast_style.losses.statistics import gram
 from fast_style.networks.pretrained import vgg_from_file
-from fast_style.networks.saved import read_tensors
+from fast_style.networks.serialization import read_tensors
 from fast_style.networks.student import Student, save_student
 
 STAGES = [[4, 6], [5], [8, 3], [7]]

@@ -11,7 +11,7 @@ from training_runs import train
 
 from fast_style.methods.checkpoint_files import read_checkpoint
 from fast_style.methods.watching import Throughput
-from fast_style.networks.saved import read_tensors
+from fast_style.networks.serialization import read_tensors
 from fast_style.processes.effective_batch import EffectiveBatch, SameBatch
 from fast_style.training import Outcome
 

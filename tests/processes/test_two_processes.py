@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from training_runs import settings, train
 
 from fast_style.methods.checkpoint_files import read_checkpoint
-from fast_style.networks.saved import read_tensors
+from fast_style.networks.serialization import read_tensors
 
 pytestmark = pytest.mark.slow
 

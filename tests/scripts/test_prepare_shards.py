@@ -12,7 +12,7 @@ from shard_sets import numbered_photos, served
 from tfrecord.writer import TFRecordWriter
 from training_runs import composed, photos, train
 
-from fast_style.networks.saved import read_tensors
+from fast_style.networks.serialization import read_tensors
 from fast_style.training import run
 
 

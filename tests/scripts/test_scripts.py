@@ -18,7 +18,7 @@ from training_runs import settings
 from translation_runs import settings as translation_settings
 
 from fast_style import load_image, load_stylizer, save_image
-from fast_style.networks.saved import save_network
+from fast_style.networks.serialization import save_network
 from fast_style.networks.transform_net import TransformNet
 
 Command = Callable[..., tuple[int, str, str]]

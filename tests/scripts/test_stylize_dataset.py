@@ -11,7 +11,7 @@ from checkout import SCRIPTS
 from painted_sets import paint_here
 from shard_sets import numbered_photos
 
-from fast_style.networks.saved import save_network
+from fast_style.networks.serialization import save_network
 from fast_style.networks.transform_net import TransformNet
 from fast_style.stylize import dataset
 

@@ -20,7 +20,7 @@ from fast_style import save_image
 from fast_style.data.shard_sources import PictureFolder
 from fast_style.data.shard_writing import Recipe as ShardRecipe
 from fast_style.data.shard_writing import write_shards
-from fast_style.networks.saved import save_network
+from fast_style.networks.serialization import save_network
 from fast_style.networks.transform_net import TransformNet
 from fast_style.stylize import dataset, workers
 from fast_style.stylize.artefacts import source_of

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fast_style import load_stylizer
-from fast_style.networks.saved import save_network
+from fast_style.networks.serialization import save_network
 from fast_style.networks.transform_net import TransformNet
 from fast_style.stylize import runtimes
 from fast_style.stylize.artefacts import default_cache, source_of

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fast_style.networks.compiled import InstanceNorm, MaxPool, ReLU
+from fast_style.networks.layers import InstanceNorm, MaxPool, ReLU
 
 LAYERS = {"relu": (ReLU, nn.ReLU), "norm": (InstanceNorm, nn.InstanceNorm2d), "pool": (MaxPool, nn.MaxPool2d)}
 FORMATS = [torch.contiguous_format, torch.channels_last]

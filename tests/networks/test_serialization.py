@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
 import fast_style
-from fast_style.networks import saved
-from fast_style.networks.saved import describe, load_network, read_tensors, save_network
+from fast_style.networks import serialization
+from fast_style.networks.serialization import describe, load_network, read_tensors, save_network
 from fast_style.networks.transform_net import TransformNet
 
 PRESETS = sorted(CONF.glob("generator/*.yaml"))
@@ -182,10 +182,10 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path, spoil):
 
 
 def test_an_oversize_file_is_not_even_opened(file, monkeypatch):
-    monkeypatch.setattr(saved, "LARGEST_FILE", file.stat().st_size)
+    monkeypatch.setattr(serialization, "LARGEST_FILE", file.stat().st_size)
     load_network(file)
-    monkeypatch.setattr(saved, "LARGEST_FILE", file.stat().st_size - 1)
-    monkeypatch.setattr(saved, "safe_open", lambda *_, **__: pytest.fail("it was opened"))
+    monkeypatch.setattr(serialization, "LARGEST_FILE", file.stat().st_size - 1)
+    monkeypatch.setattr(serialization, "safe_open", lambda *_, **__: pytest.fail("it was opened"))
     with pytest.raises(ValueError, match=r"wave\.safetensors has over [\d,]+ bytes") as caught:
         load_network(file)
     assert "\n" not in str(caught.value)

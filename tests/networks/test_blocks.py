@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from fast_style.networks.blocks import init_normal_
 from fast_style.networks.patch_discriminator import PatchDiscriminator
-from fast_style.networks.starts import start_from_normal
 from fast_style.networks.transform_net import TransformNet
 
 NETWORKS = {
@@ -20,7 +20,7 @@ NETWORKS = {
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_convolution_starts_from_n_0_002(name: str) -> None:
     network = NETWORKS[name]()
-    start_from_normal(network, std=0.02)
+    init_normal_(network, std=0.02)
     convs = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
     weights = torch.cat([conv.weight.detach().flatten() for conv in convs])
     assert len(weights) > 10_000
@@ -34,4 +34,4 @@ def test_every_convolution_starts_from_n_0_002(name: str) -> None:
 
 def test_a_deviation_that_moves_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="above 0; got 0"):
-        start_from_normal(nn.Conv2d(1, 1, 1), std=0.0)
+        init_normal_(nn.Conv2d(1, 1, 1), std=0.0)
