@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fast_style.images.listing import find_pictures
 from fast_style.images.tensors import load_image
-from fast_style.losses.statistics import gram, relative_error
+from fast_style.losses.functional import gram, relative_error
 from fast_style.networks.loss_network import AnyLossNetwork
 
 Painter = Callable[[Tensor], Tensor]

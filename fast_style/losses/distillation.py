@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from fast_style.losses.functional import gram
 from fast_style.losses.normalizations import LayerWeights, layer_weights
-from fast_style.losses.statistics import gram
 from fast_style.networks.loss_network import AnyLossNetwork, check_names
 from fast_style.networks.student import Student
 

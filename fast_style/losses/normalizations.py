@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fast_style.losses.statistics import relative_error, squared_error, total_variation
+from fast_style.losses.functional import relative_error, squared_error, total_variation
 
 #: Layer names, or names with the weight of each.
 LayerWeights = Sequence[str] | Mapping[str, float]

@@ -6,8 +6,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from fast_style.losses.functional import gram
 from fast_style.losses.normalizations import LayerWeights, layer_weights, normalization_of
-from fast_style.losses.statistics import gram
 from fast_style.networks.loss_network import AnyLossNetwork, check_names
 
 StyleOver = Literal["photo", "batch"]

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from fast_style.losses.functional import gram
 from fast_style.losses.normalizations import LayerWeights, layer_weights, normalization_of
-from fast_style.losses.statistics import gram
 from fast_style.networks.loss_network import AnyLossNetwork, check_names
 
 

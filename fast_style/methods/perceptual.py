@@ -11,10 +11,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from fast_style.losses.perceptual import PerceptualLoss
+from fast_style.losses.stability import Stability
 from fast_style.methods.averaging import MovingAverage
 from fast_style.methods.grain import grainy
 from fast_style.methods.guarding import skip_unless_finite, sound
-from fast_style.methods.stability import Stability
 from fast_style.methods.terms import MeanTerms, is_seen, named_losses
 from fast_style.networks.serialization import describe
 from fast_style.networks.transform_net import TransformNet

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from fast_style.losses.statistics import gram, relative_error
+from fast_style.losses.functional import gram, relative_error
 
 
 class Provocations(nn.Module):

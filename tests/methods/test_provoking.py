@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fast_style.losses.statistics import gram, relative_error
+from fast_style.losses.functional import gram, relative_error
 from fast_style.methods.provoking import Provocations
 
 LAYERS = ["a", "b"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fast_style.losses.statistics import gram
+from fast_style.losses.functional import gram
 from fast_style.networks.pretrained import vgg_from_file
 from fast_style.networks.serialization import read_tensors
 from fast_style.networks.student import Student, save_student

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fast_style.methods.stability import Stability, shifted
+from fast_style.losses.stability import Stability, shifted
 
 
 class Weave(nn.Module):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fast_style.losses.statistics import gram, relative_error, squared_error, total_variation
+from fast_style.losses.functional import gram, relative_error, squared_error, total_variation
 
 
 def gram_by_loops(features):
