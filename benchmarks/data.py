@@ -22,10 +22,10 @@ import psutil
 
 from fast_style.data.batches import PhotoBatches
 from fast_style.data.content import ContentPhotos
-from fast_style.data.content_shards import ContentShards
 from fast_style.data.crops import shortest_side_needed
-from fast_style.data.shard_sources import PictureFolder
-from fast_style.data.shard_writing import Recipe, write_shards
+from fast_style.data.shards.datamodule import ContentShards
+from fast_style.data.shards.sources import PictureFolder
+from fast_style.data.shards.writer import Recipe, write_shards
 from fast_style.images.listing import find_pictures
 from fast_style.images.tensors import load_pixels
 

@@ -10,9 +10,9 @@ from tqdm import tqdm
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
     """Write the shards; say how many photos they hold and how many were skipped."""
-    from fast_style.data.shard_index import index_folder
-    from fast_style.data.shard_sources import source_at
-    from fast_style.data.shard_writing import SKIPPED, Progress, Recipe, write_shards
+    from fast_style.data.shards.index import index_folder
+    from fast_style.data.shards.sources import source_at
+    from fast_style.data.shards.writer import SKIPPED, Progress, Recipe, write_shards
     from fast_style.images.decode import MAX_PIXELS
 
     if cfg.output is None:

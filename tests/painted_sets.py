@@ -10,8 +10,8 @@ import torch
 from shard_sets import shards
 
 from fast_style import save_image
-from fast_style.data.shard_index import index_folder
-from fast_style.data.tars import pictures_in
+from fast_style.data.shards.index import index_folder
+from fast_style.data.shards.tar import pictures_in
 from fast_style.stylize.unit_painting import Result
 from fast_style.stylize.units import Recipe, Unit
 from fast_style.stylize.workers import UnitPainter

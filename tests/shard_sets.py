@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from fast_style import save_image
-from fast_style.data.shard_sources import PictureFolder
-from fast_style.data.shard_writing import Recipe, write_shards
+from fast_style.data.shards.sources import PictureFolder
+from fast_style.data.shards.writer import Recipe, write_shards
 
 
 def numbered_photos(folder: Path, count: int, *, side: int = 24) -> Path:

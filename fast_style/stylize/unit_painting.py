@@ -8,7 +8,7 @@ from io import BytesIO
 from pathlib import Path
 
 from fast_style.atomic_files import whole_file
-from fast_style.data.tars import Members, bytes_of, name_within, pictures_in
+from fast_style.data.shards.tar import Members, bytes_of, name_within, pictures_in
 from fast_style.images.decode import UnreadablePicture, read_arrays
 from fast_style.images.encode import encode_levels
 from fast_style.stylize.painting import Painter

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from fast_style.atomic_files import whole_file
-from fast_style.data.remote import is_remote
-from fast_style.data.shard_index import INDEX, Shard, find_shards
+from fast_style.data.shards.index import INDEX, Shard, find_shards
+from fast_style.data.shards.remote import is_remote
 from fast_style.images.decode import MAX_PIXELS
 from fast_style.images.encode import WRITABLE_SUFFIXES
 from fast_style.images.listing import find_pictures

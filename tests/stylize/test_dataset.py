@@ -17,9 +17,9 @@ from checkout import SCRIPTS
 from painted_sets import lay_out, paint_here, times
 
 from fast_style import save_image
-from fast_style.data.shard_sources import PictureFolder
-from fast_style.data.shard_writing import Recipe as ShardRecipe
-from fast_style.data.shard_writing import write_shards
+from fast_style.data.shards.sources import PictureFolder
+from fast_style.data.shards.writer import Recipe as ShardRecipe
+from fast_style.data.shards.writer import write_shards
 from fast_style.networks.serialization import save_network
 from fast_style.networks.transform_net import TransformNet
 from fast_style.stylize import dataset, workers

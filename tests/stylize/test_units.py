@@ -13,7 +13,7 @@ import torch
 from painted_sets import lay_out, members_of, times
 
 from fast_style import Stylizer, load_image, save_image
-from fast_style.data.shard_index import index_folder
+from fast_style.data.shards.index import index_folder
 from fast_style.images.decode import read_arrays
 from fast_style.networks.transform_net import TransformNet
 from fast_style.stylize import unit_painting

@@ -14,9 +14,9 @@ from typing import Any, BinaryIO
 from filelock import FileLock, Timeout
 
 from fast_style.atomic_files import remove_leftovers, whole_file
-from fast_style.data.shard_index import Shard, write_index
-from fast_style.data.shard_journal import Written, append, is_whole, read_journal
-from fast_style.data.shard_sources import Candidate, Source
+from fast_style.data.shards.index import Shard, write_index
+from fast_style.data.shards.journal import Written, append, is_whole, read_journal
+from fast_style.data.shards.sources import Candidate, Source
 from fast_style.images.decode import MAX_PIXELS, UnreadablePicture, checked_picture
 
 SKIPPED = "skipped.tsv"

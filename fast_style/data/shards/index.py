@@ -13,8 +13,8 @@ from typing import Any
 from tqdm import tqdm
 
 from fast_style.atomic_files import whole_file
-from fast_style.data import remote
-from fast_style.data.tars import pictures_in
+from fast_style.data.shards import remote
+from fast_style.data.shards.tar import pictures_in
 
 INDEX = "index.json"
 JOURNAL = "progress.jsonl"

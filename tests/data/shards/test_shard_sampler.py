@@ -5,7 +5,7 @@ from itertools import accumulate, islice
 import pytest
 
 from fast_style.data.endless import EndlessOrder
-from fast_style.data.lanes import LanedPasses
+from fast_style.data.shards.sampler import LanedPasses
 
 COUNTS = {
     "equal": [5] * 8,

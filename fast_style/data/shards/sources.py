@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from tqdm import tqdm
 
-from fast_style.data.tfrecords import field_of, records_in
+from fast_style.data.shards.tfrecord import field_of, records_in
 from fast_style.images.listing import find_pictures
 
 # Read into memory one at a time; nothing that is a photo is larger.

@@ -10,8 +10,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from fast_style.atomic_files import whole_file
-from fast_style.data import remote
-from fast_style.data.shard_index import Shard
+from fast_style.data.shards import remote
+from fast_style.data.shards.index import Shard
 
 # What a killed download left, once nobody has written to it for so many seconds.
 _ABANDONED = 600

@@ -5,7 +5,7 @@ import gzip
 import pytest
 from tfrecord.writer import TFRecordWriter
 
-from fast_style.data.tfrecords import field_of, records_in
+from fast_style.data.shards.tfrecord import field_of, records_in
 
 
 def write(path, *pictures, field="image/encoded"):

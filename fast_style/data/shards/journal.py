@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fast_style.atomic_files import whole_file
-from fast_style.data.shard_index import INDEX, JOURNAL, checksum
+from fast_style.data.shards.index import INDEX, JOURNAL, checksum
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from itertools import accumulate
 from torch import Tensor
 
 from fast_style.data.endless import Place
-from fast_style.data.shard_cache import ShardCache
-from fast_style.data.shard_index import INDEX, Shard
-from fast_style.data.tars import Members, bytes_of, name_within, pictures_in
+from fast_style.data.shards.cache import ShardCache
+from fast_style.data.shards.index import INDEX, Shard
+from fast_style.data.shards.tar import Members, bytes_of, name_within, pictures_in
 from fast_style.images.tensors import load_pixels
 
 

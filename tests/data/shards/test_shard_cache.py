@@ -9,9 +9,9 @@ import time
 import pytest
 from shard_sets import served, shards
 
-from fast_style.data import remote
-from fast_style.data.shard_cache import ShardCache
-from fast_style.data.shard_index import checksum, find_shards
+from fast_style.data.shards import remote
+from fast_style.data.shards.cache import ShardCache
+from fast_style.data.shards.index import checksum, find_shards
 
 
 @pytest.fixture

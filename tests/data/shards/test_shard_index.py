@@ -11,9 +11,9 @@ import fsspec
 import pytest
 from shard_sets import numbered_photos, served, shards
 
-from fast_style.data import remote
-from fast_style.data.shard_index import check_whole, find_shards, index_folder
-from fast_style.data.tars import bytes_of, pictures_in
+from fast_style.data.shards import remote
+from fast_style.data.shards.index import check_whole, find_shards, index_folder
+from fast_style.data.shards.tar import bytes_of, pictures_in
 
 
 @pytest.fixture

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from fast_style.data import remote
 from fast_style.data.batches import Parts, PhotoBatches
 from fast_style.data.crops import Pictures
 from fast_style.data.folder import PictureFiles
-from fast_style.data.lanes import LanedPasses
-from fast_style.data.shard_cache import ShardCache
-from fast_style.data.shard_index import Shard, check_whole, find_shards
-from fast_style.data.shards import KeptPictures, ShardPictures
+from fast_style.data.shards import remote
+from fast_style.data.shards.cache import ShardCache
+from fast_style.data.shards.dataset import KeptPictures, ShardPictures
+from fast_style.data.shards.index import Shard, check_whole, find_shards
+from fast_style.data.shards.sampler import LanedPasses
 from fast_style.images.listing import find_pictures
 
 

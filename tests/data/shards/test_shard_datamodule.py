@@ -11,11 +11,11 @@ import pytest
 import torch
 from shard_sets import numbered_photos, served, shards
 
-from fast_style.data import remote
-from fast_style.data.content_shards import ContentShards
-from fast_style.data.shard_cache import ShardCache
-from fast_style.data.shard_index import find_shards
-from fast_style.data.shards import ShardPictures
+from fast_style.data.shards import remote
+from fast_style.data.shards.cache import ShardCache
+from fast_style.data.shards.datamodule import ContentShards
+from fast_style.data.shards.dataset import ShardPictures
+from fast_style.data.shards.index import find_shards
 
 
 def data_of(urls, *, seen=None, **options):

@@ -18,9 +18,9 @@ from shard_sets import numbered_photos, shards
 from tfrecord.writer import TFRecordWriter
 
 from fast_style import save_image
-from fast_style.data import shard_writing
-from fast_style.data.shard_sources import PictureFolder, source_at
-from fast_style.data.shard_writing import Recipe, write_shards
+from fast_style.data.shards import writer
+from fast_style.data.shards.sources import PictureFolder, source_at
+from fast_style.data.shards.writer import Recipe, write_shards
 from fast_style.images.tensors import load_pixels
 
 
@@ -242,7 +242,7 @@ def test_two_at_a_time_are_refused(tmp_path):
 
 def test_a_disk_that_is_too_small_is_said_before_anything_is_written(tmp_path, monkeypatch):
     photos = numbered_photos(tmp_path / "photos", 2)
-    monkeypatch.setattr(shard_writing.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 90, 10))
+    monkeypatch.setattr(writer.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 90, 10))
     with pytest.raises(ValueError, match=r"need about 0\.0 GB more and .*out has room for 0\.0 GB"):
         write(photos, tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.tar"))

@@ -1,0 +1,1 @@
+"""Photos packed into tar files, on this machine or behind any URL."""
