@@ -20,9 +20,9 @@ from pathlib import Path
 
 import psutil
 
-from fast_style.data.batches import PhotoBatches
-from fast_style.data.content import ContentPhotos
-from fast_style.data.crops import shortest_side_needed
+from fast_style.data.datamodule import PhotoBatches
+from fast_style.data.dataset import shortest_side_needed
+from fast_style.data.image_folder import ContentPhotos
 from fast_style.data.shards.datamodule import ContentShards
 from fast_style.data.shards.sources import PictureFolder
 from fast_style.data.shards.writer import Recipe, write_shards

@@ -8,9 +8,9 @@ from typing import get_args
 
 from omegaconf import DictConfig, OmegaConf
 
+from fast_style.data.style_images import style_name
 from fast_style.networks.serialization import Precision
 from fast_style.resuming import PATH_KEYS
-from fast_style.styles import style_name
 
 
 def name_of_style(cfg: DictConfig) -> str:

@@ -13,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from fast_style.checking import check_settings, name_of_style, network_file_of, scaled
-from fast_style.data.batches import EndlessBatches, PhotoBatches
+from fast_style.data.datamodule import EndlessBatches, PhotoBatches
+from fast_style.data.style_images import load_style, pictures_of
 from fast_style.methods.checkpoint_files import read_checkpoint
 from fast_style.methods.distillation import DistillationMethod
 from fast_style.methods.perceptual import PerceptualMethod
@@ -22,7 +23,6 @@ from fast_style.networks.serialization import load_network, save_network
 from fast_style.networks.student import save_student
 from fast_style.networks.transform_net import TransformNet
 from fast_style.processes.effective_batch import EffectiveBatch
-from fast_style.styles import load_style, pictures_of
 from fast_style.version import __version__
 
 #: Settings whose values are places on this machine; of those a network file keeps the last part.

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from fast_style.data.batches import EndlessBatches
+from fast_style.data.datamodule import EndlessBatches
 from fast_style.devices import best_precision
 from fast_style.methods.checkpoint_files import read_checkpoint, way_on
 from fast_style.methods.checkpoints import KeepNewest, RandomState, StopAndSave, WholeFiles

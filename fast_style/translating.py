@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from fast_style.checking import check_settings, check_two_optimizers, name_of_collections, network_file_of
-from fast_style.data.batches import EndlessBatches
+from fast_style.data.datamodule import EndlessBatches
 from fast_style.methods.cyclegan import CycleGanMethod
 from fast_style.methods.forecasting import Forecast
 from fast_style.methods.panels import TranslationPanels

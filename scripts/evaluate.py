@@ -16,10 +16,10 @@ def main(cfg: DictConfig) -> None:
     """Print the verdict as a table, and write it as JSON."""
     from fast_style.atomic_files import whole_file
     from fast_style.checking import name_of_style
+    from fast_style.data.style_images import pictures_of
     from fast_style.images.listing import find_pictures
     from fast_style.images.tensors import load_image
     from fast_style.judge import judge, painted_before, painted_now
-    from fast_style.styles import pictures_of
     from fast_style.stylize.stylizer import find_network, load_stylizer
 
     if (cfg.ckpt is None) == (cfg.pictures is None):

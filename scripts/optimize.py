@@ -10,9 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
     """Paint, then say where everything is."""
+    from fast_style.data.style_images import pictures_of
     from fast_style.devices import usable_device
     from fast_style.optimizing import Paintings, optimize_file
-    from fast_style.styles import pictures_of
 
     check_keys(cfg, "optimize")
     if cfg.output is None:

@@ -7,7 +7,7 @@ from checkout import CHECKOUT
 from omegaconf import OmegaConf
 
 from fast_style import load_image, load_stylizer
-from fast_style.data.samples import SAMPLES
+from fast_style.data.sample_photos import SAMPLES
 from fast_style.losses.functional import gram, relative_error
 from fast_style.networks.pretrained import builtin
 from fast_style.networks.serialization import read_tensors

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torchvision.transforms import InterpolationMode, v2
 
-from fast_style.data.batches import EndlessBatches, Found
-from fast_style.data.crops import Photos, PhotoSamples, Transform
-from fast_style.data.endless import Passes, Place, ShuffledPasses, seed_of
-from fast_style.data.folder import PictureFiles
+from fast_style.data.datamodule import EndlessBatches, Found
+from fast_style.data.dataset import Photos, PhotoSamples, Transform
+from fast_style.data.image_folder import PictureFiles
+from fast_style.data.sampler import Passes, Place, ShuffledPasses, seed_of
 from fast_style.images.decode import UnreadablePicture, size_of
 from fast_style.images.listing import find_pictures
 

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from fast_style.data.batches import Parts, PhotoBatches
-from fast_style.data.crops import Transform
-from fast_style.data.endless import seed_of
-from fast_style.data.folder import PictureFiles
+from fast_style.data.datamodule import Parts, PhotoBatches
+from fast_style.data.dataset import Transform
+from fast_style.data.image_folder import PictureFiles
+from fast_style.data.sampler import seed_of
 from fast_style.images.listing import find_pictures
 
 

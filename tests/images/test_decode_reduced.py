@@ -9,7 +9,7 @@ from conftest import SHARED
 from PIL import Image
 from torchvision.transforms import v2
 
-from fast_style.data.crops import shortest_side_needed
+from fast_style.data.dataset import shortest_side_needed
 from fast_style.images.decode import MAX_PIXELS, UnreadablePicture, checked_picture
 from fast_style.images.tensors import load_pixels
 

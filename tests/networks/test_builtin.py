@@ -9,7 +9,7 @@ import torch
 from conftest import SHARED
 
 from fast_style import load_image
-from fast_style.data.samples import sample_files
+from fast_style.data.sample_photos import sample_files
 from fast_style.losses.functional import gram, relative_error
 from fast_style.networks.pretrained import BUILTIN, builtin, vgg_mix
 from fast_style.networks.serialization import read_tensors

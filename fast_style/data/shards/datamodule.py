@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from fast_style.data.batches import Parts, PhotoBatches
-from fast_style.data.crops import Pictures
-from fast_style.data.folder import PictureFiles
+from fast_style.data.datamodule import Parts, PhotoBatches
+from fast_style.data.dataset import Pictures
+from fast_style.data.image_folder import PictureFiles
 from fast_style.data.shards import remote
 from fast_style.data.shards.cache import ShardCache
 from fast_style.data.shards.dataset import KeptPictures, ShardPictures

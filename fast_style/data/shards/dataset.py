@@ -7,7 +7,7 @@ from itertools import accumulate
 
 from torch import Tensor
 
-from fast_style.data.endless import Place
+from fast_style.data.sampler import Place
 from fast_style.data.shards.cache import ShardCache
 from fast_style.data.shards.index import INDEX, Shard
 from fast_style.data.shards.tar import Members, bytes_of, name_within, pictures_in

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import overload
 
-from fast_style.data.endless import permutation, seed_of
+from fast_style.data.sampler import permutation, seed_of
 
 
 class LanedPasses:

@@ -4,7 +4,7 @@ from itertools import accumulate, islice
 
 import pytest
 
-from fast_style.data.endless import EndlessOrder
+from fast_style.data.sampler import EndlessOrder
 from fast_style.data.shards.sampler import LanedPasses
 
 COUNTS = {

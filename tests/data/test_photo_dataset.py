@@ -7,8 +7,8 @@ import torch
 from torchvision.transforms import v2
 
 from fast_style import save_image
-from fast_style.data.crops import Photos, PhotoSamples, collate
-from fast_style.data.folder import PictureFiles
+from fast_style.data.dataset import Photos, PhotoSamples, collate
+from fast_style.data.image_folder import PictureFiles
 from fast_style.images.listing import find_pictures
 from fast_style.images.tensors import load_pixels
 

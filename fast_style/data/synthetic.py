@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from fast_style.data.endless import Place, seed_of
+from fast_style.data.sampler import Place, seed_of
 
 Drawing = Callable[[torch.Generator, int], Tensor]
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from fast_style.data.crops import Photos, PhotoSamples, Pictures, Transform, collate, shortest_side_needed
-from fast_style.data.endless import EndlessOrder, Passes, Place
+from fast_style.data.dataset import Photos, PhotoSamples, Pictures, Transform, collate, shortest_side_needed
+from fast_style.data.sampler import EndlessOrder, Passes, Place
 
 log = logging.getLogger(__name__)
 

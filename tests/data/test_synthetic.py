@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fast_style.data.drawn import DrawnPictures, _foremost, dead_leaves, flat, gradient
+from fast_style.data.synthetic import DrawnPictures, _foremost, dead_leaves, flat, gradient
 
 KINDS = [dead_leaves, gradient, flat]
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from fast_style import load_image, save_image
-from fast_style.data.batches import _leave_interrupts_to_the_trainer
-from fast_style.data.content import ContentPhotos
-from fast_style.data.crops import shortest_side_needed
+from fast_style.data.datamodule import _leave_interrupts_to_the_trainer
+from fast_style.data.dataset import shortest_side_needed
+from fast_style.data.image_folder import ContentPhotos
 from fast_style.images.listing import find_pictures
 
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from fast_style.data.batches import Parts, PhotoBatches
-from fast_style.data.crops import Pictures, Transform
-from fast_style.data.drawn import DrawnPictures, dead_leaves, flat, gradient
-from fast_style.data.endless import Place, ShuffledPasses
-from fast_style.data.folder import PictureFiles
+from fast_style.data.datamodule import Parts, PhotoBatches
+from fast_style.data.dataset import Pictures, Transform
+from fast_style.data.image_folder import PictureFiles
+from fast_style.data.sampler import Place, ShuffledPasses
+from fast_style.data.synthetic import DrawnPictures, dead_leaves, flat, gradient
 from fast_style.images.tensors import load_pixels
 
 #: A pass shows every photo so often, so that the drawn ones among them come in the very shares that were asked for.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fast_style.data.endless import Place, seed_of
+from fast_style.data.sampler import Place, seed_of
 from fast_style.images.decode import UnreadablePicture
 
 Transform = Callable[[Tensor], Tensor]

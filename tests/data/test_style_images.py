@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fast_style import load_image, save_image
-from fast_style.styles import load_style, pictures_of, style_name
+from fast_style.data.style_images import load_style, pictures_of, style_name
 
 SHAPES = {"wide": (40, 90), "tall": (90, 40), "square": (48, 48)}
 

@@ -14,8 +14,8 @@ from checkout import CHECKOUT, CONF
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from fast_style.data import samples
-from fast_style.data.samples import SAMPLES, SamplePhotos, Tint, sample_files
+from fast_style.data import sample_photos
+from fast_style.data.sample_photos import SAMPLES, SamplePhotos, Tint, sample_files
 from fast_style.images.tensors import load_pixels
 
 COLOURS = {"permute": 1.0, "brightness": 0.3, "contrast": 0.3, "saturation": 0.5, "hue": 0.1, "tint": 0.4}
@@ -73,7 +73,7 @@ assert "skimage" not in sys.modules
 
 @pytest.mark.parametrize("spec", [None, SimpleNamespace(submodule_search_locations=None)], ids=["none", "a module"])
 def test_scikit_image_missing_is_said_with_ways_out(monkeypatch, spec):
-    monkeypatch.setattr(samples, "find_spec", lambda name: spec)
+    monkeypatch.setattr(sample_photos, "find_spec", lambda name: spec)
     with pytest.raises(ValueError, match=r"scikit-image, which is not installed: pip install .*data=folder data\.root"):
         photos()
 
@@ -83,7 +83,7 @@ def test_missing_photos_are_named(monkeypatch, tmp_path):
     for sample in SAMPLES[2:]:
         (tmp_path / "data" / sample.file).touch()
     spec = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
-    monkeypatch.setattr(samples, "find_spec", lambda name: spec)
+    monkeypatch.setattr(sample_photos, "find_spec", lambda name: spec)
     with pytest.raises(ValueError, match=rf"wants {SAMPLES[0].file}, {SAMPLES[1].file} in .*data=folder"):
         photos()
 

@@ -5,7 +5,7 @@ from itertools import islice
 import pytest
 import torch
 
-from fast_style.data.endless import EndlessOrder, ShuffledPasses, seed_of
+from fast_style.data.sampler import EndlessOrder, ShuffledPasses, seed_of
 
 
 def first(count, length=7, seed=3, **options):

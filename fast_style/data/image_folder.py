@@ -3,10 +3,12 @@
 import random
 from collections.abc import Sequence
 
-from fast_style.data.batches import Parts, PhotoBatches
-from fast_style.data.endless import ShuffledPasses
-from fast_style.data.folder import PictureFiles
+from torch import Tensor
+
+from fast_style.data.datamodule import Parts, PhotoBatches
+from fast_style.data.sampler import Place, ShuffledPasses
 from fast_style.images.listing import find_pictures
+from fast_style.images.tensors import load_pixels
 
 
 class ContentPhotos(PhotoBatches):
@@ -57,3 +59,22 @@ class ContentPhotos(PhotoBatches):
         else:
             kept = find_pictures(self.held_out_root)[: self.held_out]
         return Parts(PictureFiles(files), PictureFiles(kept), ShuffledPasses(len(files), seed=self.seed))
+
+
+class PictureFiles:
+    """Pictures in the order of their files."""
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        """Number of files, readable or not."""
+        return len(self.files)
+
+    def name_of(self, index: int) -> str:
+        """Its path."""
+        return self.files[index]
+
+    def load(self, place: Place, *, at_least: int | None) -> Tensor:
+        """Its pixels; errors of `images.load_pixels`."""
+        return load_pixels(self.files[place[1]], at_least=at_least)

@@ -15,8 +15,8 @@ import pytest
 from checkout import CONF
 from omegaconf import OmegaConf
 
-from fast_style import paintings
-from fast_style.paintings import Painting
+from fast_style.data import download
+from fast_style.data.download import Painting
 
 CONTENT = bytes(range(256)) * 2000
 CATALOGUE = sorted((CONF / "style").glob("*.yaml"))
@@ -76,7 +76,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(paintings, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(download, "PAUSES", (0.0, 0.0))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     server = Server()
     thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
@@ -142,7 +142,7 @@ def test_a_download_that_was_killed_at_its_very_end_is_taken(tmp_path: Path, ser
 def test_what_cannot_be_had_is_one_sentence_and_leaves_nothing(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, ways: list[str], said: str, requests: int
 ) -> None:
-    monkeypatch.setattr(paintings, "MAX_BYTES", 1_000_000)
+    monkeypatch.setattr(download, "MAX_BYTES", 1_000_000)
     server.ways += ways
     with pytest.raises(ValueError, match=said) as caught:
         server.painting().fetched("dots", cache=tmp_path)

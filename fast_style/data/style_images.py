@@ -35,7 +35,7 @@ def pictures_of(style: Mapping[str, Any]) -> list[str | os.PathLike[str]]:
         return [_swatch(name, said.get("swatch")) for name, said in pictures.items()]
     if style["source"] == "painting":
         # Only here: what can fetch looks at the network when it is imported.
-        from fast_style.paintings import Painting
+        from fast_style.data.download import Painting
 
         return [Painting(**said).fetched(name, cache=style["cache"]) for name, said in pictures.items()]
     raise ValueError(f"style.source is swatch or painting; got {style['source']!r}.")
@@ -45,7 +45,7 @@ def _swatch(name: str, file: str | None) -> Path:
     if file is None:
         raise ValueError(f"{name} has no swatch; say style.source=painting, or style.image=my.jpg.")
     # Below the current folder, or beside the package, where a checkout has it.
-    places = [Path(file).absolute(), Path(__file__).parents[1] / file]
+    places = [Path(file).absolute(), Path(__file__).parents[2] / file]
     for place in places:
         if place.is_file():
             return place
