@@ -16,7 +16,7 @@ from fast_style.checking import check_settings, name_of_style, network_file_of, 
 from fast_style.data.datamodule import EndlessBatches, PhotoBatches
 from fast_style.data.style_images import load_style, pictures_of
 from fast_style.methods.checkpoint_files import read_checkpoint
-from fast_style.methods.distillation import DistillationMethod
+from fast_style.methods.distillation.method import DistillationMethod
 from fast_style.methods.perceptual import PerceptualMethod
 from fast_style.methods.watching import Panels
 from fast_style.networks.serialization import load_network, save_network

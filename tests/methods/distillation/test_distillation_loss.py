@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fast_style.losses.distillation import DistillationLoss, batch_error
+from fast_style.methods.distillation.loss import DistillationLoss, batch_error
 from fast_style.networks.loss_network import LossNetwork
 from fast_style.networks.student import Student
 

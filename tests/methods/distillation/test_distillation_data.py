@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fast_style import save_image
-from fast_style.data.varied import SharedPasses, VariedPictures
+from fast_style.methods.distillation.data import SharedPasses, VariedPictures
 
 ALL = {"jitter": 0.4, "permute": 0.5, "blur": 0.5, "noise": 0.5}
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fast_style.losses.functional import gram, relative_error
-from fast_style.methods.provoking import Provocations
+from fast_style.methods.distillation.hard_examples import Provocations
 
 LAYERS = ["a", "b"]
 

@@ -1,0 +1,1 @@
+"""Distillation: how the loss network `builtin` was made."""
