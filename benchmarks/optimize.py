@@ -18,9 +18,9 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fast_style.losses.picture import PictureLoss, Style
-from fast_style.methods.descent import Descent
-from fast_style.methods.optimization import PictureOptimization
+from fast_style.image_optimization.loss import PictureLoss, Style
+from fast_style.image_optimization.method import PictureOptimization
+from fast_style.image_optimization.optimizer_loop import Descent
 from fast_style.networks.pretrained import vgg
 
 Side = Callable[[int], None]  # Makes so many evaluations.

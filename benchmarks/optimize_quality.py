@@ -16,10 +16,10 @@ from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from fast_style.data.style_images import pictures_of
+from fast_style.image_optimization.loss import PictureLoss, Style
+from fast_style.image_optimization.run import Paintings, optimize_file
+from fast_style.image_optimization.scales import fitted
 from fast_style.images.tensors import load_image, save_image
-from fast_style.losses.picture import PictureLoss, Style
-from fast_style.methods.scales import fitted
-from fast_style.optimizing import Paintings, optimize_file
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 STYLE = ["relu1_1", "relu2_1", "relu3_1", "relu4_1"]

@@ -12,7 +12,7 @@ def main(cfg: DictConfig) -> None:
     """Paint, then say where everything is."""
     from fast_style.data.style_images import pictures_of
     from fast_style.devices import usable_device
-    from fast_style.optimizing import Paintings, optimize_file
+    from fast_style.image_optimization.run import Paintings, optimize_file
 
     check_keys(cfg, "optimize")
     if cfg.output is None:

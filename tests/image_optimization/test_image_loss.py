@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torchvision.models.vgg import cfgs
 
+from fast_style.image_optimization.loss import PictureLoss, Style
 from fast_style.losses.normalizations import NORMALIZATIONS
-from fast_style.losses.picture import PictureLoss, Style
 from fast_style.networks.pretrained import vgg
 
 CONTENT, STYLE = {"relu2": 2.0, "conv1": 0.5}, {"relu1": 1.0, "conv2": 0.5}

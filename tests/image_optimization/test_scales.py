@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from fast_style.methods.scales import fitted, resized, sizes_up_to, warm_start
+from fast_style.image_optimization.scales import fitted, resized, sizes_up_to, warm_start
 
 ADAM = partial(torch.optim.Adam, lr=0.1, betas=(0.8, 0.9), eps=1e-6)
 AMSGRAD = partial(ADAM, amsgrad=True)

@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 import torch
 
-from fast_style.losses.picture import PictureLoss, Style
-from fast_style.methods.descent import Descent
+from fast_style.image_optimization.loss import PictureLoss, Style
+from fast_style.image_optimization.optimizer_loop import Descent
 
 ADAM = partial(torch.optim.Adam, lr=0.1)
 LBFGS = torch.optim.LBFGS

@@ -7,9 +7,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from fast_style.image_optimization.loss import Style
+from fast_style.image_optimization.scales import Size, fitted, resized
 from fast_style.images.color_transfer import luminance, match_colors, match_luminance, with_luminance
-from fast_style.losses.picture import Style
-from fast_style.methods.scales import Size, fitted, resized
 
 Color = Literal["style", "keep", "match"]
 

@@ -15,14 +15,14 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fast_style import load_image, save_image
+from fast_style.image_optimization.callbacks import Snapshots
+from fast_style.image_optimization.loss import PictureLoss, Style
+from fast_style.image_optimization.method import Iterate, PictureOptimization
+from fast_style.image_optimization.run import Outcome, Paintings, optimize_file
+from fast_style.image_optimization.scales import resized
 from fast_style.images.tensors import read_picture
 from fast_style.interrupts import Interrupted
-from fast_style.losses.picture import PictureLoss, Style
-from fast_style.methods.optimization import Iterate, PictureOptimization
-from fast_style.methods.scales import resized
 from fast_style.networks.loss_network import LossNetwork
-from fast_style.onlookers import Snapshots
-from fast_style.optimizing import Outcome, Paintings, optimize_file
 
 LOSS = partial(PictureLoss, content_layers=["relu2"], style_layers=["relu1", "relu2"])
 SIGNALS = [signal.SIGINT, signal.SIGTERM]

@@ -11,8 +11,8 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from fast_style.image_optimization.method import Iterate, Watch
 from fast_style.images.tensors import save_image
-from fast_style.methods.optimization import Iterate, Watch
 
 
 class Onlookers:

@@ -11,9 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fast_style.devices import free_memory
-from fast_style.losses.picture import Style
-from fast_style.methods.optimization import PictureOptimization
-from fast_style.methods.scales import Size
+from fast_style.image_optimization.loss import Style
+from fast_style.image_optimization.method import PictureOptimization
+from fast_style.image_optimization.scales import Size
 
 _PROBES = (96, 160)  # Pixels a side of the pictures that are tried.
 # What the operating system gave over what tensors took at their peak: scratch space of the convolutions, and the

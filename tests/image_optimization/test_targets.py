@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from fast_style.losses.picture import Style
-from fast_style.methods.canvas import Canvas
+from fast_style.image_optimization.loss import Style
+from fast_style.image_optimization.targets import Canvas
 
 HEIGHT, WIDTH = 24, 36
 WEIGHTS = np.array([0.299, 0.587, 0.114])

@@ -10,8 +10,8 @@ from tensorboard.backend.event_processing.event_accumulator import IMAGES, SCALA
 from torch import Tensor
 
 from fast_style import load_image
-from fast_style.methods.optimization import Iterate, Size
-from fast_style.onlookers import Bar, Curves, Onlookers, Snapshots, by_kind
+from fast_style.image_optimization.callbacks import Bar, Curves, Onlookers, Snapshots, by_kind
+from fast_style.image_optimization.method import Iterate, Size
 
 WEIGHTS = {"content/relu2": 2.0, "style/relu1": 5.0, "style/relu2": 10.0, "tv": 0.5}
 

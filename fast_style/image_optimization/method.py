@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from fast_style.devices import Precision, best_precision
-from fast_style.losses.picture import PictureLoss, Style
-from fast_style.methods.canvas import Canvas, Color, check_picture
-from fast_style.methods.descent import Descent
-from fast_style.methods.scales import Size, resized, sizes_up_to, warm_start
+from fast_style.image_optimization.loss import PictureLoss, Style
+from fast_style.image_optimization.optimizer_loop import Descent
+from fast_style.image_optimization.scales import Size, resized, sizes_up_to, warm_start
+from fast_style.image_optimization.targets import Canvas, Color, check_picture
 from fast_style.networks.loss_network import AnyLossNetwork
 
 ADAM = partial(torch.optim.Adam, lr=0.02, betas=(0.9, 0.99))

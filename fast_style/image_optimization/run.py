@@ -11,16 +11,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fast_style.image_optimization.callbacks import Bar, Curves, Onlookers, Snapshots
+from fast_style.image_optimization.loss import Style
+from fast_style.image_optimization.memory import check_memory
+from fast_style.image_optimization.method import Iterate, PictureOptimization, Watch
+from fast_style.image_optimization.scales import Size, resized
 from fast_style.images.color_transfer import luminance
 from fast_style.images.decode import StrPath
 from fast_style.images.encode import WRITABLE_SUFFIXES
 from fast_style.images.tensors import Picture, load_image, read_picture, save_image
 from fast_style.interrupts import Interrupted, StopRequest
-from fast_style.losses.picture import Style
-from fast_style.methods.memory import check_memory
-from fast_style.methods.optimization import Iterate, PictureOptimization, Watch
-from fast_style.methods.scales import Size, resized
-from fast_style.onlookers import Bar, Curves, Onlookers, Snapshots
 
 
 @dataclass(frozen=True)

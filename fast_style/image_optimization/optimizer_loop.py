@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from fast_style.losses.picture import PictureLoss
+from fast_style.image_optimization.loss import PictureLoss
 
 _PRECISIONS = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from fast_style.losses.picture import PictureLoss, Style
-from fast_style.methods import memory
-from fast_style.methods.memory import check_memory, memory_needed
-from fast_style.methods.optimization import PictureOptimization
+from fast_style.image_optimization import memory
+from fast_style.image_optimization.loss import PictureLoss, Style
+from fast_style.image_optimization.memory import check_memory, memory_needed
+from fast_style.image_optimization.method import PictureOptimization
 from fast_style.networks.pretrained import vgg
 
 LBFGS = partial(torch.optim.LBFGS, max_iter=100)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import fast_style
-from fast_style.losses.picture import PictureLoss, Style
-from fast_style.methods.optimization import PictureOptimization
+from fast_style.image_optimization.loss import PictureLoss, Style
+from fast_style.image_optimization.method import PictureOptimization
 
 HEIGHT, WIDTH = 24, 30
 SIZES = [(8, 11), (12, 15), (17, 21), (24, 30)]  # From a smallest of 8 on.
@@ -352,7 +352,7 @@ assert picture.shape == photo.shape and picture.isfinite().all()
 unwanted = {"pytorch_lightning", "lightning", "hydra", "omegaconf", "tensorboard"} & sys.modules.keys()
 sys.exit(", ".join(unwanted) or None)
 """
-    loss = '__import__("functools").partial(fast_style.losses.picture.PictureLoss, style_layers=["deeper"])'
+    loss = '__import__("functools").partial(fast_style.image_optimization.loss.PictureLoss, style_layers=["deeper"])'
     code = code.replace("PARTIAL", loss)
     run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (0, "")

@@ -13,8 +13,8 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
-from fast_style.losses.picture import Style
-from fast_style.methods.optimization import Iterate, PictureOptimization
+from fast_style.image_optimization.loss import Style
+from fast_style.image_optimization.method import Iterate, PictureOptimization
 from fast_style.networks.loss_network import LossNetwork
 
 SIZE = (40, 48)
