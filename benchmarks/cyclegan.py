@@ -22,7 +22,7 @@ from fast_style.methods.cyclegan import CycleGanMethod
 from fast_style.methods.image_pool import ImagePool
 from fast_style.networks.patch_discriminator import PatchDiscriminator
 from fast_style.networks.transform_net import TransformNet
-from fast_style.training import run
+from fast_style.training.run import run
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 WANTED = 1.5

@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor
 
 from fast_style import load_stylizer, save_image
-from fast_style.training import run
+from fast_style.training.run import run
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 STRIPES = 0.12

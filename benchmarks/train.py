@@ -27,7 +27,7 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from fast_style.methods.perceptual import PerceptualMethod
 from fast_style.networks.transform_net import TransformNet
-from fast_style.training import run
+from fast_style.training.run import run
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 WANTED = {"vgg16": 2.5, "vgg19_mix": 5.0, "vgg19_distilled": 8.0, "builtin": 8.0}

@@ -38,7 +38,7 @@ def one_of_many(cfg: DictConfig) -> DictConfig:
             "Several trainings at once have one process each: say trainer=auto trainer.devices=1, or let SLURM start "
             "more (hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=...)."
         )
-    from fast_style.checking import NAMES, network_file_of
+    from fast_style.training.config_checks import NAMES, network_file_of
 
     take_a_gpu()
     cfg = cfg.copy()

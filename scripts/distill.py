@@ -13,7 +13,7 @@ def main(cfg: DictConfig) -> None:
     """Train, then say where everything is."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         raise ValueError("Students are distilled one at a time: leave -m out.")
-    from fast_style.training import run
+    from fast_style.training.run import run
 
     outcome = run(cfg, HydraConfig.get().overrides.task)
     if not outcome.first:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
     """Train, then say where everything is."""
-    from fast_style.training import run
+    from fast_style.training.run import run
 
     outcome = run(one_of_many(cfg), HydraConfig.get().overrides.task)
     if not outcome.first:

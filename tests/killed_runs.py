@@ -22,8 +22,8 @@ import torch
 from training_runs import composed, settings
 
 from fast_style import atomic_files
-from fast_style.methods import watching
-from fast_style.training import run
+from fast_style.training.callbacks import progress
+from fast_style.training.run import run
 
 STEPS, EVERY = 12, 3
 Patch = Callable[[], None]
@@ -60,7 +60,7 @@ class Attempt:
             def tell(self: Any, trainer: Any, *_: object) -> None:
                 os.write(pipe, bytes([trainer.global_step]))
 
-            watching.Panels.on_train_batch_start = tell  # type: ignore[method-assign]
+            progress.Panels.on_train_batch_start = tell  # type: ignore[method-assign]
             if patch is not None:
                 patch()
             run(composed(given), given)

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from fast_style import save_image
-from fast_style.training import Outcome, run
+from fast_style.training.run import Outcome, run
 
 
 def photos(folder: Path, count: int = 6) -> Path:

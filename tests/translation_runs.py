@@ -10,7 +10,7 @@ from torch import Tensor
 from training_runs import composed
 
 from fast_style import save_image
-from fast_style.training import Outcome, run
+from fast_style.training.run import Outcome, run
 
 
 def drawn(seed: int, size: tuple[int, int]) -> Tensor:

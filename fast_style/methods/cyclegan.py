@@ -14,9 +14,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from fast_style.losses import adversarial
-from fast_style.methods.guarding import skip_unless_finite, sound
 from fast_style.methods.image_pool import ImagePool
-from fast_style.methods.terms import MeanTerms, is_seen, named_losses
+from fast_style.methods.metrics import MeanTerms, is_seen, named_losses
+from fast_style.methods.nonfinite import skip_unless_finite, sound
 from fast_style.networks.blocks import init_normal_
 from fast_style.networks.patch_discriminator import PatchDiscriminator
 from fast_style.networks.serialization import describe
@@ -183,7 +183,7 @@ class CycleGanMethod(pl.LightningModule):
         """Go on with this process's pools."""
         for side, state in checkpoint["image_pools"].items():
             if len(state["random"]) != self.trainer.world_size:
-                return  # Of another number of processes, which is refused (checkpoints.py) with its sentence.
+                return  # Of another number of processes, which is refused (effective_batch.py) with its sentence.
             self.pools[side].load_state_dict({name: of_all[self.global_rank] for name, of_all in state.items()})
 
     def _made(self, pictures: Tensor) -> Translated:

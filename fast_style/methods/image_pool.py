@@ -73,5 +73,5 @@ class ImagePool:
 
 
 def _to_keep(picture: Tensor) -> Tensor:
-    # A step that is not finite is skipped (guarding.py); its NaNs, black here, must not end up in a later one.
+    # A step that is not finite is skipped (nonfinite.py); its NaNs, black here, must not end up in a later one.
     return picture.nan_to_num()  # A copy.

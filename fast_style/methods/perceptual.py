@@ -12,10 +12,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from fast_style.losses.perceptual import PerceptualLoss
 from fast_style.losses.stability import Stability
-from fast_style.methods.averaging import MovingAverage
-from fast_style.methods.grain import grainy
-from fast_style.methods.guarding import skip_unless_finite, sound
-from fast_style.methods.terms import MeanTerms, is_seen, named_losses
+from fast_style.methods.ema import MovingAverage
+from fast_style.methods.metrics import MeanTerms, is_seen, named_losses
+from fast_style.methods.nonfinite import skip_unless_finite, sound
 from fast_style.networks.serialization import describe
 from fast_style.networks.transform_net import TransformNet
 
@@ -139,3 +138,24 @@ class PerceptualMethod(pl.LightningModule):
         self._trained.add(named)
         if (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0:
             self.log_dict(self._trained.take())
+
+
+def grainy(photos: Tensor, deviation: float, *, step: int) -> Tensor:
+    """Add normal noise, a new one each step.
+
+    Every painting has to have the style's statistics, that of a smooth photo too, and a generator without noise learns
+    to make strokes and dots of what is left there: the faintest grain, or the blocks of a JPEG file, so that they come
+    in rows. One that learns on grain cannot tell the photo's own from it, and lets both be. Our departure from Johnson
+    et al.; texture networks (Ulyanov et al. 2016) are given noise for strokes to begin from, when they paint too.
+
+    Args:
+        photos: `(N, 3, H, W)`.
+        deviation: of the noise, of 1; 0 leaves photos as they are.
+        step: of the training; the same number draws the same noise, so that a resumed run goes on alike.
+    """
+    if not deviation:
+        return photos
+    # Another seed than that of stability.py, whose shift and noise it would follow.
+    random = torch.Generator(photos.device).manual_seed(2**31 + step)
+    noise = torch.randn(photos.shape, generator=random, device=photos.device, dtype=photos.dtype)
+    return photos + deviation * noise.contiguous(memory_format=torch.channels_last)

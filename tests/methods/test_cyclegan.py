@@ -18,14 +18,14 @@ from torch import Tensor
 from translation_runs import checkpoint, settings, translate
 
 from fast_style import load_image, load_stylizer
-from fast_style.checking import name_of_collections
-from fast_style.methods import forecasting
-from fast_style.methods.checkpoint_files import read_checkpoint
 from fast_style.methods.cyclegan import CycleGanMethod
 from fast_style.methods.image_pool import ImagePool
 from fast_style.networks.patch_discriminator import PatchDiscriminator
 from fast_style.networks.serialization import load_network, read_tensors
 from fast_style.networks.transform_net import TransformNet
+from fast_style.training.callbacks import throughput
+from fast_style.training.checkpoint_io import read_checkpoint
+from fast_style.training.config_checks import name_of_collections
 
 ADAM = partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999))
 LOGGED = {"trainer.log_every_n_steps": 1}
@@ -374,7 +374,7 @@ def test_pools_of_another_number_of_processes_are_left_alone(monkeypatch: pytest
 def test_a_style_is_not_learnt_from_collections(tmp_path: Path) -> None:
     from training_runs import composed
 
-    from fast_style.training import run
+    from fast_style.training.run import run
 
     overrides = [*settings(tmp_path, **{"method": "perceptual", "discriminator.width": None, "method.pool": None})]
     overrides += ["data=unpaired", "style=wave"]
@@ -400,7 +400,7 @@ def test_a_short_run_has_its_forecast_too(
     caplog.set_level("INFO")
     ticks = itertools.count(10.0, 10.0)
     # A clock of ten seconds between two looks at it: half of the steps, rounded up, of two pictures each.
-    monkeypatch.setattr(forecasting, "_now", lambda batch: next(ticks))
+    monkeypatch.setattr(throughput, "_now", lambda batch: next(ticks))
     translate(tmp_path, steps=steps, val_every=steps, checkpoint_every=steps)
     (said,) = [record.getMessage() for record in caplog.records if "images a second" in record.getMessage()]
     assert said.startswith(f"Step {steps}: {0.2 * (steps - steps // 2):.3g} images a second")

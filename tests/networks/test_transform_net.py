@@ -69,7 +69,7 @@ def test_every_parameter_gets_a_gradient(name):
 @pytest.mark.parametrize("name", GENERATORS)
 def test_a_flat_picture_gives_numbers(name, level):
     # Every normalisation of what is flat multiplies the gradient by 316: with cyclegan's 9 blocks beyond float32's
-    # range. Such a step is skipped (methods/guarding.py).
+    # range. Such a step is skipped (methods/nonfinite.py).
     network = build(name, width=8, **({"blocks": 6} if name == "cyclegan" else {}))
     picture = torch.full((1, 3, 21, 33), level)
     painted = network(picture)

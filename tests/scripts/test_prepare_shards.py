@@ -13,7 +13,7 @@ from tfrecord.writer import TFRecordWriter
 from training_runs import composed, photos, train
 
 from fast_style.networks.serialization import read_tensors
-from fast_style.training import run
+from fast_style.training.run import run
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from fast_style.methods.averaging import MovingAverage
 from fast_style.methods.distillation.hard_examples import Provocations
 from fast_style.methods.distillation.loss import DistillationLoss
-from fast_style.methods.guarding import skip_unless_finite, sound
-from fast_style.methods.terms import MeanTerms, is_seen, named_losses
+from fast_style.methods.ema import MovingAverage
+from fast_style.methods.metrics import MeanTerms, is_seen, named_losses
+from fast_style.methods.nonfinite import skip_unless_finite, sound
 from fast_style.networks.loss_network import check_names
 from fast_style.networks.student import Student
 

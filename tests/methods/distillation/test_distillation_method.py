@@ -11,7 +11,7 @@ from training_runs import photos, train
 
 from fast_style.networks.pretrained import builtin
 from fast_style.networks.serialization import read_tensors
-from fast_style.training import Outcome, run
+from fast_style.training.run import Outcome, run
 
 
 def distill(folder: Path, *more: str, **changes) -> Outcome:

@@ -1,0 +1,1 @@
+"""From a configuration to a trained network; the only place that knows Hydra."""

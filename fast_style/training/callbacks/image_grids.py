@@ -1,0 +1,90 @@
+"""Image grids of the held-out pictures, for TensorBoard."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torchvision.utils import make_grid
+
+
+class TranslationPanels(pl.Callback):
+    """Puts a grid of the first held-out pictures of either side into TensorBoard at each validation.
+
+    A row is what a method's `validation_step` returns by side: a picture, translated, back, and left as it is.
+
+    Args:
+        rows: pictures to show of either side.
+    """
+
+    NAMES = {"A": "A_to_B_and_back", "B": "B_to_A_and_back"}  # noqa: RUF012 - never changed.
+
+    def __init__(self, *, rows: int = 4) -> None:
+        self.rows = rows
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Tensor,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Collect rows from as many batches as it takes, and draw them with the last one."""
+        if trainer.sanity_checking or trainer.logger is None:
+            return
+        if batch_idx == 0:
+            self._columns: dict[str, list[list[Tensor]]] = {side: [] for side in self.NAMES}
+        shown = sum(len(columns[0]) for columns in self._columns["A"])
+        if shown >= self.rows:
+            return
+        for side, columns in outputs.items():
+            self._columns[side].append([column[: self.rows - shown].float().cpu() for column in columns])
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw."""
+        if trainer.sanity_checking or trainer.logger is None:
+            return
+        # Lightning's numbers for the steps of the losses, as in `ImageGridCallback`.
+        step = max(trainer.global_step - 1, 0)
+        for side, parts in self._columns.items():
+            columns = [torch.cat(column) for column in zip(*parts, strict=True)]
+            rows = torch.stack(columns, 1).flatten(0, 1).nan_to_num()
+            grid = make_grid(rows, nrow=len(columns))
+            trainer.logger.experiment.add_image(self.NAMES[side], grid, step)  # type: ignore[attr-defined]
+
+
+class Panels(pl.Callback):
+    """Puts a grid of the first held-out photos, content | painted | style a row, into TensorBoard at each validation.
+
+    Args:
+        style: `(1, 3, H, W)`.
+        rows: photos to show.
+    """
+
+    def __init__(self, style: Tensor, *, rows: int = 4) -> None:
+        self.style, self.rows = style, rows
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Tensor,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draw the grid of the first batch."""
+        if batch_idx or trainer.sanity_checking or trainer.logger is None:
+            return
+        size = batch.shape[-2:]
+        style = torch.nn.functional.interpolate(self.style, size=size, mode="bilinear", antialias=True)
+        rows = [
+            torch.stack([photo, painted, style[0].to(photo)])
+            for photo, painted in zip(batch[: self.rows], outputs[: self.rows], strict=True)
+        ]
+        grid = make_grid(torch.cat(rows).float().cpu().nan_to_num(), nrow=3)
+        # Lightning's numbers for the steps of the losses, from 0: what a killed run drew of later ones is drawn anew.
+        step = max(trainer.global_step - 1, 0)
+        trainer.logger.experiment.add_image("content_painted_style", grid, step)  # type: ignore[attr-defined]

@@ -1,0 +1,88 @@
+"""The progress bar and the TensorBoard logger of a run."""
+
+import math
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+
+class Curves(TensorBoardLogger):
+    """TensorBoard's file alone in a run's folder: `config.yaml` says all that Lightning's `hparams.yaml` would."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        super().__init__(folder, name="", version="", **options)
+
+    def save(self) -> None:
+        """Write what is buffered."""
+        self.experiment.flush()
+
+
+class StepProgress(ProgressBar):
+    """One bar over all steps with the weighted losses by kind and the time left."""
+
+    def __init__(self, *, refresh_seconds: float = 0.5) -> None:
+        super().__init__()
+        self.refresh_seconds = refresh_seconds
+        self._bar: tqdm[Any] | None = None
+        self._above = ExitStack()
+        self._refreshed = -math.inf
+
+    def disable(self) -> None:
+        """Lightning's way to keep all but the first process quiet."""
+        self.refresh_seconds = math.inf
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the bar where the run stands."""
+        if math.isfinite(self.refresh_seconds):
+            self._bar = tqdm(
+                total=trainer.max_steps,
+                initial=trainer.global_step,
+                unit="step",
+                dynamic_ncols=True,
+                mininterval=self.refresh_seconds,
+            )
+            # What is logged meanwhile has lines of its own above the bar.
+            self._above.enter_context(logging_redirect_tqdm())
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
+        """Advance; read the losses, which makes a GPU wait, only now and then."""
+        if self._bar is None:
+            return
+        now = time.monotonic()
+        last = trainer.global_step == trainer.max_steps
+        if last or now - self._refreshed >= self.refresh_seconds:
+            self._refreshed = now
+            self._bar.set_postfix(_losses_by_kind(getattr(pl_module, "newest", {})), refresh=False)
+        self._bar.update(trainer.global_step - self._bar.n)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Close the bar before anything is said."""
+        self._close()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Close the bar."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._above.close()
+            self._bar.close()
+            self._bar = None
+
+
+def _losses_by_kind(losses: Mapping[str, Tensor]) -> dict[str, str]:
+    kinds: dict[str, float] = {}
+    for name, value in losses.items():
+        if name.startswith("train/"):
+            kind = name.split("/")[1].split("_")[0]  # Of gan_AB and gan_BA one sum.
+            kinds[kind] = kinds.get(kind, 0.0) + float(value)
+    return {kind: f"{value:.3g}" for kind, value in kinds.items()}

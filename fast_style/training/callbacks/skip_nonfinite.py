@@ -1,0 +1,130 @@
+"""Steps that were not finite: logged and counted; too many in a row end the run."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from fast_style.training.checkpoint_io import newest_whole
+
+log = logging.getLogger(__name__)
+
+
+class Taken(NamedTuple):
+    """A step: its number, whether it was finite, and the losses of its batches, all still on the device."""
+
+    number: int
+    finite: Tensor
+    losses: tuple[Tensor, ...]
+
+
+class SkipNonFinite(pl.Callback):
+    """Names the skipped steps of a method that sets `finite` in each, and ends the run after too many in a row.
+
+    In a row, not in all: weights stand still while steps are skipped, so when ever other photos fail it is the weights'
+    fault, and more of them will not help; while a bad batch now and then does a long run no harm. The learning rate's
+    schedule goes on, so a run has the same number of steps with and without. A GPU is asked only as often as losses
+    are logged, so there a run ends up to so many steps late, with the weights that it had.
+
+    Args:
+        folder: of the checkpoints.
+        files_of: the files of the batch that came so many batches before the last.
+        max_skips: how many steps in a row may be skipped; the next one ends the run.
+        every: steps after which a GPU is asked.
+    """
+
+    def __init__(self, folder: Path, *, files_of: Callable[[int], Sequence[str]], max_skips: int, every: int) -> None:
+        if max_skips < 0:
+            raise ValueError(f"max_skips is at least 0; got {max_skips}.")
+        self.folder, self.files_of, self.max_skips, self.every = folder, files_of, max_skips, every
+        self.skipped, self.in_a_row = 0, 0
+        self._step = 0
+        self._losses: list[Tensor] = []
+        self._unread: list[Taken] = []
+        self._process: int | None = None  # None where there is one alone.
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many steps were skipped."""
+        self._read()
+        return {"skipped": self.skipped, "in_a_row": self.in_a_row}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.skipped, self.in_a_row = state_dict["skipped"], state_dict["in_a_row"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin where the run stands."""
+        self._step = trainer.global_step
+        self._process = trainer.global_rank if trainer.world_size > 1 else None
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Note how the step went; look at it at once where that costs nothing."""
+        assert isinstance(outputs, Mapping)
+        self._losses.append(outputs["loss"])
+        if trainer.global_step == self._step:
+            return  # One of several batches that make a step.
+        self._step = trainer.global_step
+        finite = self._is_finite(trainer, pl_module)
+        self._unread.append(Taken(self._step, finite, tuple(self._losses)))
+        self._losses.clear()
+        if finite.device.type == "cpu" or self._step % self.every == 0:
+            self._read()
+            self._end_if_hopeless()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the last ones."""
+        self._read()
+        self._end_if_hopeless()
+
+    def _is_finite(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Tensor:
+        finite = pl_module.finite
+        assert isinstance(finite, Tensor)
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        if scaler is not None and scaler.get_scale() >= 1:
+            # With 16-mixed gradients overflow, and steps are skipped, while their scale is looked for.
+            return torch.stack(self._losses).isfinite().all()
+        return finite
+
+    def _read(self) -> None:
+        unread, self._unread = self._unread, []
+        if not unread:
+            return
+        after = sum(len(step.losses) for step in unread)
+        for step, finite in zip(unread, torch.stack([step.finite for step in unread]).tolist(), strict=True):
+            after -= len(step.losses)
+            self.in_a_row = 0 if finite else self.in_a_row + 1
+            self.skipped += not finite
+            if not finite:
+                self._warn(step, after)
+
+    def _warn(self, step: Taken, after: int) -> None:
+        """Name the batches to blame; `after` so many others came."""
+        to_blame = [back for back, loss in enumerate(reversed(step.losses)) if not loss.isfinite()]
+        if self._process is not None and not to_blame:
+            if self._process == 0:
+                log.warning("Step %d is skipped: a gradient, or another process's loss, is not finite.", step.number)
+            return
+        batches = reversed(to_blame or range(len(step.losses)))
+        files = ", ".join(self._files(after + back for back in batches)) or "not known any more"
+        log.warning("Step %d is skipped: its loss or gradient is not finite. Its photos: %s.", step.number, files)
+
+    def _files(self, batches_back: Iterator[int]) -> Iterator[str]:
+        for back in batches_back:
+            yield from self.files_of(back)
+
+    def _end_if_hopeless(self) -> None:
+        if self.in_a_row <= self.max_skips:
+            return
+        checkpoint = newest_whole(self.folder.glob("*.ckpt"))
+        otherwise = f", or go on from the last good checkpoint with resume={checkpoint}" if checkpoint else ""
+        raise ValueError(
+            f"The loss or its gradient was not finite in {self.in_a_row} steps in a row, up to step {self._step}, and "
+            f"max_skips={self.max_skips}: start again with a lower method.optimizer.lr or precision=32-true"
+            f"{otherwise}."
+        )

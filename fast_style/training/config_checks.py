@@ -1,0 +1,125 @@
+"""Settings that contradict themselves or the machine, found before a run begins."""
+
+import os
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import get_args
+
+from omegaconf import DictConfig, OmegaConf
+
+from fast_style.data.style_images import style_name
+from fast_style.networks.serialization import Precision
+from fast_style.training.resume import PATH_KEYS
+
+
+def name_of_style(cfg: DictConfig) -> str:
+    """The name of the one style that was chosen.
+
+    Raises:
+        ValueError: there is none, or more than one.
+    """
+    image = cfg.style.image
+    if image is None:
+        chosen = list(OmegaConf.select(cfg, "style.pictures") or [])
+    else:
+        chosen = list(image) if OmegaConf.is_list(image) else [image]
+    if not chosen:
+        raise ValueError("No style was named: give style.image=my.jpg, or style=NAME of conf/style/.")
+    if len(chosen) > 1:
+        raise ValueError(f"This takes one style; got {', '.join(chosen)}: take them one by one.")
+    return style_name(chosen[0], cfg.style.name)
+
+
+def name_of_collections(cfg: DictConfig) -> str:
+    """The name of what two collections teach: the one that was given, or their folders'.
+
+    Raises:
+        ValueError: the data are no two collections.
+    """
+    if OmegaConf.select(cfg, "name"):
+        return str(cfg.name)
+    if "a" not in cfg.data:
+        raise ValueError("method=cyclegan learns from two collections: take data=unpaired with data.root=FOLDER.")
+    if cfg.data.root:
+        return Path(cfg.data.root).resolve().name
+    folders = [Path(folder).resolve() for folder in (cfg.data.a, cfg.data.b) if folder]
+    if len({folder.name for folder in folders}) == 1:  # summers/train and winters/train
+        folders = [folder.parent for folder in folders]
+    return "2".join(folder.name for folder in folders) or "translation"
+
+
+#: What names a run, and with it the network's file, by what the run learns.
+NAMES: dict[str, Callable[[DictConfig], str]] = {"style": name_of_style, "translation": name_of_collections}
+
+
+def check_two_optimizers(cfg: DictConfig) -> None:
+    """Refuse what Lightning does for one optimiser alone.
+
+    Raises:
+        ValueError: a setting of that kind.
+    """
+    if OmegaConf.select(cfg, "trainer.accumulate_grad_batches", default=1) != 1:
+        raise ValueError(
+            "method=cyclegan accumulates no gradients: set data.batch_size, and leave accumulate_grad_batches 1."
+        )
+    if OmegaConf.select(cfg, "trainer.gradient_clip_val") is not None:
+        raise ValueError("method=cyclegan clips no gradients: leave trainer.gradient_clip_val null.")
+    if str(cfg.precision).startswith("16"):
+        raise ValueError("method=cyclegan scales no losses for float16: take precision=bf16-mixed or 32-true.")
+
+
+def network_file_of(cfg: DictConfig, style: str) -> Path:
+    """Where a trained style goes: by default beside the networks that come along, never over one of them."""
+    return Path(cfg.network_file or f"checkpoints/trained/{style}.safetensors")
+
+
+def check_settings(cfg: DictConfig, network_file: Path) -> None:
+    """Refuse, before anything is written, what would otherwise be found out after hours.
+
+    Raises:
+        ValueError: a setting that does not do; the sentence says which.
+    """
+    counts = {"steps": 1, "val_every": 1, "checkpoint_every": 1, "max_skips": 0}
+    counts |= {"trainer.log_every_n_steps": 1, "trainer.accumulate_grad_batches": 1}
+    for key, least in counts.items():
+        found = OmegaConf.select(cfg, key, default=least)
+        if not isinstance(found, int) or found < least:
+            raise ValueError(f"{key} is a whole number, at least {least}; got {found!r}.")
+    if not isinstance(cfg.compile, bool) and cfg.compile != "auto":
+        raise ValueError(f"compile is true, false or auto; got {cfg.compile!r}.")
+    if cfg.save_as not in get_args(Precision):
+        raise ValueError(f"save_as is one of {get_args(Precision)}; got {cfg.save_as!r}.")
+    if network_file.suffix != ".safetensors":
+        raise ValueError(f"network_file ends in .safetensors; got {network_file}.")
+    for key in PATH_KEYS:
+        path = None if key in ("material", "style.image") else OmegaConf.select(cfg, key)
+        if path and Path(path).is_relative_to(cfg.material) and not os.path.exists(path):
+            raise ValueError(
+                f"{key} is wanted at {path}, where there is nothing, for it does not come along: put it there "
+                f"(data/README.md says what), name your folder of such material with material=..., or set {key}."
+            )
+    network_file.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(network_file.parent, os.W_OK):
+        raise ValueError(f"The folder {network_file.parent} can't be written to; set network_file to another.")
+
+
+def scaled(cfg: DictConfig, factor: float) -> DictConfig:
+    """A copy whose learning rate, the schedule's included, is `factor` times as large.
+
+    Raises:
+        ValueError: the optimiser's rate is not set, or the schedule has one of its own.
+    """
+    cfg = deepcopy(cfg)
+    rate, highest = (OmegaConf.select(cfg, f"method.{key}") for key in ("optimizer.lr", "schedule.max_lr"))
+    if rate is None:
+        raise ValueError(f"lr_rule={cfg.lr_rule} changes method.optimizer.lr, which is not set; set it.")
+    if highest not in (None, rate):
+        raise ValueError(
+            f"lr_rule={cfg.lr_rule} changes method.optimizer.lr, and method.schedule.max_lr={highest} would have the "
+            "last word; set method.optimizer.lr alone."
+        )
+    cfg.method.optimizer.lr = rate * factor
+    if highest is not None:
+        cfg.method.schedule.max_lr = rate * factor
+    return cfg

@@ -1,0 +1,192 @@
+"""Finding a run that can go on, with the configuration it was started with."""
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from fast_style.atomic_files import whole_file
+from fast_style.training.checkpoint_io import is_whole, newest_first, newest_whole
+
+log = logging.getLogger(__name__)
+
+CONFIG_FILE = "config.yaml"
+OVERRIDES_FILE = "overrides.json"
+
+#: What a resumed run may be told anew, since it changes nothing that is learnt.
+MAY_CHANGE = frozenset(
+    [
+        *("resume", "runs", "network_file", "save_as", "debug", "compile", "profile"),
+        *("val_every", "checkpoint_every", "data.workers", "material", "max_skips"),
+        *("data.cache", "data.cache_gb", "data.verify", "style.cache"),
+    ]
+)
+PATH_KEYS = (
+    *("style.image", "data.root", "data.held_out_root", "data.a", "data.b", "data.test_a", "data.test_b"),
+    *("loss_network.weights", "loss_network.shallow", "loss_network.deep", "material"),
+)
+
+
+def settled(cfg: DictConfig) -> DictConfig:
+    """The configuration without references to the environment or the folder it was said in."""
+    plain = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    swatches = [f"style.pictures.{name}.swatch" for name in OmegaConf.select(plain, "style.pictures") or []]
+    for key in (*PATH_KEYS, *swatches):
+        path = OmegaConf.select(plain, key)
+        if path is not None and os.path.exists(path):
+            OmegaConf.update(plain, key, os.path.abspath(path))
+    for key in ("data.urls", "data.roots"):
+        places = OmegaConf.select(plain, key)
+        if places is not None:
+            OmegaConf.update(plain, key, _absolute(places))
+    assert isinstance(plain, DictConfig)
+    return plain
+
+
+def _absolute(urls: Any) -> Any:
+    """Paths and patterns of paths, one or several; what has a scheme stays."""
+    if isinstance(urls, ListConfig):
+        return [_absolute(url) for url in urls]
+    return urls if "://" in urls else os.path.abspath(os.path.expanduser(urls))
+
+
+def find_resumable(cfg: DictConfig, overrides: Sequence[str]) -> tuple[Path, DictConfig] | None:
+    """The checkpoint to go on from, and the configuration of its run.
+
+    Args:
+        cfg: what the command line composes to; `cfg.resume` is a checkpoint, a run's folder, or `auto`: the newest
+            run below `cfg.runs` that agrees with all that was said, an unfinished one first. Of a run, its newest whole
+            checkpoint; a damaged one is named in a warning.
+        overrides: what was said on the command line.
+
+    Returns:
+        None if `auto` finds no run, or in the one it finds no whole checkpoint.
+
+    Raises:
+        ValueError: no whole checkpoint at a given path, or overrides that would make it another run.
+    """
+    given = OverridesParser.create().parse_overrides(list(overrides))
+    wanted = settled(cfg)
+    if cfg.resume == "auto":
+        fitting = [folder for folder in _runs(Path(cfg.runs)) if not _misfits(folder, wanted, given)]
+        unfinished = [folder for folder in fitting if not _is_finished(folder)]
+        folder = next(iter(unfinished or fitting), None)
+        checkpoint = newest_whole(folder.glob("checkpoints/*.ckpt")) if folder else None
+        return (checkpoint, _config(checkpoint.parents[1], cfg, given)) if checkpoint else None
+    checkpoint = _checkpoint_at(Path(cfg.resume))
+    then, now = learns(OmegaConf.load(checkpoint.parents[1] / CONFIG_FILE)), learns(wanted)
+    if then != now:
+        raise ValueError(
+            f"{checkpoint} belongs to a run that learns {then}, and this one would learn {now}: resume it with the "
+            "script and the method that began it."
+        )
+    misfits = _misfits(checkpoint.parents[1], wanted, given)
+    if misfits:
+        raise ValueError(
+            f"{checkpoint} belongs to a run that was not started with {' '.join(misfits)}; leave that out to resume "
+            "it, or leave resume out to start another run."
+        )
+    return checkpoint, _config(checkpoint.parents[1], cfg, given)
+
+
+def remember_steps(folder: Path, steps: int) -> None:
+    """Let a run that is prolonged be as long the next time, too."""
+    saved = OmegaConf.load(folder / CONFIG_FILE)
+    if saved.steps != steps:
+        saved.steps = steps
+        with whole_file(folder / CONFIG_FILE) as file:
+            file.write(OmegaConf.to_yaml(saved).encode())
+
+
+def passed_over(cfg: DictConfig, overrides: Sequence[str]) -> str:
+    """Why `resume=auto` found nothing to go on from, as a clause."""
+    given = OverridesParser.create().parse_overrides(list(overrides))
+    newest = next(iter(_runs(Path(cfg.runs))), None)
+    if newest is None:
+        return f"there is none below {cfg.runs}"
+    misfits = _misfits(newest, settled(cfg), given)
+    return f"the newest, {newest}, " + (f"is not of {' '.join(misfits)}" if misfits else "has no whole checkpoint")
+
+
+def _runs(parent: Path) -> list[Path]:
+    """The folders of runs that have checkpoints, the one with the newest first."""
+    checkpoints = newest_first(parent.glob("*/*/checkpoints/*.ckpt"))
+    return list(dict.fromkeys(path.absolute().parents[1] for path in checkpoints))
+
+
+def _checkpoint_at(path: Path) -> Path:
+    if path.is_dir() and (checkpoints := list(path.glob("checkpoints/*.ckpt"))):
+        found = newest_whole(checkpoints)
+        advice = "none of its checkpoints is whole; leave resume out to start the run anew"
+    elif path.is_file() and (path.absolute().parents[1] / CONFIG_FILE).is_file():
+        found = path if is_whole(path) else None
+        advice = "it is no whole checkpoint; resume from another one in its folder"
+    else:
+        raise ValueError(
+            f"resume={path} is neither a run's folder with checkpoints nor a checkpoint in one; runs live in runs/, "
+            "and resume=auto takes the newest."
+        )
+    if found is None:
+        raise ValueError(f"resume={path} can't be gone on from: {advice}.")
+    return found.absolute()
+
+
+def _is_finished(folder: Path) -> bool:
+    """Whether a run has the checkpoint of its last step."""
+    return any(folder.glob(f"checkpoints/step-{OmegaConf.load(folder / CONFIG_FILE).steps:06d}*.ckpt"))
+
+
+def _misfits(folder: Path, wanted: DictConfig, given: Sequence[Override]) -> list[str]:
+    """What was said on the command line and is not so in the run in `folder`."""
+    try:
+        saved = OmegaConf.load(folder / CONFIG_FILE)
+        said_then = json.loads((folder / OVERRIDES_FILE).read_text())
+    except (OSError, ValueError):
+        return ["a configuration that can be read"]
+    if learns(saved) != learns(wanted):
+        return [f"learns={learns(wanted)}"]
+    misfits = []
+    for override in given:
+        key, line = override.key_or_group, override.input_line or ""
+        if _may_change(saved, key) or line in said_then:
+            continue
+        # Its settings may be an experiment's; what it learns has been compared.
+        if key == "method" and _method_of(saved) == _method_of(wanted):
+            continue
+        if key == "experiment" or OmegaConf.select(saved, key) != OmegaConf.select(wanted, key):
+            misfits.append(line)
+    return misfits
+
+
+def _method_of(cfg: DictConfig | ListConfig) -> object:
+    return OmegaConf.select(cfg, "method._target_")
+
+
+def learns(cfg: DictConfig | ListConfig) -> str:
+    """What a run is for; those from before there was a choice learnt a style."""
+    found = OmegaConf.select(cfg, "learns", default="style")
+    assert isinstance(found, str)
+    return found
+
+
+def _may_change(saved: DictConfig | ListConfig, key: str) -> bool:
+    # A schedule is made for its number of steps; without one, a run may be prolonged.
+    return key in MAY_CHANGE or (key == "steps" and OmegaConf.select(saved, "method.schedule") is None)
+
+
+def _config(folder: Path, now: DictConfig, given: Sequence[Override]) -> DictConfig:
+    saved = OmegaConf.load(folder / CONFIG_FILE)
+    younger = [str(key) for key in now if key not in saved]  # Settings that there were not when the run began.
+    config = OmegaConf.merge(saved, OmegaConf.masked_copy(now, younger))
+    assert isinstance(config, DictConfig)
+    OmegaConf.set_struct(config, True)
+    for override in given:
+        if _may_change(config, override.key_or_group):
+            OmegaConf.update(config, override.key_or_group, override.value())
+    return config

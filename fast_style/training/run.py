@@ -1,0 +1,239 @@
+"""From a configuration to a trained network: builds each object once, fits, saves."""
+
+import itertools
+import json
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pytorch_lightning as pl
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from fast_style.data.datamodule import EndlessBatches
+from fast_style.devices import best_precision
+from fast_style.training.callbacks.checkpointing import KeepNewest, RandomState, StopAndSave, WholeFiles
+from fast_style.training.callbacks.profiler import Profile
+from fast_style.training.callbacks.progress import Curves, StepProgress
+from fast_style.training.callbacks.skip_nonfinite import SkipNonFinite
+from fast_style.training.callbacks.throughput import Throughput
+from fast_style.training.checkpoint_io import read_checkpoint, way_on
+from fast_style.training.compile import compile_in_place, should_compile
+from fast_style.training.distributed.process_group import Processes, connected, speak_alone
+from fast_style.training.distributed.run_dir import agreed_folder
+from fast_style.training.effective_batch import EffectiveBatch, SameBatch
+from fast_style.training.resume import (
+    CONFIG_FILE,
+    OVERRIDES_FILE,
+    find_resumable,
+    learns,
+    passed_over,
+    remember_steps,
+    settled,
+)
+from fast_style.training.tasks.distillation import LearnFeatures
+from fast_style.training.tasks.style import LearnStyle
+from fast_style.training.tasks.task import Task
+from fast_style.training.tasks.translation import LearnTranslation
+
+log = logging.getLogger(__name__)
+
+#: What makes the task of a configuration, by what it says that it `learns`.
+TASKS: dict[str, Callable[[DictConfig], Task]] = {
+    "style": LearnStyle,
+    "features": LearnFeatures,
+    "translation": LearnTranslation,
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished run leaves.
+
+    Attributes:
+        network_files: the slim files of what was learnt.
+        folder: checkpoints and TensorBoard curves.
+        metrics: last training and validation losses by name.
+        unreadable: pictures that could not be read.
+        first: whether, of many processes, this is the one that wrote all that and speaks of it.
+    """
+
+    network_files: tuple[Path, ...]
+    folder: Path
+    metrics: dict[str, float]
+    unreadable: tuple[str, ...]
+    first: bool = True
+
+    @property
+    def network_file(self) -> Path:
+        """The one there is, or the first."""
+        return self.network_files[0]
+
+
+def run(
+    cfg: DictConfig,
+    overrides: Sequence[str] = (),
+    *,
+    callbacks: Sequence[pl.Callback] = (),
+) -> Outcome:
+    """Train, from the first step or from where a run stopped, and write the network.
+
+    Args:
+        cfg: composed from `conf/train.yaml`, or the root of another task.
+        overrides: what was said on the command line; a resumed run takes its own saved configuration instead of
+            `cfg`, with those of `resuming.MAY_CHANGE` on top.
+        callbacks: that look on besides the run's own.
+
+    Raises:
+        ValueError: a setting, picture or file that does not do; the sentence says which.
+        Interrupted: somebody stopped the run, which saved itself.
+        ProcessLost: one of many processes was killed; the run can go on from its last checkpoint.
+    """
+    speak_alone()
+    checkpoint = None
+    if cfg.resume:
+        found = find_resumable(cfg, overrides)
+        if found:
+            checkpoint, cfg = found
+            log.info("Going on from %s.", checkpoint)
+        else:
+            log.info("No run to resume: %s. Starting a new one.", passed_over(cfg, overrides))
+    _quiet()
+    pl.seed_everything(cfg.seed, verbose=False)
+    task = TASKS[learns(cfg)](cfg)
+    trainer = _trainer(cfg, task.watchers)
+    batch = _batch(cfg, trainer)
+    method = task.method(batch)
+    with connected(trainer) as processes:
+        folder = agreed_folder(processes, checkpoint, lambda: _new_folder(Path(cfg.runs) / task.name, cfg, overrides))
+        trainer.callbacks += [*_keepers(cfg, folder, processes, batch, task.data), *callbacks]  # type: ignore[attr-defined]
+        start = read_checkpoint(checkpoint)["global_step"] if checkpoint else 0
+        # What a killed run drew of the steps that are done again is not shown twice, nor what is not done again.
+        trainer.logger = Curves(folder, purge_step=start or None) if start < cfg.steps else None
+        log.info(batch.sentence(OmegaConf.select(cfg, "method.optimizer.lr")))
+        for file in task.network_files if not checkpoint else ():
+            if file.exists():
+                log.info("%s will be replaced at the end; network_file=... names another.", file)
+        if _compiles(cfg, trainer):
+            compile_in_place(*task.compiled(method), forgiving=cfg.compile == "auto")
+        metrics = _fit(cfg, trainer, method, task.data, checkpoint, folder)
+        unreadable = tuple(dict.fromkeys(itertools.chain(*processes.gathered(list(task.data.unreadable)))))
+    if processes.first:
+        task.save(method)
+    return Outcome(tuple(task.network_files), folder, metrics, unreadable, first=processes.first)
+
+
+def _fit(
+    cfg: DictConfig,
+    trainer: pl.Trainer,
+    method: pl.LightningModule,
+    data: EndlessBatches,
+    checkpoint: Path | None,
+    folder: Path,
+) -> dict[str, float]:
+    """Train from the checkpoint, or from nothing, to the last step; the last losses by name."""
+    if trainer.is_global_zero:
+        remember_steps(folder, cfg.steps)
+    if checkpoint is None and trainer.is_global_zero:
+        text = f"```yaml\n{OmegaConf.to_yaml(settled(cfg))}\n```"
+        trainer.logger.experiment.add_text("config", text)  # type: ignore[union-attr]
+    with way_on(folder):
+        trainer.fit(method, data, ckpt_path=checkpoint, weights_only=True)
+        trainer.save_checkpoint(folder / "checkpoints" / f"step-{trainer.global_step:06d}.ckpt", weights_only=False)
+    metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
+    if cfg.steps % min(cfg.val_every, cfg.steps) or not any(name.startswith("val/") for name in metrics):
+        metrics |= trainer.validate(method, data, verbose=False, weights_only=True)[0]
+    return metrics
+
+
+def _batch(cfg: DictConfig, trainer: pl.Trainer) -> EffectiveBatch:
+    return EffectiveBatch(
+        photos=cfg.data.batch_size,
+        processes=trainer.world_size,
+        accumulated=trainer.accumulate_grad_batches,
+        rule=OmegaConf.select(cfg, "lr_rule", default="constant"),  # Older runs say nothing of it.
+        reference=OmegaConf.select(cfg, "lr_reference_batch", default=4),
+    )
+
+
+def _compiles(cfg: DictConfig, trainer: pl.Trainer) -> bool:
+    photos = cfg.steps * cfg.data.batch_size * trainer.accumulate_grad_batches
+    return should_compile(cfg.compile, photos=photos, size=cfg.data.size, device=trainer.strategy.root_device)
+
+
+def _trainer(cfg: DictConfig, watchers: Sequence[pl.Callback]) -> pl.Trainer:
+    accumulated: int = OmegaConf.select(cfg, "trainer.accumulate_grad_batches", default=1)
+    trainer = instantiate(cfg.trainer, _convert_="all")(
+        max_steps=cfg.steps,
+        precision=best_precision() if cfg.precision == "auto" else cfg.precision,
+        # Lightning counts batches here, of which a step that accumulates gradients has several.
+        val_check_interval=min(cfg.val_every, cfg.steps) * accumulated,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        # The data's own order already parts the photos among the processes.
+        use_distributed_sampler=False,
+        logger=False,
+        enable_checkpointing=False,  # The run's folder is known when the processes have met: see _keepers.
+        plugins=[WholeFiles()],
+        callbacks=[
+            StepProgress(),
+            Throughput(cfg.trainer.log_every_n_steps),
+            *watchers,
+            RandomState(),
+        ],
+        enable_model_summary=False,
+    )
+    assert isinstance(trainer, pl.Trainer)
+    return trainer
+
+
+def _keepers(
+    cfg: DictConfig, folder: Path, processes: Processes, batch: EffectiveBatch, data: EndlessBatches
+) -> list[pl.Callback]:
+    """What writes into the run's folder."""
+    checkpoints = folder / "checkpoints"
+    return [
+        SameBatch(batch),
+        SkipNonFinite(
+            checkpoints, files_of=data.files_of, max_skips=cfg.max_skips, every=cfg.trainer.log_every_n_steps
+        ),
+        StopAndSave(checkpoints, processes),
+        KeepNewest(checkpoints, every=cfg.checkpoint_every),
+        *([Profile(folder / "profile")] if OmegaConf.select(cfg, "profile") else []),
+    ]
+
+
+def _new_folder(parent: Path, cfg: DictConfig, overrides: Sequence[str]) -> Path:
+    """A folder of its own for a run, with what it was told."""
+    started = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    for copy in itertools.count(1):
+        folder = parent / (started if copy == 1 else f"{started}_{copy}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        break
+    (folder / CONFIG_FILE).write_text(OmegaConf.to_yaml(settled(cfg)))
+    (folder / OVERRIDES_FILE).write_text(json.dumps(list(overrides)))
+    return folder
+
+
+def _quiet() -> None:
+    """Silence what Lightning says of things that are meant to be so."""
+    for talker in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.distributed"):
+        logging.getLogger(talker).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # As many as data.workers says.
+        ".*Checkpoint directory .* exists.*",  # A resumed run goes on in its folder.
+        ".*in eval mode at the start of training.*",  # The loss network, always.
+        r".*treespec, LeafSpec.*",  # Lightning's own use of a torch function that is renamed.
+        ".*GPU available but not used.*",
+        ".*callbacks used to create the checkpoint.*",  # A resumed run may save at other steps.
+        ".*`broadcast_buffers` is deprecated.*",  # Older versions of torch know no other name.
+        ".*The .grad attribute of a Tensor that is not a leaf.*",  # torch.compile looks at it.
+        ".*It is recommended to use `self.log.*sync_dist=True.*",  # MeanTerms has done so.
+    ):
+        warnings.filterwarnings("ignore", message=message)

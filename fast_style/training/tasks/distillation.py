@@ -1,0 +1,100 @@
+"""Distillation: a small loss network that sees what a large one sees."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from fast_style.data.datamodule import EndlessBatches
+from fast_style.methods.distillation.method import DistillationMethod
+from fast_style.networks.student import save_student
+from fast_style.training.checkpoint_io import read_checkpoint
+from fast_style.training.config_checks import check_settings
+from fast_style.training.effective_batch import EffectiveBatch
+from fast_style.training.tasks.task import _photos, for_batch, recipe_of
+from fast_style.version import __version__
+
+
+class LearnFeatures:
+    """A small loss network that sees what a large one sees (`conf/distill.yaml`).
+
+    Raises:
+        ValueError: a setting that does not do, a folder without pictures.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.cfg = cfg
+        self.name: str = cfg.name
+        self.network_files: Sequence[Path] = [Path(cfg.network_file or f"checkpoints/students/{self.name}.safetensors")]
+        check_settings(cfg, self.network_files[0])
+        self.data: EndlessBatches = _photos(self.cfg)
+        self.watchers: list[pl.Callback] = []
+
+    def method(self, batch: EffectiveBatch) -> DistillationMethod:
+        """The student before its teacher."""
+        cfg = for_batch(self.cfg, batch)
+        student = instantiate(cfg.student, _convert_="all")
+        loss = instantiate(cfg.loss, _convert_="all")(
+            teacher=instantiate(cfg.loss_network, _convert_="all"), student=student, examples=_examples(self.data)
+        )
+        recipe = recipe_of(self.cfg, batch, ("start", "student", "loss", "loss_network", "method", "data"))
+        method = instantiate(cfg.method, _convert_="all")(
+            student=student, loss=loss, origin={"recipe": recipe, "version": __version__}
+        )
+        assert isinstance(method, DistillationMethod)
+        if cfg.start and not cfg.resume:
+            start_from(cfg.start, method)
+        return method.to(memory_format=torch.channels_last)
+
+    def compiled(self, method: DistillationMethod) -> Sequence[nn.Module]:
+        """Teacher, student and loss are one graph."""
+        return (method.lesson,)
+
+    def save(self, method: DistillationMethod) -> None:
+        """The chain of the averaged student."""
+        heads = {name: head.weight.flatten(1) for name, head in method.heads.items()}
+        save_student(
+            self.network_files[0],
+            method.network,
+            heads=heads,
+            scales=method.lesson.loss.scales,  # The teacher's own magnitudes, that weights of losses carry over.
+            origin=method.origin,
+            precision=self.cfg.save_as,
+        )
+
+
+def start_from(checkpoint: str, method: pl.LightningModule) -> None:
+    """Give a method the weights of another run's checkpoint, and nothing else of it.
+
+    Raises:
+        ValueError: not such a file, or not the same networks.
+    """
+    state = _learnt(read_checkpoint(Path(checkpoint)).get("state_dict", {}))
+    fitting = _learnt(method.state_dict())
+    strange = [name for name in fitting.keys() | state.keys() if _shape(fitting, name) != _shape(state, name)]
+    if strange:
+        raise ValueError(
+            f"start={checkpoint} holds other networks than this run's (in {len(strange)} weights, as {min(strange)}); "
+            "give the settings that it was made with."
+        )
+    method.load_state_dict(state, strict=False)
+
+
+def _learnt(state: Mapping[str, Any]) -> dict[str, Any]:
+    # The chains of provocations are of that run's pictures, and of its own size and number.
+    return {name: value for name, value in state.items() if not name.startswith("provocations.")}
+
+
+def _shape(state: Mapping[str, Any], name: str) -> tuple[int, ...] | None:
+    return tuple(state[name].shape) if name in state else None
+
+
+def _examples(data: EndlessBatches) -> Tensor:
+    """The held-out pictures, as validation sees them."""
+    pixels = [data.validation[index, index].pixels for index in range(len(data.validation))]
+    return torch.stack(pixels).float() / 255

@@ -1,0 +1,80 @@
+"""Learning a style: a generator that paints in it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import nn
+
+from fast_style.data.datamodule import EndlessBatches
+from fast_style.data.style_images import load_style, pictures_of
+from fast_style.methods.perceptual import PerceptualMethod
+from fast_style.networks.serialization import load_network, save_network
+from fast_style.networks.transform_net import TransformNet
+from fast_style.training.callbacks.image_grids import Panels
+from fast_style.training.config_checks import check_settings, name_of_style, network_file_of
+from fast_style.training.effective_batch import EffectiveBatch
+from fast_style.training.tasks.task import _photos, _plain, for_batch, recipe_of
+from fast_style.version import __version__
+
+
+class LearnStyle:
+    """A generator that paints in one style (`conf/train.yaml`).
+
+    Raises:
+        ValueError: a setting that does not do, a style that can't be loaded, a folder without photos.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.cfg = cfg
+        self.name = name_of_style(cfg)
+        self.network_files: Sequence[Path] = [network_file_of(cfg, self.name)]
+        check_settings(cfg, self.network_files[0])
+        (picture,) = pictures_of(_plain(self.cfg.style))
+        self.style = load_style(picture, size=_plain(self.cfg.style.size), crops=self.cfg.style.crops)
+        self.data: EndlessBatches = _photos(self.cfg)
+        self.watchers: list[pl.Callback] = [Panels(self.style[0])]
+
+    def method(self, batch: EffectiveBatch) -> PerceptualMethod:
+        """The generator under its loss."""
+        cfg = for_batch(self.cfg, batch)
+        loss = instantiate(cfg.loss, _convert_="all")(
+            loss_network=instantiate(cfg.loss_network, _convert_="all"), style=self.style
+        )
+        recipe = recipe_of(self.cfg, batch, ("start", "style", "generator", "loss", "loss_network", "method", "data"))
+        generator = instantiate(cfg.generator, _convert_="all")
+        if cfg.start and not cfg.resume:
+            take_weights(cfg.start, generator)
+        method = instantiate(cfg.method, _convert_="all")(
+            generator=generator,
+            loss=loss,
+            origin={"style": self.name, "recipe": recipe, "version": __version__},
+        )
+        assert isinstance(method, PerceptualMethod)
+        return method.to(memory_format=torch.channels_last)
+
+    def compiled(self, method: PerceptualMethod) -> Sequence[nn.Module]:
+        """Both halves of a step."""
+        return method.generator, method.loss
+
+    def save(self, method: PerceptualMethod) -> None:
+        """The slim file of the averaged generator."""
+        save_network(self.network_files[0], method.network, origin=method.origin, precision=self.cfg.save_as)
+
+
+def take_weights(file: str, generator: TransformNet) -> None:
+    """Give a generator the weights of a network file, or of a checkpoint's averaged generator.
+
+    Raises:
+        ValueError: not such a file, or a network of another architecture.
+    """
+    network, _ = load_network(file)
+    if network.architecture != generator.architecture:
+        raise ValueError(
+            f"start={file} holds another generator ({network.architecture}) than this run's "
+            f"({generator.architecture}); give generator= the one's settings."
+        )
+    generator.load_state_dict(network.state_dict())

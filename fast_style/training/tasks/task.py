@@ -1,0 +1,92 @@
+"""What every task has: its data opened, its learning rate for the batch, its recipe for the network file."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from fast_style.data.datamodule import EndlessBatches, PhotoBatches
+from fast_style.training.config_checks import scaled
+from fast_style.training.effective_batch import EffectiveBatch
+
+#: Settings whose values are places on this machine; of those a network file keeps the last part.
+_PLACES = frozenset(
+    [
+        *("image", "swatch", "cache", "start", "root", "roots", "urls", "held_out_root", "weights", "shallow", "deep"),
+        *("a", "b", "test_a", "test_b"),
+    ]
+)
+
+
+class Task(Protocol):
+    """One training, as `training.run` goes through it.
+
+    Attributes:
+        name: of the run's folder.
+        network_files: where the result goes.
+        data: batches. Opened with the task, before there are networks: what is wrong with a folder is said at once.
+        watchers: callbacks that show what is learnt.
+    """
+
+    name: str
+    network_files: Sequence[Path]
+    data: EndlessBatches
+    watchers: list[pl.Callback]
+
+    def method(self, batch: EffectiveBatch) -> pl.LightningModule:
+        """Build what learns."""
+
+    def compiled(self, method: Any) -> Sequence[nn.Module]:
+        """The parts of the method that torch.compile repays."""
+
+    def save(self, method: Any) -> None:
+        """Write the result."""
+
+
+def opened_data(cfg: DictConfig) -> EndlessBatches:
+    """The data that the configuration names, found."""
+    data = instantiate(cfg.data, _convert_="all")
+    data.setup()
+    assert isinstance(data, EndlessBatches)
+    return data
+
+
+def _photos(cfg: DictConfig) -> PhotoBatches:
+    data = opened_data(cfg)
+    if not isinstance(data, PhotoBatches):
+        raise ValueError(
+            "This learns from photos: take data=samples, folder or shards; data=unpaired is for method=cyclegan."
+        )
+    return data
+
+
+def for_batch(cfg: DictConfig, batch: EffectiveBatch) -> DictConfig:
+    """The configuration with the learning rate that is for this batch."""
+    return cfg if batch.rule == "constant" else scaled(cfg, batch.factor)
+
+
+def recipe_of(cfg: DictConfig, batch: EffectiveBatch, parts: Sequence[str]) -> str:
+    """What made the network, as JSON, without the folders of the machine that made it."""
+    recipe = {
+        part: OmegaConf.to_container(cfg[part], resolve=True) if OmegaConf.is_config(cfg[part]) else cfg[part]
+        for part in ("steps", "seed", "precision", *parts)
+    }
+    return json.dumps(_without_folders(recipe) | {"effective_batch": batch.as_recipe()})
+
+
+def _without_folders(value: Any, key: str = "") -> Any:
+    if isinstance(value, dict):
+        return {name: _without_folders(item, name) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(item, key) for item in value]
+    return os.path.basename(value.rstrip("/")) if isinstance(value, str) and key in _PLACES else value
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

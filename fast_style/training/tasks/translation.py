@@ -1,0 +1,81 @@
+"""Translation between two collections, from a configuration to the files of both directions."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import nn
+
+from fast_style.data.datamodule import EndlessBatches
+from fast_style.methods.cyclegan import CycleGanMethod
+from fast_style.networks.patch_discriminator import SMALLEST_JUDGED
+from fast_style.networks.serialization import save_network
+from fast_style.networks.transform_net import SMALLEST
+from fast_style.training.callbacks.image_grids import TranslationPanels
+from fast_style.training.callbacks.throughput import Forecast
+from fast_style.training.config_checks import check_settings, check_two_optimizers, name_of_collections, network_file_of
+from fast_style.training.effective_batch import EffectiveBatch
+from fast_style.training.tasks.task import for_batch, opened_data, recipe_of
+from fast_style.version import __version__
+
+
+class LearnTranslation:
+    """Two generators, from A to B and back (`conf/method/cyclegan.yaml`).
+
+    Raises:
+        ValueError: a setting that does not do, collections that can't be read.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.cfg = cfg
+        self.name = name_of_collections(cfg)
+        file = network_file_of(cfg, self.name)
+        check_settings(cfg, file)
+        check_two_optimizers(cfg)
+        _check_start(cfg)
+        self.network_files: Sequence[Path] = [
+            file.with_stem(f"{file.stem}_{direction}") for direction in ("A2B", "B2A")
+        ]
+        self.data: EndlessBatches = opened_data(cfg)
+        self.watchers: list[pl.Callback] = [TranslationPanels(), Forecast(kept=_kept(cfg))]
+
+    def method(self, batch: EffectiveBatch) -> CycleGanMethod:
+        """Generators and discriminators, two of each."""
+        cfg = for_batch(self.cfg, batch)
+        recipe = recipe_of(self.cfg, batch, ("generator", "discriminator", "method", "data"))
+        method = instantiate(cfg.method, _convert_="all")(
+            generators=[instantiate(cfg.generator, _convert_="all") for _ in range(2)],
+            discriminators=[instantiate(cfg.discriminator, _convert_="all") for _ in range(2)],
+            origin={"style": self.name, "recipe": recipe, "version": __version__},
+        )
+        assert isinstance(method, CycleGanMethod)
+        # On a CPU, weights with the channels last make a step a sixth slower: uncompiled norms want them first.
+        return method.to(memory_format=torch.channels_last) if torch.cuda.is_available() else method
+
+    def compiled(self, method: CycleGanMethod) -> Sequence[nn.Module]:
+        """All four networks."""
+        return method.a2b, method.b2a, method.judge_a, method.judge_b
+
+    def save(self, method: CycleGanMethod) -> None:
+        """A slim file of either direction."""
+        for file, (direction, network) in zip(self.network_files, method.networks.items(), strict=True):
+            save_network(file, network, origin=method.origin_of(direction), precision=self.cfg.save_as)
+
+
+def _check_start(cfg: DictConfig) -> None:
+    if cfg.start:
+        raise ValueError("start=FILE is one network, and method=cyclegan begins two at random: leave start null.")
+    smallest = max(SMALLEST, SMALLEST_JUDGED * 2 ** int(cfg.discriminator.layers))
+    if "size" in cfg.data and cfg.data.size < smallest:
+        raise ValueError(
+            f"With discriminator.layers={cfg.discriminator.layers}, data.size is at least {smallest}; got "
+            f"{cfg.data.size}."
+        )
+
+
+def _kept(cfg: DictConfig) -> int:
+    """Bytes of the pools' pictures, both sides', in float32."""
+    return 2 * int(cfg.method.pool) * 3 * int(cfg.data.size) ** 2 * 4

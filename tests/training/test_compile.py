@@ -1,0 +1,112 @@
+"""When a training is compiled, and that a compiled one learns the same."""
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+from training_runs import train
+
+from fast_style.training import compile
+from fast_style.training.compile import compile_in_place, has_compiler, should_compile
+
+CPU = torch.device("cpu")
+# torch.compile looks at the generator's picture, which has no gradient kept.
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+
+
+@pytest.mark.parametrize(
+    ("choice", "photos", "size", "expected"),
+    [
+        (True, 1, 64, True),
+        (False, 10**9, 512, False),
+        ("auto", 499, 256, False),
+        ("auto", 500, 256, True),
+        ("auto", 1999, 128, False),
+        ("auto", 2000, 128, True),
+    ],
+)
+def test_auto_compiles_where_it_repays(monkeypatch, choice, photos, size, expected):
+    monkeypatch.setattr(compile, "has_compiler", lambda _: True)
+    assert should_compile(choice, photos=photos, size=size, device=CPU) is expected
+
+
+def test_auto_does_without_a_compiler(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert not has_compiler(CPU)
+    assert not should_compile("auto", photos=10**6, size=256, device=CPU)
+
+
+def test_auto_leaves_a_device_alone_that_nobody_measured():
+    assert not should_compile("auto", photos=10**9, size=256, device=torch.device("mps"))
+
+
+def test_another_choice_is_refused():
+    with pytest.raises(ValueError, match=r"true, false or auto; got 'sometimes'"):
+        should_compile("sometimes", photos=1, size=1, device=CPU)
+
+
+def test_a_compiler_that_fails_does_not_end_a_forgiven_run(monkeypatch, caplog):
+    def broken(*_):
+        raise RuntimeError("no headers")
+
+    monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", broken)
+    layer = nn.Linear(2, 2)
+    with torch._dynamo.config.patch(suppress_errors=False), caplog.at_level(logging.INFO):
+        compile_in_place(layer, forgiving=True)
+        assert layer(torch.ones(1, 2)).shape == (1, 2)
+    assert "compile=false" in caplog.text
+
+
+def count_compilations(monkeypatch):
+    """Have torch.compile only trace (seconds less than generating code), and note what it was given."""
+    traced = []
+
+    def trace(graph, inputs):
+        traced.append(torch.is_grad_enabled())
+        return graph.forward
+
+    monkeypatch.setattr(
+        compile, "compile_in_place", lambda *networks, forgiving: [n.compile(backend=trace) for n in networks]
+    )
+    monkeypatch.setattr("fast_style.training.run.compile_in_place", compile.compile_in_place)
+    return traced
+
+
+def test_the_training_is_compiled_and_the_validation_is_not(tmp_path, monkeypatch):
+    torch.compiler.reset()
+    traced = count_compilations(monkeypatch)
+    train(tmp_path, compile="true")
+    assert traced == [True, True]
+
+
+def test_a_short_run_is_not_compiled(tmp_path, monkeypatch):
+    traced = count_compilations(monkeypatch)
+    train(tmp_path, compile="auto")
+    assert traced == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_compiler(CPU), reason="torch.compile needs a C++ compiler")
+def test_compiled_bfloat16_losses_follow_float32s(tmp_path):
+    """Over 50 steps of the same weights and photos: within 1 % at first, 8 % at every step, 1 % in the mean."""
+    losses = {}
+    for name, settings in {
+        "exact": {"precision": "32-true", "compile": "false"},
+        "fast": {"precision": "bf16-mixed", "compile": "true"},
+    }.items():
+        torch.compiler.reset()
+        outcome = train(tmp_path, steps=50, val_every=50, **settings, **{"trainer.log_every_n_steps": 1})
+        losses[name] = curve(outcome.folder, "train/total")
+    ratio = losses["fast"] / losses["exact"]
+    assert len(ratio) == 50
+    assert losses["exact"][-1] < 0.8 * losses["exact"][0]  # They learn, so that there is something to follow.
+    assert (ratio[:10] - 1).abs().max() < 0.01
+    assert (ratio - 1).abs().max() < 0.08
+    assert (ratio - 1).mean().abs() < 0.01
+
+
+def curve(folder, name):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    return torch.tensor([event.value for event in EventAccumulator(str(folder)).Reload().Scalars(name)])

@@ -1,0 +1,132 @@
+"""The batch over all processes, and the learning rate that follows it."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from training_runs import train
+
+from fast_style.networks.serialization import read_tensors
+from fast_style.training.callbacks.throughput import Throughput
+from fast_style.training.checkpoint_io import read_checkpoint
+from fast_style.training.effective_batch import EffectiveBatch, SameBatch
+from fast_style.training.run import Outcome
+
+
+@pytest.mark.parametrize(
+    ("photos", "processes", "accumulated", "rule", "size", "factor"),
+    [
+        (4, 1, 1, "constant", 4, 1.0),
+        (4, 32, 1, "constant", 128, 1.0),
+        (4, 1, 1, "sqrt", 4, 1.0),
+        (4, 32, 1, "sqrt", 128, 32**0.5),
+        (4, 32, 1, "linear", 128, 32.0),
+        (2, 2, 4, "linear", 16, 4.0),
+        (1, 1, 1, "linear", 1, 0.25),
+    ],
+)
+def test_the_rules(photos: int, processes: int, accumulated: int, rule: str, size: int, factor: float) -> None:
+    batch = EffectiveBatch(photos=photos, processes=processes, accumulated=accumulated, rule=rule)  # type: ignore[arg-type]
+    assert batch.size == size
+    assert batch.factor == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(
+    ("batch", "sentence"),
+    [
+        (EffectiveBatch(photos=4), "Effective batch 4; learning rate 0.001 (lr_rule=constant)."),
+        (
+            EffectiveBatch(photos=4, processes=32, rule="sqrt"),
+            "Effective batch 128 = 4 photos x 32 processes; learning rate 0.001 x 5.66 (lr_rule=sqrt, reference "
+            "batch 4).",
+        ),
+        (
+            EffectiveBatch(photos=2, accumulated=3, rule="linear", reference=2),
+            "Effective batch 6 = 2 photos x 3 accumulated; learning rate 0.001 x 3 (lr_rule=linear, reference batch "
+            "2).",
+        ),
+    ],
+)
+def test_the_sentence(batch: EffectiveBatch, sentence: str) -> None:
+    assert batch.sentence(1e-3) == sentence
+
+
+@pytest.mark.parametrize(("wrong", "named"), [({"rule": "cubic"}, "sqrt"), ({"reference": 0}, "lr_reference_batch")])
+def test_what_is_no_rule_is_said(wrong: dict[str, object], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        EffectiveBatch(photos=4, **wrong)  # type: ignore[arg-type]
+
+
+def test_another_number_of_processes_does_not_go_on() -> None:
+    saved = SameBatch(EffectiveBatch(photos=4, processes=2)).state_dict()
+    SameBatch(EffectiveBatch(photos=4, processes=2, rule="sqrt")).load_state_dict(saved)
+    with pytest.raises(ValueError, match=r"4 photos x 2 processes.*trainer\.devices"):
+        SameBatch(EffectiveBatch(photos=4, processes=4)).load_state_dict(saved)
+
+
+def curves(outcome: Outcome) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(str(outcome.folder)).Reload()
+    return {name: [(event.step, event.value) for event in events.Scalars(name)] for name in events.Tags()["scalars"]}
+
+
+def weights(outcome: Outcome, step: int) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = read_checkpoint(outcome.folder / f"checkpoints/step-{step:06d}.ckpt")["state_dict"]
+    return state
+
+
+ACCUMULATING = {"trainer.accumulate_grad_batches": 2, "trainer.log_every_n_steps": 2, "val_every": 2}
+
+
+def test_a_step_that_accumulates_is_one_step(tmp_path: Path) -> None:
+    outcome = train(tmp_path, **ACCUMULATING)
+    drawn = curves(outcome)
+    for name in ("train/total", "val/total", "images_per_second", "lr-Adam", "gradient_norm"):
+        assert [step for step, _ in drawn[name] if step] in ([1, 3], [2, 4]), name
+    assert read_checkpoint(outcome.folder / "checkpoints/step-000004.ckpt")["ContentPhotos"]["batches_seen"] == 8
+    # The same photos in one piece; a wrong sum, mean or order is another loss altogether.
+    whole = curves(
+        train(tmp_path / "whole", **ACCUMULATING | {"trainer.accumulate_grad_batches": 1, "data.batch_size": 4})
+    )
+    for name in ("train/total", "val/total", "lr-Adam", "gradient_norm"):
+        assert [value for _, value in drawn[name]] == pytest.approx([value for _, value in whole[name]], rel=1e-3), name
+
+
+def test_images_of_every_batch_of_a_step_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, logged = iter(range(1, 100)), []
+    monkeypatch.setattr("fast_style.training.callbacks.progress.time.monotonic", lambda: float(next(now)))
+    method = SimpleNamespace(log=lambda name, value: logged.append((name, value)))
+    throughput = Throughput(2)
+    for step in (0, 1, 1, 2, 2, 3, 3, 4):  # After each of two batches a step.
+        trainer, batch = SimpleNamespace(global_step=step, world_size=3), torch.zeros(5, 3, 1, 1)
+        throughput.on_train_batch_start(trainer, method, batch, 0)  # type: ignore[arg-type]
+        throughput.on_train_batch_end(trainer, method, None, batch, 0)  # type: ignore[arg-type]
+    assert logged == [("images_per_second", 15.0)] * 2
+
+
+def test_an_accumulating_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    straight = train(tmp_path, **ACCUMULATING)
+    expected = weights(straight, 4)
+    resumed = train(tmp_path, **ACCUMULATING, resume=straight.folder / "checkpoints/step-000002.ckpt")
+    found = weights(resumed, 4)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_the_rule_makes_the_learning_rate_and_is_in_the_network_file(tmp_path: Path) -> None:
+    constant = {"method.schedule": "null", "trainer.log_every_n_steps": 1, "steps": 2}
+    outcome = train(tmp_path, **constant, lr_rule="linear", lr_reference_batch=1)
+    assert [value for _, value in curves(outcome)["lr-Adam"]] == pytest.approx([2e-3, 2e-3])
+    recipe = json.loads(read_tensors(outcome.network_file)[1]["recipe"])
+    numbers = {"photos": 2, "processes": 1, "accumulated": 1, "size": 2, "reference": 1}
+    assert recipe["effective_batch"] == numbers | {"rule": "linear", "lr_factor": 2.0}
+    assert recipe["method"]["optimizer"]["lr"] == 1e-3
+    resumed = train(tmp_path, **constant | {"steps": 3}, lr_rule="linear", lr_reference_batch=1, resume=outcome.folder)
+    assert curves(resumed)["lr-Adam"][-1][1] == pytest.approx(2e-3)
+
+
+def test_a_rule_for_a_learning_rate_that_is_not_there(tmp_path: Path) -> None:
+    without = {"method.optimizer.lr": "null", "method.schedule": "null"}
+    with pytest.raises(ValueError, match=r"method\.optimizer\.lr"):
+        train(tmp_path, **without, lr_rule="sqrt")

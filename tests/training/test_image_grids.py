@@ -1,0 +1,25 @@
+"""What a person sees of a run."""
+
+import logging
+import sys
+
+from training_runs import train
+
+from fast_style.training.callbacks.image_grids import Panels
+
+
+def test_what_is_logged_has_lines_of_its_own_beside_the_bar(tmp_path, monkeypatch, capsys):
+    def warn(self, trainer, *_):
+        logging.getLogger("anything").warning("Something is to be known at step %d.", trainer.global_step)
+
+    console = logging.StreamHandler(sys.stderr)
+    console.setFormatter(logging.Formatter("%(message)s"))
+    monkeypatch.setattr(logging.root, "handlers", [console])
+    monkeypatch.setattr(Panels, "on_train_batch_start", warn)
+    train(tmp_path)
+    assert logging.root.handlers == [console]
+    out, err = capsys.readouterr()
+    lines = (out + err).replace("\r", "\n").splitlines()
+    assert [line for line in lines if "to be known" in line] == [
+        f"Something is to be known at step {n}." for n in range(4)
+    ]

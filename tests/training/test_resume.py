@@ -1,0 +1,99 @@
+"""Which checkpoint a run goes on from when the newest one is damaged."""
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from training_runs import composed, train
+
+from fast_style.training.checkpoint_io import is_whole
+from fast_style.training.resume import find_resumable
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "truncated": lambda content: content[: len(content) // 2],
+    "emptied": lambda content: b"",
+    "zeroed": lambda content: bytes(len(content)),
+    "flipped": lambda content: content[:9000] + bytes([content[9000] ^ 1]) + content[9001:],
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    train(folder, **{"method.schedule": "null"})
+    return folder
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path) -> Path:
+    shutil.copytree(finished / "runs", tmp_path / "runs")
+    return tmp_path
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob("runs/*/*/checkpoints/*.ckpt"))
+
+
+def damage(path: Path, way: str = "truncated") -> Path:
+    path.write_bytes(DAMAGES[way](path.read_bytes()))
+    return path
+
+
+def resumable(folder: Path, resume: object) -> Path | None:
+    given = [f"runs={folder / 'runs'}", f"resume={resume}"]
+    found = find_resumable(composed(given), given)
+    return found[0] if found else None
+
+
+@pytest.mark.parametrize("way", DAMAGES)
+@pytest.mark.parametrize("said", ["auto", "folder"])
+def test_a_damaged_newest_one_is_named_and_the_one_before_taken(
+    folder: Path, caplog: pytest.LogCaptureFixture, way: str, said: str
+) -> None:
+    older, newest = checkpoints(folder)
+    resume = "auto" if said == "auto" else newest.parents[1]
+    assert resumable(folder, resume) == newest
+    assert not caplog.records
+    damage(newest, way)
+    assert resumable(folder, resume) == older
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert str(newest) in record.getMessage()
+
+
+@pytest.mark.parametrize("way", DAMAGES)
+def test_a_damaged_one_that_is_named_itself_is_refused(folder: Path, way: str) -> None:
+    newest = damage(checkpoints(folder)[-1], way)
+    with pytest.raises(ValueError, match=r"step-000004\.ckpt can't be gone on from: it is no whole checkpoint"):
+        resumable(folder, newest)
+
+
+def test_nothing_whole_means_a_new_run_or_a_sentence(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for path in checkpoints(folder):
+        damage(path)
+    assert resumable(folder, "auto") is None
+    assert len(caplog.records) == 2
+    with pytest.raises(ValueError, match="none of its checkpoints is whole; leave resume out"):
+        resumable(folder, checkpoints(folder)[0].parents[1])
+
+
+def test_a_run_goes_on_from_the_one_before_and_replaces_the_damaged_one(tmp_path: Path, finished: Path) -> None:
+    first = train(tmp_path, steps=4)
+    newest = damage(first.folder / "checkpoints" / "step-000004.ckpt", "zeroed")
+    second = train(tmp_path, steps=4, resume="auto")
+    assert second.folder == first.folder
+    assert is_whole(newest)
+
+
+def test_settings_younger_than_the_run_have_their_defaults(folder: Path) -> None:
+    config = checkpoints(folder)[0].parents[1] / "config.yaml"
+    lines = config.read_text().splitlines()
+    assert any(line.startswith("max_skips") for line in lines)
+    config.write_text("\n".join(line for line in lines if not line.startswith("max_skips")))
+    given = [f"runs={folder / 'runs'}", "resume=auto", "max_skips=3"]
+    found = find_resumable(composed(given), given)
+    assert found is not None
+    assert found[1].max_skips == 3
+    assert (found[1].steps, found[1].checkpoint_every) == (4, 2)  # The run's own.
