@@ -16,9 +16,9 @@ def main(cfg: DictConfig) -> None:
     """Print the verdict as a table, and write it as JSON."""
     from fast_style.atomic_files import whole_file
     from fast_style.data.style_images import pictures_of
+    from fast_style.evaluation.style_metrics import judge, painted_before, painted_now
     from fast_style.images.listing import find_pictures
     from fast_style.images.tensors import load_image
-    from fast_style.judge import judge, painted_before, painted_now
     from fast_style.stylize.stylizer import find_network, load_stylizer
     from fast_style.training.config_checks import name_of_style
 

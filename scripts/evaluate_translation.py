@@ -15,10 +15,10 @@ from tqdm import tqdm
 def main(cfg: DictConfig) -> None:
     """Print the distances as a table, and write them as JSON."""
     from fast_style.atomic_files import whole_file
+    from fast_style.evaluation.frechet_distance import likeness
+    from fast_style.evaluation.style_metrics import painted_now
     from fast_style.images.listing import find_pictures
     from fast_style.images.tensors import load_image
-    from fast_style.judge import painted_now
-    from fast_style.likeness import likeness
     from fast_style.stylize.stylizer import find_network, load_stylizer
 
     pictures, targets = find_pictures(cfg.input), find_pictures(cfg.target)

@@ -7,8 +7,8 @@ import torch
 from conftest import SHARED
 
 from fast_style import load_image, save_image
+from fast_style.evaluation.style_metrics import judge, painted_before, painted_now
 from fast_style.images.listing import find_pictures
-from fast_style.judge import judge, painted_before, painted_now
 from fast_style.losses.perceptual import PerceptualLoss
 from fast_style.networks.pretrained import vgg_mix
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from fast_style.likeness import likeness
+from fast_style.evaluation.frechet_distance import likeness
 
 LAYERS = ["relu1", "relu2"]
 
