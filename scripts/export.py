@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
     """Export; say where the file is and how near to PyTorch."""
-    from fast_style.export import SUFFIXES, check_installed, export
     from fast_style.networks.serialization import load_network
+    from fast_style.runtimes.export import SUFFIXES, check_installed, export
     from fast_style.stylize.stylizer import find_network
 
     check_installed(cfg.format)

@@ -11,8 +11,8 @@ from filelock import FileLock, Timeout
 
 from fast_style.atomic_files import remove_leftovers, whole_file
 from fast_style.images.decode import MAX_PIXELS
-from fast_style.stylize.artefacts import source_of
-from fast_style.stylize.runtimes import choose
+from fast_style.runtimes.cache import source_of
+from fast_style.runtimes.select import choose
 from fast_style.stylize.unit_painting import Result
 from fast_style.stylize.units import FINISHED, FolderPart, Marker, Recipe, Unit, finished, plan_units
 from fast_style.stylize.workers import check_installed, in_one_line, paint_units, ray_at

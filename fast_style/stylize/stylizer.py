@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_style.stylize.artefacts import Unprepared, default_cache, source_of
-from fast_style.stylize.runtimes import OnnxRuntime, OpenVino, Runtime, RuntimeName, choose, fastest
+from fast_style.runtimes.cache import Unprepared, default_cache, source_of
+from fast_style.runtimes.onnx import OnnxRuntime
+from fast_style.runtimes.openvino import OpenVino
+from fast_style.runtimes.runtime import Runtime, RuntimeName
+from fast_style.runtimes.select import choose, fastest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -120,7 +123,7 @@ def load_stylizer(
 def _prepared(file: str | os.PathLike[str], name: RuntimeName, precision: str, device: str, cache: Path) -> Stylizer:
     if name in ("torch", "compile"):
         from fast_style.networks.serialization import load_network
-        from fast_style.stylize.torch_runtime import Torch, keep_compiled_in
+        from fast_style.runtimes.pytorch import Torch, keep_compiled_in
 
         if name == "compile":
             keep_compiled_in(cache)

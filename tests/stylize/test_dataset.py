@@ -22,8 +22,8 @@ from fast_style.data.shards.writer import Recipe as ShardRecipe
 from fast_style.data.shards.writer import write_shards
 from fast_style.networks.serialization import save_network
 from fast_style.networks.transform_net import TransformNet
+from fast_style.runtimes.cache import source_of
 from fast_style.stylize import dataset, workers
-from fast_style.stylize.artefacts import source_of
 from fast_style.stylize.dataset import Progress, paint_dataset
 from fast_style.stylize.units import Recipe, TarShard, finished, marker_path, plan_units
 from fast_style.stylize.workers import Share, UnitPainter, shares

@@ -9,10 +9,10 @@ import torch
 from fast_style import Stylizer
 from fast_style.images.decode import Arrays
 from fast_style.networks.transform_net import TransformNet
+from fast_style.runtimes.pytorch import Torch
 from fast_style.stylize import painting
 from fast_style.stylize.controls import Controls
 from fast_style.stylize.painting import MASK, PICTURE, PROCESS, STRIP, WHOLE, Painter, check_painting
-from fast_style.stylize.torch_runtime import Torch
 
 MIB = 2**20
 

@@ -7,8 +7,8 @@ import fast_style
 from fast_style import Stylizer, load_stylizer
 from fast_style.networks.serialization import describe, save_network
 from fast_style.networks.transform_net import TransformNet
+from fast_style.runtimes.pytorch import Torch
 from fast_style.stylize.stylizer import find_network
-from fast_style.stylize.torch_runtime import Torch
 
 ORIGIN = {"style": "wave", "recipe": "quick", "version": "0.1.0"}
 

@@ -16,9 +16,9 @@ from fast_style import Stylizer, load_image, save_image
 from fast_style.data.shards.index import index_folder
 from fast_style.images.decode import read_arrays
 from fast_style.networks.transform_net import TransformNet
+from fast_style.runtimes.pytorch import Torch
 from fast_style.stylize import unit_painting
 from fast_style.stylize.painting import Painter
-from fast_style.stylize.torch_runtime import Torch
 from fast_style.stylize.unit_painting import paint_unit
 from fast_style.stylize.units import Recipe, finished, marker_path, plan_units, target_names
 

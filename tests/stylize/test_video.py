@@ -15,9 +15,9 @@ from PIL import Image
 from fast_style import Stylizer
 from fast_style.interrupts import Interrupted
 from fast_style.networks.transform_net import TransformNet
+from fast_style.runtimes.pytorch import Torch
 from fast_style.stylize.controls import Controls
 from fast_style.stylize.painting import Painter
-from fast_style.stylize.torch_runtime import Torch
 from fast_style.stylize.video import PaintedVideo, check_settings, is_video, paint_video, plan_video
 
 av = pytest.importorskip("av")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fast_style.devices import best_precision, usable_device
-from fast_style.stylize.runtimes import Precision, RuntimeName
+from fast_style.runtimes.runtime import Precision, RuntimeName
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -81,8 +81,8 @@ def model_path(source: Source, cache: Path, format: Literal["onnx", "openvino"])
 
 
 def _export_once(source: Source, path: Path, format: Literal["onnx", "openvino"]) -> None:
-    from fast_style.export import check_installed, export
     from fast_style.networks.serialization import load_network
+    from fast_style.runtimes.export import check_installed, export
 
     try:
         check_installed(format)

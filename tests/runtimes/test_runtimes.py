@@ -12,9 +12,10 @@ import torch
 from fast_style import load_stylizer
 from fast_style.networks.serialization import save_network
 from fast_style.networks.transform_net import TransformNet
-from fast_style.stylize import runtimes
-from fast_style.stylize.artefacts import default_cache, source_of
-from fast_style.stylize.runtimes import ON_CPU, allowed_threads, choose
+from fast_style.runtimes import select
+from fast_style.runtimes.cache import default_cache, source_of
+from fast_style.runtimes.runtime import allowed_threads
+from fast_style.runtimes.select import ON_CPU, choose
 
 PREPARING = ["onnxruntime", "openvino"]
 
@@ -119,7 +120,7 @@ def test_threads_do_not_get_one_anothers_paintings(folder: Path, runtime) -> Non
 
 @pytest.mark.slow
 def test_a_cache_that_can_not_be_written_is_done_without(folder: Path, tmp_path: Path, monkeypatch, caplog) -> None:
-    monkeypatch.setattr(runtimes, "_best_device", lambda: "cpu")
+    monkeypatch.setattr(select, "_best_device", lambda: "cpu")
     (tmp_path / "file").touch()
     stylizer = load_stylizer(folder / "wave.safetensors", cache=tmp_path / "file")
     assert stylizer.runtime.name == "torch"
@@ -136,9 +137,9 @@ def test_another_network_of_the_same_name_is_another(folder: Path, tmp_path: Pat
 
 
 def test_auto_takes_the_fastest_that_is_installed(monkeypatch) -> None:
-    monkeypatch.setattr(runtimes, "_best_device", lambda: "cpu")
+    monkeypatch.setattr(select, "_best_device", lambda: "cpu")
     installed = {"openvino", "onnxruntime", "torch"}
-    monkeypatch.setattr(runtimes, "find_spec", lambda name: True if name in installed else None)
+    monkeypatch.setattr(select, "find_spec", lambda name: True if name in installed else None)
     assert choose("auto", "auto") == ("openvino", "cpu")
     installed.remove("openvino")
     assert choose("auto", "cpu") == ("onnxruntime", "cpu")
@@ -148,14 +149,14 @@ def test_auto_takes_the_fastest_that_is_installed(monkeypatch) -> None:
 
 
 def test_auto_takes_torch_where_there_is_a_gpu(monkeypatch) -> None:
-    monkeypatch.setattr(runtimes, "_best_device", lambda: "cuda")
+    monkeypatch.setattr(select, "_best_device", lambda: "cuda")
     assert choose("auto", "auto") == ("torch", "cuda")
     assert choose("openvino", "auto") == ("openvino", "cpu")
 
 
 @pytest.mark.parametrize("runtime", PREPARING)
 def test_a_runtime_that_is_not_installed_says_what_to_do(monkeypatch, runtime) -> None:
-    monkeypatch.setattr(runtimes, "find_spec", lambda name: None)
+    monkeypatch.setattr(select, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=rf"runtime={runtime} is not installed: pip install 'fast_style\[{runtime}\]'"):
         choose(runtime, "cpu")
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fast_style.networks.transform_net import SMALLEST
-from fast_style.without_telemetry import import_openvino
+from fast_style.runtimes.openvino_import import import_openvino
 
 Format = Literal["onnx", "openvino", "torch_export"]
 Precision = Literal["fp32", "fp16"]

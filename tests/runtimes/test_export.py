@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from fast_style import export as exporting
-from fast_style.export import NEEDED, READERS, SUFFIXES, NotTheSame, describe, export
 from fast_style.networks.transform_net import TransformNet
+from fast_style.runtimes import export as exporting
+from fast_style.runtimes.export import NEEDED, READERS, SUFFIXES, NotTheSame, describe, export
 
 ORIGIN = {"style": "wave", "recipe": "{}", "version": "0.1.0", "format": "fast_style/1"}
 NETWORKS = {

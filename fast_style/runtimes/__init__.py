@@ -1,0 +1,1 @@
+"""Who executes a network. Empty, so that it starts without torch."""

@@ -1,0 +1,45 @@
+"""ONNX Runtime on the CPU, or on a GPU."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fast_style.runtimes.cache import Source, prepared
+
+if TYPE_CHECKING:
+    pass
+from fast_style.runtimes.runtime import OnTensorsByArrays, Precision, RuntimeName, allowed_threads
+
+
+class OnnxRuntime(OnTensorsByArrays):
+    """ONNX Runtime on the processor, or on a GPU with the package that has it.
+
+    Raises:
+        ValueError: a device that the installed package has not, or a precision other than float32.
+    """
+
+    name: RuntimeName = "onnxruntime"
+    precision: Precision = "fp32"
+
+    def __init__(self, source: Source, *, precision: str = "auto", device: str = "cpu", cache: Path) -> None:
+        import onnxruntime
+
+        if precision not in ("auto", "fp32"):
+            raise ValueError(f"runtime=onnxruntime computes in fp32; got {precision}. Take runtime=openvino or torch.")
+        provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(device)
+        if provider not in onnxruntime.get_available_providers():
+            raise ValueError(f"The installed onnxruntime has nothing for device={device}; take cpu or runtime=torch.")
+        self.device = device
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = allowed_threads() or 0
+        self._session = prepared(
+            source, cache, "onnx", lambda file: onnxruntime.InferenceSession(file, options, providers=[provider])
+        )
+
+    def arrays(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Paint `(N, 3, H, W)`, float32 in 0..1."""
+        painted: NDArray[np.float32] = self._session.run(None, {"pictures": np.ascontiguousarray(pictures)})[0]
+        return painted

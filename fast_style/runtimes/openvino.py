@@ -1,0 +1,90 @@
+"""OpenVINO on the CPU."""
+
+import logging
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fast_style.atomic_files import whole_file
+from fast_style.runtimes.cache import Source, blob_path, prepared
+from fast_style.runtimes.openvino_import import import_openvino
+
+if TYPE_CHECKING:
+    pass
+from fast_style.runtimes.runtime import OnTensorsByArrays, Precision, RuntimeName, allowed_threads
+
+log = logging.getLogger(__name__)
+
+
+class OpenVino(OnTensorsByArrays):
+    """OpenVINO on the processor; what it compiled is kept in the cache, and read again without PyTorch.
+
+    Raises:
+        ValueError: another device, or a precision that this processor does not compute in.
+    """
+
+    name: RuntimeName = "openvino"
+    device = "cpu"
+
+    def __init__(self, source: Source, *, precision: str = "auto", device: str = "cpu", cache: Path) -> None:
+        if device != "cpu":
+            raise ValueError(f"runtime=openvino runs on the cpu here; got device={device}. Take runtime=torch.")
+        core = import_openvino().Core()
+        self.precision = _openvino_precision(precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+        hint = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[self.precision]
+        config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+        if threads := allowed_threads():
+            config["INFERENCE_NUM_THREADS"] = threads
+        machine = f"{core.get_property('CPU', 'FULL_DEVICE_NAME')}-{version('openvino')}"
+        blob = blob_path(source, cache, f"openvino-{self.precision}", machine)
+        compiled = _imported(core, blob, config)
+        if compiled is None:
+            compiled = prepared(source, cache, "openvino", lambda file: core.compile_model(file, "CPU", config))
+            _keep(compiled, blob)
+        self._request = compiled.create_infer_request()
+        self._alone = Lock()
+
+    def arrays(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Paint `(N, 3, H, W)`, float32 in 0..1."""
+        # A request has one output; it takes all the threads there are, so that others gain nothing by going ahead.
+        with self._alone:
+            self._request.infer([np.ascontiguousarray(pictures)], share_inputs=True)
+            painted: NDArray[np.float32] = self._request.get_output_tensor().data.copy()
+        return painted
+
+
+def _openvino_precision(wanted: str, capabilities: list[str]) -> Precision:
+    """What is wanted, if the processor computes in it; bfloat16 before float32 if nothing is."""
+    has = {"fp32": True, "bf16": "BF16" in capabilities, "fp16": "FP16" in capabilities}
+    if wanted == "auto":
+        return "bf16" if has["bf16"] else "fp32"
+    if wanted not in has:
+        raise ValueError(f"precision is auto, fp32, bf16 or fp16; got {wanted!r}.")
+    if not has[wanted]:
+        able = ", ".join(name for name, here in has.items() if here)
+        raise ValueError(f"This processor does not compute in {wanted}; precision is one of {able} here.")
+    return wanted  # type: ignore[return-value] # One of the three.
+
+
+def _imported(core: Any, blob: Path, config: Mapping[str, Any]) -> Any:
+    """What was compiled before; None if there is nothing, or nothing that does any more."""
+    if not blob.is_file():
+        return None
+    try:
+        return core.import_model(blob.read_bytes(), "CPU", dict(config))
+    except RuntimeError:
+        log.info("%s is of no use any more, and made again.", blob)
+        return None
+
+
+def _keep(compiled: Any, blob: Path) -> None:
+    try:
+        with whole_file(blob) as file:
+            file.write(compiled.export_model().getbuffer())
+    except OSError as error:  # It paints all the same; the next start takes longer.
+        log.warning("%s can't be kept: %s.", blob, error.strerror)
