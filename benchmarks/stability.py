@@ -16,9 +16,9 @@ from skimage.transform import warp
 from tqdm import tqdm
 
 from fast_style.images.encode import levels_of, planes_of
-from fast_style.stylize.smoothing import TemporalSmoothing
 from fast_style.stylize.stylizer import load_stylizer
-from fast_style.stylize.video_reading import read_clip
+from fast_style.stylize.video.reader import read_clip
+from fast_style.stylize.video.temporal_smoothing import TemporalSmoothing
 
 #: Photos agree where they differ by less, of 1: what was covered a frame ago is not compared.
 AGREE = 0.05

@@ -25,7 +25,7 @@ from fast_style.networks.serialization import save_network
 from fast_style.networks.transform_net import TransformNet
 from fast_style.runtimes.pytorch import Torch
 from fast_style.stylize.stylizer import load_stylizer
-from fast_style.stylize.tiling import Tiles
+from fast_style.stylize.tiled.tiles import Tiles
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 MODEL = CHECKOUT / "checkpoints/starry_night.safetensors"

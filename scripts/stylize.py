@@ -12,18 +12,18 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 if TYPE_CHECKING:
     from fast_style.images.decode import StrPath
-    from fast_style.stylize.controls import Controls
-    from fast_style.stylize.painting import Painter
+    from fast_style.stylize.blending import Controls
+    from fast_style.stylize.painter import Painter
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="stylize")
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
     """Paint; name each result, and each photo that could not be painted."""
-    from fast_style.stylize.controls import Controls
-    from fast_style.stylize.painting import check_painting
+    from fast_style.stylize.blending import Controls
+    from fast_style.stylize.painter import check_painting
     from fast_style.stylize.stylizer import find_network
-    from fast_style.stylize.video import is_video
+    from fast_style.stylize.video.stylize_video import is_video
 
     controls = Controls(strength=cfg.strength, color=cfg.color)
     check_painting(**painting(cfg))
@@ -35,8 +35,8 @@ def main(cfg: DictConfig) -> None:
 def paint_pictures(cfg: DictConfig, network: "StrPath", controls: "Controls") -> None:
     """Paint one picture or many under a bar that counts them."""
     from fast_style.images.decode import MAX_PIXELS
-    from fast_style.stylize.pictures import check_files, paint
-    from fast_style.stylize.planning import plan, unfinished
+    from fast_style.stylize.files import check_files, paint
+    from fast_style.stylize.output_paths import plan, unfinished
     from fast_style.stylize.stylizer import style_of
 
     files = {"size": cfg.size, "quality": cfg.quality, "alpha": cfg.alpha, "mask": cfg.mask}
@@ -73,7 +73,7 @@ def batch_for(painter: "Painter") -> int:
 def paint_clip(cfg: DictConfig, network: "StrPath", controls: "Controls") -> None:
     """Paint a video under a bar that counts frames, from the first one on; name the result."""
     from fast_style.stylize.stylizer import style_of
-    from fast_style.stylize.video import Progress, check_settings, paint_video, plan_video
+    from fast_style.stylize.video.stylize_video import Progress, check_settings, paint_video, plan_video
 
     def show(progress: Progress) -> None:
         bar.total, bar.delay = progress.expected, 0
@@ -103,7 +103,7 @@ def painting(cfg: DictConfig) -> dict[str, Any]:
 
 def prepare(cfg: DictConfig, network: "StrPath", controls: "Controls") -> "tuple[Painter, str]":
     """Who paints, and the sentence that says with what."""
-    from fast_style.stylize.painting import Painter
+    from fast_style.stylize.painter import Painter
     from fast_style.stylize.stylizer import load_stylizer
 
     stylizer = load_stylizer(network, runtime=cfg.runtime, precision=cfg.precision, device=cfg.device, cache=cfg.cache)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 def main(cfg: DictConfig) -> None:
     """Paint; show how many pictures a second, and say how many there are and how many were skipped."""
     from fast_style.images.decode import MAX_PIXELS
-    from fast_style.stylize.dataset import SKIPPED, Progress, paint_dataset
+    from fast_style.stylize.dataset.run import SKIPPED, Progress, paint_dataset
     from fast_style.stylize.stylizer import find_network
 
     def advance(progress: Progress) -> None:

@@ -12,9 +12,9 @@ from shard_sets import shards
 from fast_style import save_image
 from fast_style.data.shards.index import index_folder
 from fast_style.data.shards.tar import pictures_in
-from fast_style.stylize.unit_painting import Result
-from fast_style.stylize.units import Recipe, Unit
-from fast_style.stylize.workers import UnitPainter
+from fast_style.stylize.dataset.ray_pool import UnitPainter
+from fast_style.stylize.dataset.work_units import Recipe, Unit
+from fast_style.stylize.dataset.worker import Result
 
 
 def lay_out(folder: Path) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from fast_style.networks.blocks import FractionalConv, ResidualBlock, ResizeConv
 from fast_style.networks.layers import InstanceNorm
 from fast_style.networks.transform_net import STRIDE, TransformNet
-from fast_style.stylize.rows import Convolved, Doubled, Mapped, Photo, Rows, Spooled, Sum, strips
+from fast_style.stylize.tiled.lazy_rows import Convolved, Doubled, Mapped, Photo, Rows, Spooled, Sum, strips
 
 Statistics = Literal["exact", "thumbnail"]
 #: Shorter side in pixels of the copy whose statistics `thumbnail` takes.

@@ -13,9 +13,9 @@ from fast_style.atomic_files import remove_leftovers, whole_file
 from fast_style.images.decode import MAX_PIXELS
 from fast_style.runtimes.cache import source_of
 from fast_style.runtimes.select import choose
-from fast_style.stylize.unit_painting import Result
-from fast_style.stylize.units import FINISHED, FolderPart, Marker, Recipe, Unit, finished, plan_units
-from fast_style.stylize.workers import check_installed, in_one_line, paint_units, ray_at
+from fast_style.stylize.dataset.ray_pool import check_installed, in_one_line, paint_units, ray_at
+from fast_style.stylize.dataset.work_units import FINISHED, FolderPart, Marker, Recipe, Unit, finished, plan_units
+from fast_style.stylize.dataset.worker import Result
 
 SKIPPED = "skipped.tsv"
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fast_style.stylize.smoothing import TemporalSmoothing
+from fast_style.stylize.video.temporal_smoothing import TemporalSmoothing
 
 HEIGHT, WIDTH, FRAMES = 32, 48, 12
 

@@ -11,9 +11,7 @@ from fast_style.atomic_files import whole_file
 from fast_style.data.shards.tar import Members, bytes_of, name_within, pictures_in
 from fast_style.images.decode import UnreadablePicture, read_arrays
 from fast_style.images.encode import encode_levels
-from fast_style.stylize.painting import Painter
-from fast_style.stylize.pictures import paint
-from fast_style.stylize.units import (
+from fast_style.stylize.dataset.work_units import (
     FolderPart,
     Recipe,
     TarShard,
@@ -23,6 +21,8 @@ from fast_style.stylize.units import (
     target_names,
     write_marker,
 )
+from fast_style.stylize.files import paint
+from fast_style.stylize.painter import Painter
 
 Skipped = list[tuple[str, str]]
 

@@ -12,8 +12,8 @@ from av.codec.context import Flags
 from av.video.reformatter import VideoReformatter
 
 from fast_style.atomic_files import whole_file
-from fast_style.stylize.video_reading import Clip, Frame
-from fast_style.stylize.video_sound import add_sound
+from fast_style.stylize.video.audio import add_sound
+from fast_style.stylize.video.reader import Clip, Frame
 
 _BT709, _LIMITED_RANGE = 1, 1  # FFmpeg's numbers.
 #: MPEG-4 divides a second into no more ticks.

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from fast_style.images.color_transfer import luminance, with_luminance
-from fast_style.stylize import controls
-from fast_style.stylize.brush import slope, upsampled
-from fast_style.stylize.controls import Controls
+from fast_style.stylize import blending
+from fast_style.stylize.blending import Controls
+from fast_style.stylize.guided_upsampling import slope, upsampled
 
 
 def pixels(seed: int, height: int = 12, width: int = 10) -> np.ndarray:
@@ -36,7 +36,7 @@ def test_kept_colours_are_those_of_the_tensors_function() -> None:
     wanted = with_luminance(as_tensor(photo), luminance(as_tensor(painted)))
     found = Controls(color="keep")(photo, painted, top=0)
     torch.testing.assert_close(as_tensor(found), wanted)
-    assert controls.with_luminance(photo, painted @ controls._LUMA).dtype == np.float32
+    assert blending.with_luminance(photo, painted @ blending._LUMA).dtype == np.float32
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from fast_style.images.decode import Arrays
 from fast_style.images.encode import levels_of, planes_of
 from fast_style.images.resize import reduced
-from fast_style.stylize.brush import upsampled
-from fast_style.stylize.controls import Controls
+from fast_style.stylize.blending import Controls
+from fast_style.stylize.guided_upsampling import upsampled
 from fast_style.stylize.stylizer import SMALLEST, Stylizer
 
 log = logging.getLogger(__name__)
@@ -159,7 +159,7 @@ class Painter:
         if rows is None:
             yield 0, self.stylizer(planes_of(colour))[0].transpose(1, 2, 0)
             return
-        from fast_style.stylize.tiling import Tiles
+        from fast_style.stylize.tiled.tiles import Tiles
 
         log.info("%dx%d pixels are painted in strips of %d rows, by PyTorch in float32.", *colour.shape[1::-1], rows)
         yield from Tiles(self.stylizer.network(), rows=rows, statistics=self.statistics).paint(

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from fast_style.images.decode import Arrays, read_mask
 from fast_style.images.encode import levels_of, planes_of
 from fast_style.interrupts import Interrupted, StopRequest
-from fast_style.stylize.painting import Painter
-from fast_style.stylize.smoothing import TemporalSmoothing
+from fast_style.stylize.painter import Painter
+from fast_style.stylize.video.temporal_smoothing import TemporalSmoothing
 
 if TYPE_CHECKING:
-    from fast_style.stylize.video_reading import Clip
-    from fast_style.stylize.video_writing import ClipWriter
+    from fast_style.stylize.video.reader import Clip
+    from fast_style.stylize.video.writer import ClipWriter
 
 log = logging.getLogger(__name__)
 
@@ -128,8 +128,8 @@ def paint_video(
     _check_target(source, target)
     check_settings(size=size, smoothing=smoothing, quality=quality)
     _check_pyav()
-    from fast_style.stylize.video_reading import read_clip
-    from fast_style.stylize.video_writing import write_clip
+    from fast_style.stylize.video.reader import read_clip
+    from fast_style.stylize.video.writer import write_clip
 
     controls, smooth = painter.controls, TemporalSmoothing(smoothing)
 

@@ -10,9 +10,9 @@ from fast_style import Stylizer
 from fast_style.images.decode import Arrays
 from fast_style.networks.transform_net import TransformNet
 from fast_style.runtimes.pytorch import Torch
-from fast_style.stylize import painting
-from fast_style.stylize.controls import Controls
-from fast_style.stylize.painting import MASK, PICTURE, PROCESS, STRIP, WHOLE, Painter, check_painting
+from fast_style.stylize import painter
+from fast_style.stylize.blending import Controls
+from fast_style.stylize.painter import MASK, PICTURE, PROCESS, STRIP, WHOLE, Painter, check_painting
 
 MIB = 2**20
 
@@ -118,5 +118,5 @@ def test_without_a_limit_it_is_half_of_what_is_free(monkeypatch: pytest.MonkeyPa
     class Memory:
         available = 10 * MIB
 
-    monkeypatch.setattr(painting.psutil, "virtual_memory", Memory)
+    monkeypatch.setattr(painter.psutil, "virtual_memory", Memory)
     assert Painter(stylizer()).max_memory == PROCESS + 5 * MIB

@@ -12,8 +12,8 @@ from torch import nn
 
 from fast_style.networks.blocks import FractionalConv, ResizeConv
 from fast_style.networks.transform_net import TransformNet
-from fast_style.stylize.rows import Convolved, Doubled, Photo, Spooled, strips
-from fast_style.stylize.tiling import Tiles, thumbnail_moments
+from fast_style.stylize.tiled.lazy_rows import Convolved, Doubled, Photo, Spooled, strips
+from fast_style.stylize.tiled.tiles import Tiles, thumbnail_moments
 
 NETWORKS = {
     "linear": {},
@@ -74,7 +74,7 @@ def test_statistics_of_a_thumbnail_as_large_as_the_picture_are_exact(rows: int) 
 
 
 def test_statistics_of_a_thumbnail_have_no_seams(monkeypatch) -> None:
-    monkeypatch.setattr("fast_style.stylize.tiling.THUMBNAIL", 32)
+    monkeypatch.setattr("fast_style.stylize.tiled.tiles.THUMBNAIL", 32)
     net, pixels = network(), picture(128, 96)
     two, many = (joined(Tiles(net, rows=rows, statistics="thumbnail"), pixels) for rows in (64, 16))
     np.testing.assert_allclose(two, many, atol=1e-5)

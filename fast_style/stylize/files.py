@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fast_style.atomic_files import whole_file
 from fast_style.images.decode import MAX_PIXELS, Arrays, StrPath, UnreadablePicture, read_arrays, read_mask, size_of
 from fast_style.images.encode import encode_levels
-from fast_style.stylize.painting import Painter
+from fast_style.stylize.painter import Painter
 
 Alpha = Literal["keep", "mask"]
 #: Painted levels `(H, W, 3)` and alpha `(H, W)`, or the sentence that says why there are none.

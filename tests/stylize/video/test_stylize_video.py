@@ -16,9 +16,9 @@ from fast_style import Stylizer
 from fast_style.interrupts import Interrupted
 from fast_style.networks.transform_net import TransformNet
 from fast_style.runtimes.pytorch import Torch
-from fast_style.stylize.controls import Controls
-from fast_style.stylize.painting import Painter
-from fast_style.stylize.video import PaintedVideo, check_settings, is_video, paint_video, plan_video
+from fast_style.stylize.blending import Controls
+from fast_style.stylize.painter import Painter
+from fast_style.stylize.video.stylize_video import PaintedVideo, check_settings, is_video, paint_video, plan_video
 
 av = pytest.importorskip("av")
 
@@ -121,7 +121,7 @@ MATRICES = [
 
 @pytest.mark.parametrize(("matrix", "turned"), MATRICES)
 def test_every_orientation_is_made_upright(matrix, turned):
-    from fast_style.stylize.video_reading import upright
+    from fast_style.stylize.video.reader import upright
 
     a, b, c, d = (value << 16 for value in matrix)
     pixels = picture(47, 33, 0)
@@ -207,9 +207,9 @@ def test_quality_is_the_files(identity):
 def test_without_x264_it_is_mpeg4(identity, monkeypatch):
     monkeypatch.setattr(av, "codecs_available", av.codecs_available - {"libx264"})
     make_clip("clip.mp4", width=47, height=33, starts=UNEVEN)
-    from fast_style.stylize import video_writing
+    from fast_style.stylize.video import writer
 
-    monkeypatch.setattr(video_writing, "_MOST_TICKS", 1000)  # So that the clip's own ticks are too many.
+    monkeypatch.setattr(writer, "_MOST_TICKS", 1000)  # So that the clip's own ticks are too many.
     paint_video(identity, "clip.mp4", "out.mp4")
     before, after = see("clip.mp4"), see("out.mp4")
     assert (before.codec, after.codec) == ("h264", "mpeg4")

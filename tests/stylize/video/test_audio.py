@@ -6,8 +6,8 @@ import pytest
 from clips import heard_as, heard_frequency, make_clip, see
 
 from fast_style import Stylizer
-from fast_style.stylize.painting import Painter
-from fast_style.stylize.video import paint_video
+from fast_style.stylize.painter import Painter
+from fast_style.stylize.video.stylize_video import paint_video
 
 av = pytest.importorskip("av")
 
@@ -91,9 +91,9 @@ def test_sound_that_changes_on_its_way_is_encoded_to_its_end(identity):
 
 
 def test_sound_that_nothing_encodes_is_left_out_and_that_is_said(identity, monkeypatch, caplog):
-    from fast_style.stylize import video_sound
+    from fast_style.stylize.video import audio
 
-    monkeypatch.setattr(video_sound, "_ENCODERS", {"webm": "no such encoder"})
+    monkeypatch.setattr(audio, "_ENCODERS", {"webm": "no such encoder"})
     make_clip("clip.mp4")
     paint_video(identity, "clip.mp4", "out.webm")
     assert see("out.webm").sound == []
@@ -110,7 +110,7 @@ def test_sound_of_too_many_channels_is_left_out_and_that_is_said(identity, caplo
 
 @pytest.mark.parametrize("method", ["picture", "sound", "finish"])
 def test_what_can_not_be_written_is_said_of_the_target(identity, monkeypatch, method):
-    from fast_style.stylize.video_writing import ClipWriter
+    from fast_style.stylize.video.writer import ClipWriter
 
     def broken(*_):
         raise av.ArgumentError(22, "Invalid argument", ".0123.tmp")

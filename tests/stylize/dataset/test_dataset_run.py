@@ -23,10 +23,10 @@ from fast_style.data.shards.writer import write_shards
 from fast_style.networks.serialization import save_network
 from fast_style.networks.transform_net import TransformNet
 from fast_style.runtimes.cache import source_of
-from fast_style.stylize import dataset, workers
-from fast_style.stylize.dataset import Progress, paint_dataset
-from fast_style.stylize.units import Recipe, TarShard, finished, marker_path, plan_units
-from fast_style.stylize.workers import Share, UnitPainter, shares
+from fast_style.stylize.dataset import ray_pool, run
+from fast_style.stylize.dataset.ray_pool import Share, UnitPainter, shares
+from fast_style.stylize.dataset.run import Progress, paint_dataset
+from fast_style.stylize.dataset.work_units import Recipe, TarShard, finished, marker_path, plan_units
 
 SCRIPT = SCRIPTS / "stylize_dataset.py"
 PLAIN = {"runtime": "torch", "precision": "fp32", "device": "cpu"}
@@ -54,8 +54,8 @@ def here(data_sets, tmp_path, monkeypatch):
 @pytest.fixture
 def _no_ray(monkeypatch):
     """The workers are this process, one unit after the other."""
-    monkeypatch.setattr(dataset, "paint_units", paint_here)
-    monkeypatch.setattr(dataset, "ray_at", lambda address: nullcontext())
+    monkeypatch.setattr(run, "paint_units", paint_here)
+    monkeypatch.setattr(run, "ray_at", lambda address: nullcontext())
 
 
 def paint(source, **settings):
@@ -131,20 +131,20 @@ def test_what_ends_a_worker_ends_the_run_in_one_sentence(monkeypatch):
     def full(*_, **__):
         raise OSError(28, "out/a.jpg can't be written: No space left on device.")
 
-    monkeypatch.setattr(workers, "paint_unit", full)
+    monkeypatch.setattr(ray_pool, "paint_unit", full)
     with pytest.raises(ValueError, match=r"^out/a.jpg can't be written: No space left on device.$"):
         paint("photos")
 
 
 @pytest.mark.usefixtures("here", "_no_ray")
 def test_two_runs_do_not_paint_the_same():
-    with dataset._alone_in(Path("out")), pytest.raises(ValueError, match="Another process is painting into out"):
+    with run._alone_in(Path("out")), pytest.raises(ValueError, match="Another process is painting into out"):
         paint("photos")
 
 
 @pytest.mark.usefixtures("here")
 def test_the_absence_of_ray_is_one_sentence(monkeypatch):
-    monkeypatch.setattr(workers, "find_spec", lambda name: None)
+    monkeypatch.setattr(ray_pool, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'fast_style\[ray\]'"):
         paint("photos")
 
@@ -217,7 +217,7 @@ def files_of(unit):
 @pytest.mark.slow
 def test_two_workers_go_on_after_a_kill(here, monkeypatch):
     # Ray would leave a token in the home.
-    for name, value in (workers.QUIET | {"HOME": str(here), "PYTHONPATH": os.pathsep.join(sys.path)}).items():
+    for name, value in (ray_pool.QUIET | {"HOME": str(here), "PYTHONPATH": os.pathsep.join(sys.path)}).items():
         monkeypatch.setenv(name, value)
     for number in range(40):
         save_image(torch.rand(3, 200, 200), f"photos/many/{number:02d}.jpg")

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from fast_style.stylize.painting import Painter, half_of_what_is_free
+from fast_style.stylize.dataset.work_units import Recipe, Unit
+from fast_style.stylize.dataset.worker import Result, paint_unit
+from fast_style.stylize.painter import Painter, half_of_what_is_free
 from fast_style.stylize.stylizer import load_stylizer
-from fast_style.stylize.unit_painting import Result, paint_unit
-from fast_style.stylize.units import Recipe, Unit
 
 # Nothing is reported to Ray's makers, and what Ray says of its own doings goes to its logs alone.
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_LOG_LEVEL": "CRITICAL", "RAY_BACKEND_LOG_LEVEL": "fatal"}

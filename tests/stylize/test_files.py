@@ -11,10 +11,10 @@ from fast_style.images.decode import read_arrays
 from fast_style.images.tensors import read_picture
 from fast_style.networks.transform_net import TransformNet
 from fast_style.runtimes.pytorch import Torch
-from fast_style.stylize import pictures as pictures_module
-from fast_style.stylize.painting import Painter
-from fast_style.stylize.pictures import Painted, check_files, paint
-from fast_style.stylize.planning import plan, unfinished
+from fast_style.stylize import files as pictures_module
+from fast_style.stylize.files import Painted, check_files, paint
+from fast_style.stylize.output_paths import plan, unfinished
+from fast_style.stylize.painter import Painter
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from fast_style.data.shards.index import index_folder
 from fast_style.images.decode import read_arrays
 from fast_style.networks.transform_net import TransformNet
 from fast_style.runtimes.pytorch import Torch
-from fast_style.stylize import unit_painting
-from fast_style.stylize.painting import Painter
-from fast_style.stylize.unit_painting import paint_unit
-from fast_style.stylize.units import Recipe, finished, marker_path, plan_units, target_names
+from fast_style.stylize.dataset import worker
+from fast_style.stylize.dataset.work_units import Recipe, finished, marker_path, plan_units, target_names
+from fast_style.stylize.dataset.worker import paint_unit
+from fast_style.stylize.painter import Painter
 
 RECIPE = Recipe("digest", unit=2)
 
@@ -216,10 +216,10 @@ def test_no_shard_is_in_place_without_being_known_as_finished(painter, monkeypat
 
     with monkeypatch.context() as patch:
         if moment == "before the marker":
-            patch.setattr(unit_painting, "write_marker", dying)
+            patch.setattr(worker, "write_marker", dying)
         else:
-            marker = unit_painting.write_marker
-            patch.setattr(unit_painting, "write_marker", lambda *said: (marker(*said), dying()))
+            marker = worker.write_marker
+            patch.setattr(worker, "write_marker", lambda *said: (marker(*said), dying()))
         with pytest.raises(Dies):
             paint_unit(unit, painter, RECIPE)
     assert finished(unit, RECIPE) is None

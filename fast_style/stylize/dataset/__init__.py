@@ -1,0 +1,1 @@
+"""Stylize a whole data set with many workers."""

@@ -1,0 +1,1 @@
+"""Stylize images of any size in bounded memory."""
