@@ -1,10 +1,11 @@
 """Distil a small loss network from a large one: python scripts/distill.py loss_network=vgg19 (see --help)."""
 
 import hydra
-from edge import one_sentence_errors
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
+
+from fast_style.cli.errors import one_sentence_errors
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="distill")

@@ -3,11 +3,12 @@
 import json
 
 import hydra
-from edge import NETWORKS, one_sentence_errors
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from tqdm import tqdm
+
+from fast_style.cli.errors import NETWORKS, one_sentence_errors
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate_translation")

@@ -3,8 +3,9 @@
 import sys
 
 import hydra
-from edge import NETWORKS, one_sentence_errors
 from omegaconf import DictConfig
+
+from fast_style.cli.errors import NETWORKS, one_sentence_errors
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="export")

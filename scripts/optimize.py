@@ -1,9 +1,10 @@
 """Paint one picture by optimising its pixels: python scripts/optimize.py content=... style=... (see --help)."""
 
 import hydra
-from edge import check_keys, one_sentence_errors
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+
+from fast_style.cli.errors import check_keys, one_sentence_errors
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="optimize")

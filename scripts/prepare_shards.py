@@ -1,9 +1,10 @@
 """Pack photos into shards: python scripts/prepare_shards.py input=... output=... (see --help)."""
 
 import hydra
-from edge import one_sentence_errors
 from omegaconf import DictConfig
 from tqdm import tqdm
+
+from fast_style.cli.errors import one_sentence_errors
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="prepare_shards")

@@ -4,11 +4,12 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import hydra
-from bars import Bar
-from edge import NETWORKS, one_sentence_errors
 from omegaconf import DictConfig
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
+
+from fast_style.cli.errors import NETWORKS, one_sentence_errors
+from fast_style.cli.progress import Bar
 
 if TYPE_CHECKING:
     from fast_style.images.decode import StrPath

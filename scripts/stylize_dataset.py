@@ -3,9 +3,10 @@
 import sys
 
 import hydra
-from edge import NETWORKS, one_sentence_errors
 from omegaconf import DictConfig
 from tqdm import tqdm
+
+from fast_style.cli.errors import NETWORKS, one_sentence_errors
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="stylize_dataset")

@@ -1,10 +1,11 @@
 """Learn one style, or to translate (method=cyclegan): python scripts/train.py style=starry_night (see --help)."""
 
 import hydra
-from bulk import let_jobs_import_this, one_of_many
-from edge import one_sentence_errors
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
+
+from fast_style.cli.errors import one_sentence_errors
+from fast_style.cli.multirun import one_of_many
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
@@ -26,5 +27,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    let_jobs_import_this()
     main()

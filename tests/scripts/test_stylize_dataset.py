@@ -13,7 +13,7 @@ from shard_sets import numbered_photos
 
 from fast_style.networks.serialization import save_network
 from fast_style.networks.transform_net import TransformNet
-from fast_style.stylize.dataset import run
+from fast_style.stylize.dataset import run as dataset_run
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def command(tmp_path, monkeypatch, capfd):
     monkeypatch.syspath_prepend(str(SCRIPTS))
     monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
     monkeypatch.setattr(logging.root, "level", logging.root.level)
-    monkeypatch.setattr(run, "paint_units", paint_here)
-    monkeypatch.setattr(run, "ray_at", lambda address: nullcontext())
+    monkeypatch.setattr(dataset_run, "paint_units", paint_here)
+    monkeypatch.setattr(dataset_run, "ray_at", lambda address: nullcontext())
     save_network(tmp_path / "dots.safetensors", TransformNet(width=2, blocks=0), origin={"style": "dots"})
     numbered_photos(tmp_path / "photos", 5)
 

@@ -12,6 +12,7 @@ from checkout import SCRIPTS
 from training_runs import settings
 
 from fast_style import save_image
+from fast_style.cli import multirun
 
 TRAIN = SCRIPTS / "train.py"
 OWN = ("style.image", "runs", "network_file")
@@ -67,14 +68,6 @@ def test_two_trainings_never_write_one_network_and_a_recipes_name_gets_the_style
     ]
 
 
-@pytest.fixture
-def module(monkeypatch: pytest.MonkeyPatch) -> object:
-    monkeypatch.syspath_prepend(str(TRAIN.parent))
-    import bulk
-
-    return bulk
-
-
 @pytest.mark.parametrize(
     ("worker", "visible", "expected"),
     [
@@ -86,15 +79,15 @@ def module(monkeypatch: pytest.MonkeyPatch) -> object:
     ],
 )
 def test_workers_take_the_gpus_in_turn(
-    module: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, worker: str, visible: str | None, expected: str | None
+    monkeypatch: pytest.MonkeyPatch, worker: str, visible: str | None, expected: str | None
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    monkeypatch.setattr(module.multiprocessing, "current_process", lambda: SimpleNamespace(name=worker))
+    monkeypatch.setattr(multirun.multiprocessing, "current_process", lambda: SimpleNamespace(name=worker))
     # Set before it is deleted, so that the test leaves no trace of what the function sets.
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible or "")
     if visible is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    module.take_a_gpu()
+    multirun.take_a_gpu()
     assert os.environ.get("CUDA_VISIBLE_DEVICES") == expected
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 

@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
+CONF = Path(__file__).resolve().parents[2] / "conf"
 #: Where ckpt=NAME is looked for.
 NETWORKS = ("checkpoints", CONF.parent / "checkpoints")
 Main = Callable[[DictConfig], None]

@@ -10,12 +10,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 
-def let_jobs_import_this() -> None:
-    """Submitit starts Python elsewhere, and that reads `main` by the modules it is made of."""
-    folders = [str(Path(__file__).resolve().parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    os.environ["PYTHONPATH"] = os.pathsep.join(folders)
-
-
 def is_bulk() -> bool:
     """Whether this is one training of several."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
