@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 
 STYLE ?= starry_night
 # One of the photos that come along with scikit-image, and that quick does not train on.
-PHOTO ?= $(shell $(BIN)/python -c 'from fast_style.data.sample_photos import sample_files; print(sample_files()[1])')
+PHOTO ?= $(shell $(BIN)/python -c 'from fast_style.data.sample_photos import skimage_files; print(skimage_files()[1])')
 
 .PHONY: help train test format clean
 

@@ -1,7 +1,7 @@
 """How fast a training step of CycleGAN is, against a plain loop: python benchmarks/cyclegan.py (see --help).
 
 Two sides take turns in one process. *Ours* is `scripts/train.py method=cyclegan` as it is, loader, Lightning, pools and
-logging included, in bf16 where the processor has it, compiled if so told. *Plain* is the authors' order of steps with
+logging included, in bf16 where the CPU has it, compiled if so told. *Plain* is the authors' order of steps with
 the same networks in eager float32, on one pair that stays in memory.
 """
 
@@ -32,11 +32,11 @@ def plain_loop(method: CycleGanMethod, batch: Tensor) -> Callable[[int], None]:
     """The authors' step: generators first, then each discriminator, with its own backward pass."""
     device = batch.device
     a2b, b2a = (TransformNet(**method.a2b.architecture).to(device) for _ in range(2))
-    width, layers = method.judge_a.patches[0][0].out_channels, len(method.judge_a.patches) - 1
-    judge_a, judge_b = (PatchDiscriminator(width=width, layers=layers).to(device) for _ in range(2))
+    width, layers = method.disc_a.patches[0][0].out_channels, len(method.disc_a.patches) - 1
+    disc_a, disc_b = (PatchDiscriminator(width=width, layers=layers).to(device) for _ in range(2))
     of_generators, of_discriminators = (
         torch.optim.Adam([*one.parameters(), *other.parameters()], lr=2e-4, betas=(0.5, 0.999))
-        for one, other in ((a2b, b2a), (judge_a, judge_b))
+        for one, other in ((a2b, b2a), (disc_a, disc_b))
     )
     pools = [ImagePool(50, seed=seed) for seed in (0, 1)]
     mse, l1 = nn.MSELoss(), nn.L1Loss()
@@ -49,21 +49,21 @@ def plain_loop(method: CycleGanMethod, batch: Tensor) -> Callable[[int], None]:
     def go(steps: int) -> None:
         for _ in range(steps):
             fake_b, fake_a = a2b(real_a), b2a(real_b)
-            back_a, back_b = b2a(fake_b), a2b(fake_a)
-            for judge in (judge_a, judge_b):
-                judge.requires_grad_(False)
+            rec_a, rec_b = b2a(fake_b), a2b(fake_a)
+            for disc in (disc_a, disc_b):
+                disc.requires_grad_(False)
             of_generators.zero_grad()
-            total = judged(judge_b(fake_b), True) + judged(judge_a(fake_a), True)
-            total = total + 20 * (l1(back_a, real_a) + l1(back_b, real_b))
+            total = judged(disc_b(fake_b), True) + judged(disc_a(fake_a), True)
+            total = total + 20 * (l1(rec_a, real_a) + l1(rec_b, real_b))
             total = total + 10 * (l1(a2b(real_b), real_b) + l1(b2a(real_a), real_a))
             total.backward()
             of_generators.step()
-            for judge in (judge_a, judge_b):
-                judge.requires_grad_(True)
+            for disc in (disc_a, disc_b):
+                disc.requires_grad_(True)
             of_discriminators.zero_grad()
-            shown = [pool.exchange(fake) for pool, fake in zip(pools, (fake_a, fake_b), strict=True)]
-            for judge, real, fake in zip((judge_a, judge_b), (real_a, real_b), shown, strict=True):
-                (0.5 * (judged(judge(real), True) + judged(judge(fake), False))).backward()
+            pooled = [pool.exchange(fake) for pool, fake in zip(pools, (fake_a, fake_b), strict=True)]
+            for disc, real, fake in zip((disc_a, disc_b), (real_a, real_b), pooled, strict=True):
+                (0.5 * (judged(disc(real), True) + judged(disc(fake), False))).backward()
             of_discriminators.step()
 
     return go

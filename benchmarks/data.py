@@ -4,7 +4,7 @@
     python benchmarks/data.py --photos data/photos/train --parts files --files 120000
 
 Crops of 256 px in batches of 4, as in training, with nobody else at work; a training step leaves the loader less of the
-processor than it has here. All that is made is made in a temporary folder.
+CPU than it has here. All that is made is made in a temporary folder.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from pathlib import Path
 
 import psutil
 
-from fast_style.data.datamodule import PhotoBatches
+from fast_style.data.datamodule import PhotoDataModule
 from fast_style.data.dataset import shortest_side_needed
-from fast_style.data.image_folder import ContentPhotos
-from fast_style.data.shards.datamodule import ContentShards
+from fast_style.data.image_folder import ImageFolderDataModule
+from fast_style.data.shards.datamodule import ShardDataModule
 from fast_style.data.shards.sources import PictureFolder
-from fast_style.data.shards.writer import Recipe, write_shards
+from fast_style.data.shards.writer import ShardSettings, write_shards
 from fast_style.images.listing import find_pictures
 from fast_style.images.tensors import load_pixels
 
@@ -37,7 +37,7 @@ def speed(photos: str, rounds: int, batches: int) -> None:
     """Images a second, both sources alternating."""
     with tempfile.TemporaryDirectory() as shards:
         started = time.perf_counter()
-        done = write_shards(PictureFolder(photos), shards, Recipe(shard_mb=4))
+        done = write_shards(PictureFolder(photos), shards, ShardSettings(shard_mb=4))
         print(f"Packing: {done.samples / (time.perf_counter() - started):.0f} photos a second")
         sides = [(source, workers) for workers in (0, 1, 2) for source in ("folder", "shards")]
         rates: dict[tuple[str, int], list[float]] = {side: [] for side in sides}
@@ -52,8 +52,8 @@ def speed(photos: str, rounds: int, batches: int) -> None:
 
 def _rate(place: str, source: str, workers: int, batches: int) -> float:
     options = {"batch_size": BATCH, "workers": workers}
-    data: PhotoBatches = (
-        ContentPhotos(root=place, **options) if source == "folder" else ContentShards(urls=place, **options)
+    data: PhotoDataModule = (
+        ImageFolderDataModule(root=place, **options) if source == "folder" else ShardDataModule(urls=place, **options)
     )
     data.setup()
     coming = iter(data.train_dataloader())
@@ -93,7 +93,7 @@ def files(photos: str, count: int, batches: int) -> None:
                 part.mkdir()
             (part / f"{number:06d}.jpg").symlink_to(os.path.abspath(photo))
         started = time.perf_counter()
-        data = ContentPhotos(root=folder, batch_size=BATCH, workers=2)
+        data = ImageFolderDataModule(root=folder, batch_size=BATCH, workers=2)
         data.setup()
         listed = time.perf_counter() - started
         coming = iter(data.train_dataloader())

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from fast_style.image_optimization.loss import PictureLoss, Style
 from fast_style.image_optimization.method import PictureOptimization
-from fast_style.image_optimization.optimizer_loop import Descent
+from fast_style.image_optimization.optimizer_loop import OptimizerLoop
 from fast_style.networks.pretrained import vgg
 
 Side = Callable[[int], None]  # Makes so many evaluations.
@@ -145,15 +145,15 @@ def ours(photo: Tensor, painting: Tensor, precision: str, *, tutorial: bool) -> 
     method = PictureOptimization(
         loss_network=vgg("vgg19", weights="random"), loss=loss, precision=precision, smallest=None, **settings
     )
-    canvas = method.canvas(photo, [Style(painting)])
-    descent = method.descent(canvas, photo)
+    targets = method.targets(photo, [Style(painting)])
+    loop = method.loop(targets, photo)
 
-    def after(descent: Descent) -> bool:
-        if descent.evaluations % 10 == 0:
-            [float(term) for term in descent.weighted.values()]
+    def after(loop: OptimizerLoop) -> bool:
+        if loop.evaluations % 10 == 0:
+            [float(term) for term in loop.weighted.values()]
         return True
 
-    return lambda evaluations: descent.go(descent.evaluations + evaluations, after) and None
+    return lambda evaluations: loop.run(loop.evaluations + evaluations, after) and None
 
 
 def main() -> None:

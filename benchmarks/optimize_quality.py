@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from fast_style.data.style_images import pictures_of
 from fast_style.image_optimization.loss import PictureLoss, Style
-from fast_style.image_optimization.run import Paintings, optimize_file
+from fast_style.image_optimization.run import StyleFiles, optimize_file
 from fast_style.image_optimization.scales import fitted
 from fast_style.images.tensors import load_image, save_image
 
@@ -54,7 +54,7 @@ def main() -> None:
             optimize_file(
                 method,
                 content=photo,
-                paintings=Paintings([painting]),
+                paintings=StyleFiles([painting]),
                 output=target,
                 size=asked.size,
                 runs=None,

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 
 @contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Yield a new file that takes the path's place once it is whole and on the disk, and leaves no trace otherwise."""
     target = Path(os.path.realpath(path))  # Replace what a link points to, not the link.
     temporary = target.with_name(f".{uuid4().hex}.tmp")

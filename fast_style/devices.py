@@ -5,7 +5,7 @@ from typing import Literal
 import psutil
 import torch
 
-Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+TrainingPrecision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
 def usable_device(name: str | None) -> torch.device:
@@ -23,8 +23,8 @@ def usable_device(name: str | None) -> torch.device:
         raise ValueError(f"The device {name!r} can't be used here ({reason}); take cpu.") from error
 
 
-def best_precision(device: torch.device | None = None) -> Precision:
-    """`bf16-mixed` where the processor computes in bfloat16, else `32-true`; None asks for CUDA before the CPU."""
+def best_precision(device: torch.device | None = None) -> TrainingPrecision:
+    """`bf16-mixed` where the CPU computes in bfloat16, else `32-true`; None asks for CUDA before the CPU."""
     on_gpu = torch.cuda.is_available() if device is None else device.type == "cuda"
     if on_gpu:
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"

@@ -26,7 +26,7 @@ class Interrupted(Exception):  # noqa: N818 - nothing went wrong: somebody wante
         self.signal_number, self.saved = signal_number, saved
 
 
-class StopRequest:
+class SignalHandler:
     """Within it, the first SIGINT or SIGTERM is only noted; a second one acts as it would have before.
 
     Python lets the main thread alone handle signals; in another thread nobody is listened to.

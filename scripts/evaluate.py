@@ -15,9 +15,9 @@ from fast_style.cli.errors import NETWORKS, one_sentence_errors
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
     """Print the verdict as a table, and write it as JSON."""
-    from fast_style.atomic_files import whole_file
+    from fast_style.atomic_files import atomic_write
     from fast_style.data.style_images import pictures_of
-    from fast_style.evaluation.style_metrics import judge, painted_before, painted_now
+    from fast_style.evaluation.style_metrics import compute_style_metrics, from_folder, from_model
     from fast_style.images.listing import find_pictures
     from fast_style.images.tensors import load_image
     from fast_style.stylize.stylizer import find_network, load_stylizer
@@ -29,13 +29,13 @@ def main(cfg: DictConfig) -> None:
     (picture,) = pictures_of(OmegaConf.to_container(cfg.style, resolve=True))
     photos = find_pictures(cfg.photos)
     if cfg.ckpt is None:
-        pairs = painted_before(cfg.pictures, photos)
+        pairs = from_folder(cfg.pictures, photos)
     else:
         device = cfg.device or "auto"
         # In float32 by PyTorch: a model is judged, not a runtime.
         stylizer = load_stylizer(find_network(cfg.ckpt, NETWORKS), runtime="torch", precision="fp32", device=device)
-        pairs = painted_now(stylizer, photos, size=cfg.size)
-    verdict = judge(
+        pairs = from_model(stylizer, photos, size=cfg.size)
+    metrics = compute_style_metrics(
         tqdm(pairs, total=len(photos), unit="photo"),
         {size: load_image(picture, size=size) for size in cfg.style_sizes},
         loss_network=instantiate(cfg.loss_network, _convert_="all").to(cfg.device or "cpu"),
@@ -43,10 +43,10 @@ def main(cfg: DictConfig) -> None:
         content_layers=list(cfg.content_layers),
     )
     print(f"Against {picture}, by loss_network={HydraConfig.get().runtime.choices.loss_network}:")
-    print(verdict.as_table())
+    print(metrics.as_table())
     if cfg.json:
-        with whole_file(cfg.json) as file:
-            file.write(json.dumps(verdict.as_json(), indent=2).encode())
+        with atomic_write(cfg.json) as file:
+            file.write(json.dumps(metrics.as_json(), indent=2).encode())
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ from fast_style.cli.errors import NETWORKS, one_sentence_errors
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
     """Print the distances as a table, and write them as JSON."""
-    from fast_style.atomic_files import whole_file
-    from fast_style.evaluation.frechet_distance import likeness
-    from fast_style.evaluation.style_metrics import painted_now
+    from fast_style.atomic_files import atomic_write
+    from fast_style.evaluation.frechet_distance import frechet_distance
+    from fast_style.evaluation.style_metrics import from_model
     from fast_style.images.listing import find_pictures
     from fast_style.images.tensors import load_image
     from fast_style.stylize.stylizer import find_network, load_stylizer
@@ -27,8 +27,8 @@ def main(cfg: DictConfig) -> None:
     stylizer = load_stylizer(
         find_network(cfg.ckpt, NETWORKS), runtime="torch", precision="fp32", device=cfg.device or "auto"
     )
-    found = likeness(
-        tqdm(painted_now(stylizer, pictures, size=cfg.size), total=len(pictures), unit="picture"),
+    found = frechet_distance(
+        tqdm(from_model(stylizer, pictures, size=cfg.size), total=len(pictures), unit="picture"),
         (load_image(file, size=cfg.size) for file in targets),
         loss_network=instantiate(cfg.loss_network, _convert_="all").to(cfg.device or "cpu"),
         layers=list(cfg.layers),
@@ -40,7 +40,7 @@ def main(cfg: DictConfig) -> None:
     print(f"loss_network={network}:")
     print(found.as_table())
     if cfg.json:
-        with whole_file(cfg.json) as file:
+        with atomic_write(cfg.json) as file:
             file.write(json.dumps(found.as_json(), indent=2).encode())
 
 

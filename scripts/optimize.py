@@ -13,7 +13,7 @@ def main(cfg: DictConfig) -> None:
     """Paint, then say where everything is."""
     from fast_style.data.style_images import pictures_of
     from fast_style.devices import usable_device
-    from fast_style.image_optimization.run import Paintings, optimize_file
+    from fast_style.image_optimization.run import StyleFiles, optimize_file
 
     check_keys(cfg, "optimize")
     if cfg.output is None:
@@ -26,10 +26,10 @@ def main(cfg: DictConfig) -> None:
     outcome = optimize_file(
         method,
         content=cfg.content,
-        paintings=Paintings(images=pictures_of(style), weights=weights, masks=masks),
+        style_files=StyleFiles(images=pictures_of(style), weights=weights, masks=masks),
         output=cfg.output,
         size=OmegaConf.to_container(cfg.size) if OmegaConf.is_config(cfg.size) else cfg.size,
-        init=cfg.init,
+        init_image=cfg.init_image,
         seed=cfg.seed,
         save_every=cfg.save_every,
         log_every=cfg.log_every,

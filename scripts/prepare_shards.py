@@ -13,7 +13,7 @@ def main(cfg: DictConfig) -> None:
     """Write the shards; say how many photos they hold and how many were skipped."""
     from fast_style.data.shards.index import index_folder
     from fast_style.data.shards.sources import source_at
-    from fast_style.data.shards.writer import SKIPPED, Progress, Recipe, write_shards
+    from fast_style.data.shards.writer import SKIPPED, ShardProgress, ShardSettings, write_shards
     from fast_style.images.decode import MAX_PIXELS
 
     if cfg.output is None:
@@ -21,10 +21,10 @@ def main(cfg: DictConfig) -> None:
         print(f"{sum(shard.samples for shard in shards)} photos in {len(shards)} shards, index.json beside them")
         return
     limit = MAX_PIXELS if cfg.max_pixels is None else cfg.max_pixels
-    recipe = Recipe(cfg.shard_mb, cfg.shard_samples, cfg.size, cfg.quality, limit)
+    recipe = ShardSettings(cfg.shard_mb, cfg.shard_samples, cfg.size, cfg.quality, limit)
     source = source_at(cfg.input, field=cfg.field)
 
-    def advance(progress: Progress) -> None:
+    def advance(progress: ShardProgress) -> None:
         bar.update(progress.taken - bar.n)
 
     with tqdm(total=source.count, unit="photo") as bar:

@@ -9,11 +9,11 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from fast_style.cli.errors import NETWORKS, one_sentence_errors
-from fast_style.cli.progress import Bar
+from fast_style.cli.progress import PictureProgressBar
 
 if TYPE_CHECKING:
     from fast_style.images.decode import StrPath
-    from fast_style.stylize.blending import Controls
+    from fast_style.stylize.blending import Blending
     from fast_style.stylize.painter import Painter
 
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
     """Paint; name each result, and each photo that could not be painted."""
-    from fast_style.stylize.blending import Controls
+    from fast_style.stylize.blending import Blending
     from fast_style.stylize.painter import check_painting
     from fast_style.stylize.stylizer import find_network
     from fast_style.stylize.video.stylize_video import is_video
 
-    controls = Controls(strength=cfg.strength, color=cfg.color)
+    controls = Blending(strength=cfg.strength, color=cfg.color)
     check_painting(**painting(cfg))
     network = find_network(cfg.ckpt, NETWORKS)
     # Both plan before a runtime is prepared, which may take its time: who is mistaken shall not wait.
     (paint_clip if is_video(cfg.input) else paint_pictures)(cfg, network, controls)
 
 
-def paint_pictures(cfg: DictConfig, network: "StrPath", controls: "Controls") -> None:
+def paint_pictures(cfg: DictConfig, network: "StrPath", controls: "Blending") -> None:
     """Paint one picture or many under a bar that counts them."""
     from fast_style.images.decode import MAX_PIXELS
     from fast_style.stylize.files import check_files, paint
@@ -48,8 +48,8 @@ def paint_pictures(cfg: DictConfig, network: "StrPath", controls: "Controls") ->
         if not pairs:
             print("All of them are painted already.")
             return
-    painter, said = prepare(cfg, network, controls)
-    bar = Bar(len(pairs), said=said)
+    painter, header = prepare(cfg, network, controls)
+    bar = PictureProgressBar(len(pairs), header=header)
     failed = 0
     for painted in paint(
         painter,
@@ -67,16 +67,16 @@ def paint_pictures(cfg: DictConfig, network: "StrPath", controls: "Controls") ->
 
 
 def batch_for(painter: "Painter") -> int:
-    """Pictures a call. On a processor, more than one bring nothing: 0.97 to 1.08 times as many a second, of four."""
+    """Pictures a call. On a CPU, more than one bring nothing: 0.97 to 1.08 times as many a second, of four."""
     return 1 if painter.stylizer.runtime.device == "cpu" else 8
 
 
-def paint_clip(cfg: DictConfig, network: "StrPath", controls: "Controls") -> None:
+def paint_clip(cfg: DictConfig, network: "StrPath", controls: "Blending") -> None:
     """Paint a video under a bar that counts frames, from the first one on; name the result."""
     from fast_style.stylize.stylizer import style_of
-    from fast_style.stylize.video.stylize_video import Progress, check_settings, paint_video, plan_video
+    from fast_style.stylize.video.stylize_video import VideoProgress, check_settings, paint_video, plan_video
 
-    def show(progress: Progress) -> None:
+    def show(progress: VideoProgress) -> None:
         bar.total, bar.delay = progress.expected, 0
         bar.update()
 
@@ -86,11 +86,11 @@ def paint_clip(cfg: DictConfig, network: "StrPath", controls: "Controls") -> Non
     if cfg.skip_existing and target.is_file():
         print(target)
         return
-    painter, said = prepare(cfg, network, controls)
+    painter, header = prepare(cfg, network, controls)
     # Delayed, so that a mistake is one sentence and not also a bar of no frames.
     with logging_redirect_tqdm(), tqdm(unit="frame", delay=0.001) as bar:
         painted = paint_video(painter, cfg.input, target, mask=cfg.mask, progress=show, **choices)
-    print(said, file=sys.stderr)
+    print(header, file=sys.stderr)
     print(painted.target)
     if painted.skipped:
         print(f"Skipped: {painted.skipped} frames could not be decoded.", file=sys.stderr)
@@ -99,18 +99,18 @@ def paint_clip(cfg: DictConfig, network: "StrPath", controls: "Controls") -> Non
 def painting(cfg: DictConfig) -> dict[str, Any]:
     """The settings of a painter."""
     max_memory = None if cfg.max_memory is None else int(cfg.max_memory * 2**30)
-    return {"tiles": cfg.tiles, "statistics": cfg.statistics, "max_memory": max_memory, "scale": cfg.scale}
+    return {"tiles": cfg.tiles, "statistics": cfg.statistics, "max_memory": max_memory, "brush_scale": cfg.brush_scale}
 
 
-def prepare(cfg: DictConfig, network: "StrPath", controls: "Controls") -> "tuple[Painter, str]":
+def prepare(cfg: DictConfig, network: "StrPath", controls: "Blending") -> "tuple[Painter, str]":
     """Who paints, and the sentence that says with what."""
     from fast_style.stylize.painter import Painter
     from fast_style.stylize.stylizer import load_stylizer
 
     stylizer = load_stylizer(network, runtime=cfg.runtime, precision=cfg.precision, device=cfg.device, cache=cfg.cache)
     runtime = stylizer.runtime
-    said = f"Runtime: {runtime.name}, {runtime.precision}, {runtime.device}."
-    return Painter(stylizer, controls=controls, **painting(cfg)), said
+    header = f"Runtime: {runtime.name}, {runtime.precision}, {runtime.device}."
+    return Painter(stylizer, controls=controls, **painting(cfg)), header
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from fast_style.cli.errors import one_sentence_errors
-from fast_style.cli.multirun import one_of_many
+from fast_style.cli.multirun import multirun_config
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
@@ -14,7 +14,7 @@ def main(cfg: DictConfig) -> None:
     """Train, then say where everything is."""
     from fast_style.training.run import run
 
-    outcome = run(one_of_many(cfg), HydraConfig.get().overrides.task)
+    outcome = run(multirun_config(cfg), HydraConfig.get().overrides.task)
     if not outcome.first:
         return
     if outcome.unreadable:

@@ -14,7 +14,7 @@ SHARED = Path(os.environ.get("FAST_STYLE_SHARED", Path(__file__).parents[2] / "s
 
 
 @pytest.fixture(autouse=True)
-def _same_chance_each_time():
+def _seed():
     torch.manual_seed(0)
 
 

@@ -22,7 +22,7 @@ import torch
 from training_runs import composed, settings
 
 from fast_style import atomic_files
-from fast_style.training.callbacks import progress
+from fast_style.training.callbacks import image_grids
 from fast_style.training.run import run
 
 STEPS, EVERY = 12, 3
@@ -60,7 +60,7 @@ class Attempt:
             def tell(self: Any, trainer: Any, *_: object) -> None:
                 os.write(pipe, bytes([trainer.global_step]))
 
-            progress.Panels.on_train_batch_start = tell  # type: ignore[method-assign]
+            image_grids.ImageGridCallback.on_train_batch_start = tell  # type: ignore[method-assign]
             if patch is not None:
                 patch()
             run(composed(given), given)

@@ -13,7 +13,7 @@ from fast_style import save_image
 from fast_style.data.shards.index import index_folder
 from fast_style.data.shards.tar import pictures_in
 from fast_style.stylize.dataset.ray_pool import UnitPainter
-from fast_style.stylize.dataset.work_units import Recipe, Unit
+from fast_style.stylize.dataset.work_units import PaintSettings, Unit
 from fast_style.stylize.dataset.worker import Result
 
 
@@ -48,7 +48,7 @@ def members_of(path: str | Path) -> dict[str, bytes]:
 
 
 def paint_here(
-    units: Sequence[Unit], recipe: Recipe, stylizer: Mapping[str, Any], *, workers: int | None
+    units: Sequence[Unit], recipe: PaintSettings, stylizer: Mapping[str, Any], *, workers: int | None
 ) -> Iterator[Result]:
     """As `workers.paint_units`, without Ray, which takes seconds to start."""
     painter = UnitPainter(recipe, stylizer)

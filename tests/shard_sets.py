@@ -12,7 +12,7 @@ import torch
 
 from fast_style import save_image
 from fast_style.data.shards.sources import PictureFolder
-from fast_style.data.shards.writer import Recipe, write_shards
+from fast_style.data.shards.writer import ShardSettings, write_shards
 
 
 def numbered_photos(folder: Path, count: int, *, side: int = 24) -> Path:
@@ -25,7 +25,7 @@ def numbered_photos(folder: Path, count: int, *, side: int = 24) -> Path:
 def shards(folder: Path, count: int = 10, *, samples: int = 3) -> Path:
     """`folder/shards` of `count` numbered photos, `samples` a shard."""
     photos = numbered_photos(folder / "photos", count)
-    write_shards(PictureFolder(str(photos)), str(folder / "shards"), Recipe(shard_samples=samples))
+    write_shards(PictureFolder(str(photos)), str(folder / "shards"), ShardSettings(shard_samples=samples))
     return folder / "shards"
 
 

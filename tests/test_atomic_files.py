@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from fast_style.atomic_files import remove_leftovers, whole_file
+from fast_style.atomic_files import atomic_write, remove_leftovers
 
 
 def test_a_new_file_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "file"
     for content in (b"old", b"new"):
-        with whole_file(path) as file:
+        with atomic_write(path) as file:
             file.write(content)
     assert path.read_bytes() == b"new"
     assert os.listdir(path.parent) == ["file"]
@@ -22,7 +22,7 @@ def test_a_new_file_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, failure: type[BaseException]) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with pytest.raises(failure), whole_file(path) as file:  # noqa: PT012 - the failure comes in the middle.
+    with pytest.raises(failure), atomic_write(path) as file:  # noqa: PT012 - the failure comes in the middle.
         file.write(b"half of the n")
         raise failure
     assert path.read_bytes() == b"old"
@@ -31,7 +31,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, failure:
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("file")
-    with whole_file(tmp_path / "link") as file:
+    with atomic_write(tmp_path / "link") as file:
         file.write(b"new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "file").read_bytes() == b"new"
@@ -40,7 +40,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
-        with whole_file(tmp_path / "file"):
+        with atomic_write(tmp_path / "file"):
             pass
     finally:
         os.umask(before)
@@ -48,7 +48,7 @@ def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
 
 
 def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path) -> None:
-    with whole_file(tmp_path / "kept"):
+    with atomic_write(tmp_path / "kept"):
         left = next(tmp_path.iterdir()).name
     others = [".hidden.tmp", "notes.tmp", left.upper(), left.removeprefix("."), "step-000003.ckpt", f"{left}x"]
     for name in [left, *others]:
@@ -77,6 +77,6 @@ def test_file_and_name_are_on_the_disk_before_anything_else_happens(
 
     monkeypatch.setattr(os, "fsync", note_sync)
     monkeypatch.setattr(os, "replace", note_replace)
-    with whole_file(tmp_path / "file") as file:
+    with atomic_write(tmp_path / "file") as file:
         file.write(b"new")
     assert done == ["file", "name", "folder"]

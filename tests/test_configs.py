@@ -35,7 +35,7 @@ def test_every_choice_composes_and_resolves(group: str, choice: str) -> None:
     if group == "optimizer":
         root = "train" if choice in LEARNERS else "optimize"
         cfg = composed(root, f"optimizer@method.optimizer={choice}", *(["content=null"] if root == "optimize" else []))
-    elif group == "student" or choice == "varied":
+    elif group == "student" or choice == "distillation":
         cfg = composed("distill", f"{group}={choice}")
     else:
         root = "optimize" if group == "experiment" and choice in OPTIMIZING else "train"
@@ -73,7 +73,7 @@ def test_every_group_folder_is_covered() -> None:
 )
 def test_every_target_takes_its_arguments(group: str, choice: str) -> None:
     named = ["data.root=photos"] if choice in ("folder", "unpaired") else []
-    cfg = composed("distill" if choice == "varied" else "train", f"{group}={choice}", *named)
+    cfg = composed("distill" if choice == "distillation" else "train", f"{group}={choice}", *named)
     assert instantiate(cfg[group], _convert_="all") is not None
 
 
@@ -102,7 +102,7 @@ def test_johnson2016_is_the_papers_recipe() -> None:
 @pytest.mark.parametrize("choice", ["horse2zebra", "vangogh2photo", "cyclegan_tutorial"])
 def test_a_recipe_of_a_translation_is_the_papers(choice: str) -> None:
     cfg = composed("train", f"experiment={choice}", "data.root=photos")
-    assert cfg.learns == "translation"
+    assert cfg.task == "translation"
     identity = 0.0 if choice == "horse2zebra" else 0.5
     assert (cfg.method.cycle_weight, cfg.method.identity_weight, cfg.method.pool) == (10, identity, 50)
     assert (cfg.method.optimizer.lr, list(cfg.method.optimizer.betas)) == (2e-4, [0.5, 0.999])
@@ -118,7 +118,7 @@ def test_a_recipe_of_a_translation_is_the_papers(choice: str) -> None:
 def test_a_method_chooses_and_the_command_line_has_the_last_word() -> None:
     cfg = composed("train", "method=cyclegan", "generator=slim", "data.root=photos", "steps=7")
     assert (cfg.generator.width, cfg.steps, cfg.method.schedule.total_steps) == (16, 7, 7)
-    assert composed("train").learns == "style"
+    assert composed("train").task == "style"
 
 
 def test_a_misspelt_group_lists_the_choices() -> None:

@@ -60,7 +60,7 @@ def test_what_cannot_be_used_is_named_in_a_sentence(name):
         (None, {"cuda": False, "cpu_bf16": False}, "32-true"),
     ],
 )
-def test_bf16_is_best_where_the_processor_computes_in_it(machine, device, there, precision):
+def test_bf16_is_best_where_the_cpu_computes_in_it(machine, device, there, precision):
     machine(**there)
     assert best_precision(device) == precision
 

@@ -9,7 +9,7 @@ from types import FrameType
 
 import pytest
 
-from fast_style.interrupts import Interrupted, StopRequest
+from fast_style.interrupts import Interrupted, SignalHandler
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 both = pytest.mark.parametrize("number", SIGNALS)
@@ -41,7 +41,7 @@ def handlers() -> list[object]:
 def test_the_first_signal_is_noted_and_nothing_else(
     number: signal.Signals, heard: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with StopRequest() as request:
+    with SignalHandler() as request:
         assert request.signal_number is None
         assert not caplog.messages
         send(number)
@@ -55,7 +55,7 @@ def test_the_first_signal_is_noted_and_nothing_else(
 @pytest.mark.parametrize("second", SIGNALS)
 def test_a_second_signal_acts_as_before(number: signal.Signals, second: signal.Signals, heard: list[int]) -> None:
     before = handlers()
-    with StopRequest() as request:
+    with SignalHandler() as request:
         send(number)
         assert handlers() == before
         send(second)
@@ -66,7 +66,7 @@ def test_a_second_signal_acts_as_before(number: signal.Signals, second: signal.S
 @pytest.mark.usefixtures("heard")
 def test_a_second_ctrl_c_stops_at_once() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with StopRequest() as request:
+    with SignalHandler() as request:
         send(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             send(signal.SIGINT)
@@ -76,7 +76,7 @@ def test_a_second_ctrl_c_stops_at_once() -> None:
 @both
 def test_the_handlers_are_given_back_at_the_end(number: signal.Signals, heard: list[int]) -> None:
     before = handlers()
-    with StopRequest() as request:
+    with SignalHandler() as request:
         assert all(now != then for now, then in zip(handlers(), before, strict=True))
     assert handlers() == before
     send(number)
@@ -87,14 +87,14 @@ def test_the_handlers_are_given_back_at_the_end(number: signal.Signals, heard: l
 @pytest.mark.usefixtures("heard")
 def test_the_handlers_are_given_back_after_a_failure() -> None:
     before = handlers()
-    with pytest.raises(ValueError, match="wrong"), StopRequest():
+    with pytest.raises(ValueError, match="wrong"), SignalHandler():
         raise ValueError("wrong")
     assert handlers() == before
 
 
 @pytest.mark.usefixtures("heard")
 def test_what_was_set_after_the_first_signal_stays() -> None:
-    with StopRequest():
+    with SignalHandler():
         send(signal.SIGINT)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
@@ -105,7 +105,7 @@ def test_in_another_thread_nobody_is_listened_to(number: signal.Signals, heard: 
     before = handlers()
 
     def work() -> tuple[list[object], int | None]:
-        with StopRequest() as request:
+        with SignalHandler() as request:
             send(number)
             return handlers(), request.signal_number
 
@@ -117,7 +117,7 @@ def test_in_another_thread_nobody_is_listened_to(number: signal.Signals, heard: 
 
 @both
 def test_used_again_it_starts_unasked(number: signal.Signals, heard: list[int]) -> None:
-    before, request = handlers(), StopRequest()
+    before, request = handlers(), SignalHandler()
     with request:
         send(number)
     with request:

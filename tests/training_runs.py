@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from fast_style import save_image
-from fast_style.training.run import Outcome, run
+from fast_style.training.run import TrainingResult, run
 
 
 def photos(folder: Path, count: int = 6) -> Path:
@@ -58,6 +58,6 @@ def composed(overrides: list[str]) -> DictConfig:
         return compose("train", overrides)
 
 
-def train(folder: Path, **changes: Any) -> Outcome:
+def train(folder: Path, **changes: Any) -> TrainingResult:
     overrides = settings(folder, **changes)
     return run(composed(overrides), overrides)

@@ -10,7 +10,7 @@ from torch import Tensor
 from training_runs import composed
 
 from fast_style import save_image
-from fast_style.training.run import Outcome, run
+from fast_style.training.run import TrainingResult, run
 
 
 def drawn(seed: int, size: tuple[int, int]) -> Tensor:
@@ -58,7 +58,7 @@ def settings(folder: Path, **changes: Any) -> list[str]:
     return [f"{key}={value}" for key, value in values.items() if value is not None]
 
 
-def translate(folder: Path, *, callbacks: tuple[pl.Callback, ...] = (), **changes: Any) -> Outcome:
+def translate(folder: Path, *, callbacks: tuple[pl.Callback, ...] = (), **changes: Any) -> TrainingResult:
     overrides = settings(folder, **changes)
     return run(composed(overrides), overrides, callbacks=callbacks)
 

@@ -37,7 +37,7 @@ def one_sentence_errors(main: Main) -> Main:
         except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
             if cfg.get("debug"):
                 raise
-            _end(_last_words(_sentence(error)))
+            _end(_exit_message(_sentence(error)))
         except KeyboardInterrupt:
             print("Stopped.", file=sys.stderr)
             sys.exit(128 + signal.SIGINT)
@@ -49,7 +49,7 @@ def one_sentence_errors(main: Main) -> Main:
                 sys.exit(128 + number)
             if cfg.get("debug"):
                 raise
-            _end(_last_words(f"{type(error).__name__}: {_sentence(error)} (debug=true shows where)"))
+            _end(_exit_message(f"{type(error).__name__}: {_sentence(error)} (debug=true shows where)"))
 
     return guarded
 
@@ -71,7 +71,7 @@ def _end(words: str | int) -> None:
     raise OneFailed(words) from None
 
 
-def _last_words(sentence: str) -> str | int:
+def _exit_message(sentence: str) -> str | int:
     """What the process ends with; of many, one that is not the first says which it is."""
     variables = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
     rank = next((os.environ[name] for name in variables if name in os.environ), "0")

@@ -15,7 +15,7 @@ def is_bulk() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
-def one_of_many(cfg: DictConfig) -> DictConfig:
+def multirun_config(cfg: DictConfig) -> DictConfig:
     """What a training among others is told: a network file and a GPU of its own.
 
     Raises:
@@ -36,7 +36,7 @@ def one_of_many(cfg: DictConfig) -> DictConfig:
 
     take_a_gpu()
     cfg = cfg.copy()
-    name = NAMES[cfg.learns](cfg)
+    name = NAMES[cfg.task](cfg)
     file = network_file_of(cfg, name)
     # A recipe's name for its network, as quick's, is one for all styles.
     cfg.network_file = str(file if name in file.stem else file.with_stem(f"{file.stem}_{name}"))

@@ -6,14 +6,14 @@ from typing import NoReturn
 from tqdm import tqdm
 
 
-class Bar:
+class PictureProgressBar:
     """Pictures and how many a second; of a single one, the share that is done, if it takes longer.
 
-    `said` goes before the first of them that is painted: a mistake is then one sentence and nothing else.
+    `header` goes before the first of them that is painted: a mistake is then one sentence and nothing else.
     """
 
-    def __init__(self, pictures: int, *, said: str) -> None:
-        self.said: str | None = said
+    def __init__(self, pictures: int, *, header: str) -> None:
+        self.header: str | None = header
         self.single = pictures == 1
         # A single one that is painted whole has no parts to tell of, and no bar.
         self.bar: tqdm[NoReturn] | None = None if self.single else tqdm(total=pictures, unit="picture")
@@ -26,9 +26,9 @@ class Bar:
 
     def next(self, line: str) -> None:
         """A picture is done."""
-        if self.said:
-            tqdm.write(self.said, file=sys.stderr)
-            self.said = None
+        if self.header:
+            tqdm.write(self.header, file=sys.stderr)
+            self.header = None
         if self.bar is not None and not self.single:
             self.bar.update()
         tqdm.write(line)

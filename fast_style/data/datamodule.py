@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from fast_style.data.dataset import Photos, PhotoSamples, Pictures, Transform, collate, shortest_side_needed
-from fast_style.data.sampler import EndlessOrder, Passes, Place
+from fast_style.data.dataset import PhotoDataset, Photos, Pictures, Transform, collate, shortest_side_needed
+from fast_style.data.sampler import EpochOrder, InfiniteSampler, SampleIndex
 
 log = logging.getLogger(__name__)
 
@@ -25,12 +25,12 @@ log = logging.getLogger(__name__)
 _START = "fork" if sys.platform == "linux" else "spawn"
 
 
-class Parts(NamedTuple):
-    """Pictures to train on, in the order of `passes`, and others to validate with."""
+class PhotoSplit(NamedTuple):
+    """Pictures to train on, in the order of `epoch_order`, and others to validate with."""
 
     training: Pictures
     validation: Pictures
-    passes: Passes
+    epoch_order: EpochOrder
 
 
 class Samples(Protocol):
@@ -39,19 +39,19 @@ class Samples(Protocol):
     def __len__(self) -> int:
         """How many a pass shows."""
 
-    def __getitem__(self, place: Place) -> Photos:
+    def __getitem__(self, place: SampleIndex) -> Photos:
         """The one at a place."""
 
 
-class Found(NamedTuple):
-    """What to train on, in the order of `passes`, and what to validate with."""
+class Split(NamedTuple):
+    """What to train on, in the order of `epoch_order`, and what to validate with."""
 
     training: Samples
     validation: Samples
-    passes: Passes
+    epoch_order: EpochOrder
 
 
-class EndlessBatches(pl.LightningDataModule):
+class InfiniteDataModule(pl.LightningDataModule):
     """Batches to train on without end, and the same held-out pictures each time to look at.
 
     Batches reach the method as float32 in 0..1. The checkpoint carries the position in the data. What is in a batch is
@@ -80,23 +80,23 @@ class EndlessBatches(pl.LightningDataModule):
         self._files: deque[tuple[str, ...]] = deque(maxlen=256)
 
     @abstractmethod
-    def found(self) -> Found:
+    def build_split(self) -> Split:
         """Find the pictures; ValueError where there are none."""
 
     def setup(self, stage: str = "fit") -> None:
         """Find the pictures, once: listing 120,000 takes a second."""
         if self._opened:
             return
-        self.training, self.validation, self.passes = self.found()
+        self.training, self.validation, self.epoch_order = self.build_split()
         # Here, where the sentence reaches a person, and not from within a worker.
-        self.training[next(iter(EndlessOrder(self.passes)))], self.validation[0, 0]
+        self.training[next(iter(InfiniteSampler(self.epoch_order)))], self.validation[0, 0]
         self._opened = True
 
     def train_dataloader(self) -> DataLoader[Photos]:
         """Batches without end, from where a resumed run stopped."""
         world = self.trainer.world_size if self.trainer else 1
-        order = EndlessOrder(
-            self.passes,
+        order = InfiniteSampler(
+            self.epoch_order,
             start=self.batches_seen * self.batch_size * world,
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=world,
@@ -159,7 +159,7 @@ class EndlessBatches(pl.LightningDataModule):
             log.warning("There were %s photos to train on when this was saved, and %s now: others follow.", before, now)
 
 
-class PhotoBatches(EndlessBatches):
+class PhotoDataModule(InfiniteDataModule):
     """Random crops of photos, `(N, 3, size, size)`. Where the photos lie is each subclass' matter.
 
     Args:
@@ -187,7 +187,7 @@ class PhotoBatches(EndlessBatches):
         self.crop_scale, self.flip = tuple(crop_scale), flip
 
     @abstractmethod
-    def parts(self) -> Parts:
+    def photo_split(self) -> PhotoSplit:
         """Find the photos and part them into training and held-out ones; ValueError where there are none."""
 
     def augmentation(self) -> Transform:
@@ -195,15 +195,15 @@ class PhotoBatches(EndlessBatches):
         crop = v2.RandomResizedCrop(self.size, scale=self.crop_scale, antialias=True)
         return v2.Compose([crop, v2.RandomHorizontalFlip(self.flip)])  # type: ignore[no-any-return]
 
-    def found(self) -> Found:
+    def build_split(self) -> Split:
         """The photos, cropped."""
-        training, validation, passes = self.parts()
+        training, validation, epoch_order = self.photo_split()
         enough = shortest_side_needed(self.size, self.crop_scale[0])
         frame = v2.Compose([v2.Resize(self.size, antialias=True), v2.CenterCrop(self.size)])
-        return Found(
-            PhotoSamples(training, transform=self.augmentation(), seed=self.seed, at_least=enough),
-            PhotoSamples(validation, transform=frame, seed=self.seed, at_least=self.size),
-            passes,
+        return Split(
+            PhotoDataset(training, transform=self.augmentation(), seed=self.seed, at_least=enough),
+            PhotoDataset(validation, transform=frame, seed=self.seed, at_least=self.size),
+            epoch_order,
         )
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fast_style.data.sampler import Place, seed_of
+from fast_style.data.sampler import SampleIndex, seed_of
 from fast_style.images.decode import UnreadablePicture
 
 Transform = Callable[[Tensor], Tensor]
@@ -37,11 +37,11 @@ class Pictures(Protocol):
     def name_of(self, index: int) -> str:
         """The file of a picture, as a person would name it."""
 
-    def load(self, place: Place, *, at_least: int | None) -> Tensor:
+    def load(self, place: SampleIndex, *, at_least: int | None) -> Tensor:
         """The pixels as `images.load_pixels` has them; its errors, and those of the way there."""
 
 
-class PhotoSamples(Dataset[Photos]):
+class PhotoDataset(Dataset[Photos]):
     """Photos by `(position, index)`, each transformed by chance that depends on the seed and position alone.
 
     Args:
@@ -61,7 +61,7 @@ class PhotoSamples(Dataset[Photos]):
         """Number of photos, readable or not."""
         return len(self.pictures)
 
-    def __getitem__(self, place: Place) -> Photos:
+    def __getitem__(self, place: SampleIndex) -> Photos:
         """Read and transform a photo; an unreadable one is replaced by the next in the list, and named.
 
         Raises:

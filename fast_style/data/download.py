@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 pooch.get_logger().setLevel(logging.WARNING)
 
 #: Seconds to wait before each further try.
-PAUSES = (1.0, 3.0)
+BACKOFF = (1.0, 3.0)
 #: Seconds without an answer, and then without a byte, after which a connection counts as dropped.
-SILENCE = (10.0, 30.0)
+TIMEOUT = (10.0, 30.0)
 #: A server that sends more than this sends something else.
 MAX_BYTES = 64_000_000
 # What of one has come when a connection is cut is lost.
@@ -33,13 +33,13 @@ class Painting:
 
     Attributes:
         work: painter, title and year.
-        swatch: the file of a texture of it that comes along; None: there is none.
+        texture: the file of a texture of it that comes along; None: there is none.
         url: where the original lies.
         sha256: the original's checksum.
     """
 
     work: str
-    swatch: str | None = None
+    texture: str | None = None
     url: str
     sha256: str
 
@@ -63,8 +63,8 @@ class Painting:
             elsewhere = ", name another folder with style.cache=..." if _is_of_this_machine(error) else ""
             raise ValueError(
                 f"The original of {name} ({self.work}) was wanted from {self.url}, and {_why(error)}; put that "
-                f"file{other} at {path} by hand{elsewhere}, or take the swatch, which needs no download: "
-                "style.source=swatch."
+                f"file{other} at {path} by hand{elsewhere}, or take the texture, which needs no download: "
+                "style.source=texture."
             ) from error
         return path
 
@@ -82,11 +82,11 @@ class Painting:
             known_hash=f"sha256:{self.sha256}",
             fname=path.name,
             path=path.parent,
-            downloader=GoingOn(path.with_name(f".{self.sha256[:16]}.part")),
+            downloader=ResumableDownloader(path.with_name(f".{self.sha256[:16]}.part")),
         )
 
 
-class GoingOn:
+class ResumableDownloader:
     """A downloader for pooch, whose own starts anew each time and takes whatever a server sends.
 
     Args:
@@ -103,7 +103,7 @@ class GoingOn:
             RequestException: each try failed, or another would.
         """
         log.info("Fetching %s.", url)
-        for pause in (*PAUSES, None):
+        for pause in (*BACKOFF, None):
             try:
                 self._go_on(url)
                 break
@@ -118,7 +118,7 @@ class GoingOn:
         held = self.part.stat().st_size if self.part.exists() else 0
         # As it is: the rest of something compressed could not be read.
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={held}-"} if held else {})
-        with requests.get(url, headers=headers, stream=True, timeout=SILENCE) as response:
+        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
             if held and response.status_code == requests.codes.requested_range_not_satisfiable:
                 return  # There is no more; the checksum tells.
             response.raise_for_status()

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from fast_style.data.datamodule import Parts, PhotoBatches
-from fast_style.data.sampler import Place, ShuffledPasses
+from fast_style.data.datamodule import PhotoDataModule, PhotoSplit
+from fast_style.data.sampler import SampleIndex, ShuffledOrder
 from fast_style.images.listing import find_pictures
 from fast_style.images.tensors import load_pixels
 
 
-class ContentPhotos(PhotoBatches):
+class ImageFolderDataModule(PhotoDataModule):
     """Photos that are files in a folder tree.
 
     Args:
@@ -43,7 +43,7 @@ class ContentPhotos(PhotoBatches):
         )
         self.root, self.held_out_root = root, held_out_root
 
-    def parts(self) -> Parts:
+    def photo_split(self) -> PhotoSplit:
         """List the files."""
         files = find_pictures(self.root)
         if self.held_out_root is None:
@@ -58,7 +58,7 @@ class ContentPhotos(PhotoBatches):
             kept, files = files[:count], sorted(files[count:])
         else:
             kept = find_pictures(self.held_out_root)[: self.held_out]
-        return Parts(PictureFiles(files), PictureFiles(kept), ShuffledPasses(len(files), seed=self.seed))
+        return PhotoSplit(PictureFiles(files), PictureFiles(kept), ShuffledOrder(len(files), seed=self.seed))
 
 
 class PictureFiles:
@@ -75,6 +75,6 @@ class PictureFiles:
         """Its path."""
         return self.files[index]
 
-    def load(self, place: Place, *, at_least: int | None) -> Tensor:
+    def load(self, place: SampleIndex, *, at_least: int | None) -> Tensor:
         """Its pixels; errors of `images.load_pixels`."""
         return load_pixels(self.files[place[1]], at_least=at_least)

@@ -1,4 +1,4 @@
-"""Batches of content photos with nothing to download: those that scikit-image carries, and pictures drawn by code."""
+"""Batches of content photos with nothing to download: those that scikit-image carries, and synthetic pictures."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from fast_style.data.datamodule import Parts, PhotoBatches
+from fast_style.data.datamodule import PhotoDataModule, PhotoSplit
 from fast_style.data.dataset import Pictures, Transform
 from fast_style.data.image_folder import PictureFiles
-from fast_style.data.sampler import Place, ShuffledPasses
-from fast_style.data.synthetic import DrawnPictures, dead_leaves, flat, gradient
+from fast_style.data.sampler import SampleIndex, ShuffledOrder
+from fast_style.data.synthetic import SyntheticPictures, dead_leaves, flat, gradient
 from fast_style.images.tensors import load_pixels
 
-#: A pass shows every photo so often, so that the drawn ones among them come in the very shares that were asked for.
+#: A pass shows every photo so often, so that the synthetic ones among them come in the very shares that were asked for.
 ROUNDS = 20
 
 
@@ -29,7 +29,7 @@ class Sample(NamedTuple):
 
 
 #: The first ones are held out; the others are trained on.
-SAMPLES = (
+SKIMAGE_PHOTOS = (
     Sample("rocket.jpg", "Falcon 9 with DSCOVR at dusk", "SpaceX, released in the public domain"),
     Sample("coffee.png", "a cup of coffee", "Rachel Michetti, courtesy of Pikolo Espresso Bar; CC0"),
     Sample("chelsea.png", "a cat", "Stefan van der Walt; CC0"),
@@ -47,15 +47,15 @@ SAMPLES = (
 )
 
 
-class SamplePhotos(PhotoBatches):
-    """A dozen photos that came with the installation, made many by strong crops and colours, and drawn pictures.
+class SkimagePhotos(PhotoDataModule):
+    """A dozen photos that came with the installation, made many by strong crops and colours, and synthetic pictures.
 
-    To validate with, the first `held_out` of `SAMPLES` are kept whole; they are few, so their losses compare one run
-    with another and say little about photos at large.
+    The first `held_out` of `SKIMAGE_PHOTOS` are kept whole for validation. They are few, so their losses compare one
+    run with another and say little about photos at large.
 
     Args:
-        drawn: share of drawn pictures among those to train on, from 0 to less than 1.
-        gradients, flat: shares of gradients and of flat colours among the drawn ones; the rest are dead leaves.
+        synthetic: share of synthetic pictures among those to train on, from 0 to less than 1.
+        gradients, flat: shares of gradients and of flat colours among the synthetic ones; the rest are dead leaves.
         permute: share of the crops whose three channels change places.
         brightness, contrast, saturation: a crop's is multiplied by up to so much more or less, a share from 0 to 1.
         hue: a crop's is turned by up to this part of the circle, at most 0.5, either way.
@@ -72,7 +72,7 @@ class SamplePhotos(PhotoBatches):
         flip: float = 0.5,
         workers: int = 2,
         seed: int = 0,
-        drawn: float = 0.0,
+        synthetic: float = 0.0,
         gradients: float = 0.0,
         flat: float = 0.0,
         permute: float = 0.0,
@@ -93,25 +93,27 @@ class SamplePhotos(PhotoBatches):
         )
         _check_shares(gradients=gradients, flat=flat, permute=permute)
         _check_shares(brightness=brightness, contrast=contrast, saturation=saturation)
-        if held_out >= len(SAMPLES):
-            raise ValueError(f"Of {len(SAMPLES)} sample photos data.held_out={held_out} leaves none to train on.")
-        if not 0 <= drawn < 1 or gradients + flat > 1:
+        if held_out >= len(SKIMAGE_PHOTOS):
             raise ValueError(
-                "data.drawn is a share from 0 to less than 1, and data.gradients and data.flat parts of it that add up "
-                f"to 1 at most; got {drawn}, {gradients}, {flat}."
+                f"Of {len(SKIMAGE_PHOTOS)} sample photos data.held_out={held_out} leaves none to train on."
+            )
+        if not 0 <= synthetic < 1 or gradients + flat > 1:
+            raise ValueError(
+                "data.synthetic is a share from 0 to less than 1, and data.gradients and data.flat parts of it that "
+                f"add up to 1 at most; got {synthetic}, {gradients}, {flat}."
             )
         if not 0 <= hue <= 0.5 or tint < 0:
             raise ValueError(f"data.hue goes from 0 to 0.5 and data.tint from 0; got {hue}, {tint}.")
-        self.drawn, self.gradients, self.flat, self.permute = drawn, gradients, flat, permute
+        self.synthetic, self.gradients, self.flat, self.permute = synthetic, gradients, flat, permute
         self.brightness, self.contrast, self.saturation = brightness, contrast, saturation
         self.hue, self.tint = hue, tint
 
-    def parts(self) -> Parts:
+    def photo_split(self) -> PhotoSplit:
         """Read the photos; they stay in memory, 17 MB in all."""
-        files = sample_files()
-        photos = SamplePictures(files[self.held_out :], drawn=self._drawn_beside(len(files) - self.held_out))
+        files = skimage_files()
+        photos = RepeatedPhotos(files[self.held_out :], synthetic=self._synthetic_beside(len(files) - self.held_out))
         kept = PictureFiles(files[: self.held_out])
-        return Parts(photos, kept, ShuffledPasses(len(photos), seed=self.seed))
+        return PhotoSplit(photos, kept, ShuffledOrder(len(photos), seed=self.seed))
 
     def augmentation(self) -> Transform:
         """Crops and flips as for all photos, then colours."""
@@ -120,42 +122,42 @@ class SamplePhotos(PhotoBatches):
         # Tinted first, so that the others have colours to work on.
         return v2.Compose([super().augmentation(), Tint(self.tint), permuted, jitter])  # type: ignore[no-any-return]
 
-    def _drawn_beside(self, photos: int) -> DrawnPictures:
-        count = round(ROUNDS * photos * self.drawn / (1 - self.drawn))
+    def _synthetic_beside(self, photos: int) -> SyntheticPictures:
+        count = round(ROUNDS * photos * self.synthetic / (1 - self.synthetic))
         calm = [(gradient, round(count * self.gradients)), (flat, round(count * self.flat))]
         leaves = count - sum(number for _, number in calm)
         # Half as large again as a crop's output: a crop of the mean area then comes at about its own size.
-        return DrawnPictures([(dead_leaves, leaves), *calm], size=self.size * 3 // 2, seed=self.seed)
+        return SyntheticPictures([(dead_leaves, leaves), *calm], size=self.size * 3 // 2, seed=self.seed)
 
 
-class SamplePictures:
-    """Photos, each `ROUNDS` times, and drawn pictures after them.
+class RepeatedPhotos:
+    """Photos, each `ROUNDS` times, and synthetic pictures after them.
 
     Args:
         files: the photos; decoded once, for a PNG takes as long to decode as all else together.
-        drawn: the pictures that follow.
+        synthetic: the pictures that follow.
     """
 
-    def __init__(self, files: Sequence[str], *, drawn: Pictures) -> None:
-        self.files, self.drawn = files, drawn
+    def __init__(self, files: Sequence[str], *, synthetic: Pictures) -> None:
+        self.files, self.synthetic = files, synthetic
         self.photos = [load_pixels(file) for file in files]
 
     def __len__(self) -> int:
         """Number of pictures in a pass."""
-        return ROUNDS * len(self.files) + len(self.drawn)
+        return ROUNDS * len(self.files) + len(self.synthetic)
 
     def name_of(self, index: int) -> str:
-        """A photo's path; of the others, what is drawn."""
+        """A photo's path; of the others, which kind of synthetic picture."""
         beyond = index - ROUNDS * len(self.files)
-        return self.files[index % len(self.files)] if beyond < 0 else self.drawn.name_of(beyond)
+        return self.files[index % len(self.files)] if beyond < 0 else self.synthetic.name_of(beyond)
 
-    def load(self, place: Place, *, at_least: int | None) -> Tensor:
-        """The pixels of a photo, shared by all who ask, or a picture drawn anew."""
+    def load(self, place: SampleIndex, *, at_least: int | None) -> Tensor:
+        """The pixels of a photo, shared by all who ask, or a synthetic picture made anew."""
         position, index = place
         beyond = index - ROUNDS * len(self.files)
         if beyond < 0:
             return self.photos[index % len(self.files)]
-        return self.drawn.load((position, beyond), at_least=at_least)
+        return self.synthetic.load((position, beyond), at_least=at_least)
 
 
 class Tint(torch.nn.Module):
@@ -177,8 +179,8 @@ class Tint(torch.nn.Module):
         return torch.stack([row[plane.int()] for row, plane in zip(table, pixels, strict=True)])
 
 
-def sample_files() -> list[str]:
-    """The paths of `SAMPLES`, found without importing scikit-image: that would make folders in the user's home.
+def skimage_files() -> list[str]:
+    """The paths of `SKIMAGE_PHOTOS`, found without importing scikit-image: that would make folders in the user's home.
 
     Raises:
         ValueError: scikit-image is not installed, or lacks one of them.
@@ -191,13 +193,13 @@ def sample_files() -> list[str]:
             f"pip install scikit-image, {instead}"
         )
     folder = Path(package.submodule_search_locations[0]) / "data"
-    missing = [sample.file for sample in SAMPLES if not (folder / sample.file).is_file()]
+    missing = [sample.file for sample in SKIMAGE_PHOTOS if not (folder / sample.file).is_file()]
     if missing:
         raise ValueError(
             f"data=samples wants {', '.join(missing)} in {folder}, where scikit-image has them from 0.25 on: "
             f"pip install --force-reinstall scikit-image, {instead}"
         )
-    return [str(folder / sample.file) for sample in SAMPLES]
+    return [str(folder / sample.file) for sample in SKIMAGE_PHOTOS]
 
 
 def _check_shares(**shares: float) -> None:

@@ -10,20 +10,20 @@ from typing import Protocol
 import torch
 from torch.utils.data import Sampler
 
-Place = tuple[int, int]  # (position in the whole run, index of the picture)
+SampleIndex = tuple[int, int]  # (position in the whole run, index of the picture)
 
 
-class Passes(Protocol):
+class EpochOrder(Protocol):
     """In what order each pass shows the pictures; the same one whoever asks, and when."""
 
     def __len__(self) -> int:
         """Number of pictures; at least 1."""
 
-    def order_of(self, pass_number: int) -> Sequence[int]:
+    def order_of(self, epoch: int) -> Sequence[int]:
         """As many indices as there are pictures."""
 
 
-class ShuffledPasses:
+class ShuffledOrder:
     """Every pass is a new permutation of `length` pictures.
 
     Args:
@@ -40,38 +40,38 @@ class ShuffledPasses:
         """Number of pictures."""
         return self.length
 
-    def order_of(self, pass_number: int) -> Sequence[int]:
+    def order_of(self, epoch: int) -> Sequence[int]:
         """The permutation of a pass."""
-        return permutation(self.length, seed_of(self.seed, pass_number))
+        return permutation(self.length, seed_of(self.seed, epoch))
 
 
-class EndlessOrder(Sampler[Place]):
-    """Passes over the pictures without end.
+class InfiniteSampler(Sampler[SampleIndex]):
+    """Epochs over the pictures without end.
 
     Args:
-        passes: the order of each pass.
+        epoch_order: the order of each pass.
         start: position of the first picture, counted over all processes.
         rank, world_size: this process takes every `world_size`-th position, so that together the processes see what
             one would see alone.
     """
 
-    def __init__(self, passes: Passes, *, start: int = 0, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(self, epoch_order: EpochOrder, *, start: int = 0, rank: int = 0, world_size: int = 1) -> None:
         if start < 0 or not 0 <= rank < world_size:
             raise ValueError(
                 f"An order needs a start from 0 and a rank below the world size; got "
                 f"start={start}, rank={rank}, world_size={world_size}."
             )
-        self.passes, self.start = passes, start
+        self.epoch_order, self.start = epoch_order, start
         self.rank, self.world_size = rank, world_size
 
-    def __iter__(self) -> Iterator[Place]:
+    def __iter__(self) -> Iterator[SampleIndex]:
         """Yield `(position, index)`."""
-        position, pass_shown = self.start + self.rank, -1
+        position, epoch_shown = self.start + self.rank, -1
         order: Sequence[int] = ()
         while True:
-            pass_number, offset = divmod(position, len(self.passes))
-            if pass_number != pass_shown:
-                order, pass_shown = self.passes.order_of(pass_number), pass_number
+            epoch, offset = divmod(position, len(self.epoch_order))
+            if epoch != epoch_shown:
+                order, epoch_shown = self.epoch_order.order_of(epoch), epoch
             yield position, order[offset]
             position += self.world_size
 

@@ -22,35 +22,35 @@ def pictures_of(style: Mapping[str, Any]) -> list[str | os.PathLike[str]]:
 
     Args:
         style: what conf/style/painting.yaml says, as plain values. `image`, one or several files, goes before all
-            else; without it `source` picks the swatch or the original of each of `pictures`.
+            else; without it `source` picks the texture or the original of each of `pictures`.
 
     Raises:
-        ValueError: another source, a swatch that is not there, or an original that can't be had.
+        ValueError: another source, a texture that is not there, or an original that can't be had.
     """
     image = style["image"]
     if image is not None:
         return list(image) if isinstance(image, list) else [image]
     pictures = style["pictures"]
-    if style["source"] == "swatch":
-        return [_swatch(name, said.get("swatch")) for name, said in pictures.items()]
+    if style["source"] == "texture":
+        return [_texture_file(name, said.get("texture")) for name, said in pictures.items()]
     if style["source"] == "painting":
         # Only here: what can fetch looks at the network when it is imported.
         from fast_style.data.download import Painting
 
         return [Painting(**said).fetched(name, cache=style["cache"]) for name, said in pictures.items()]
-    raise ValueError(f"style.source is swatch or painting; got {style['source']!r}.")
+    raise ValueError(f"style.source is texture or painting; got {style['source']!r}.")
 
 
-def _swatch(name: str, file: str | None) -> Path:
+def _texture_file(name: str, file: str | None) -> Path:
     if file is None:
-        raise ValueError(f"{name} has no swatch; say style.source=painting, or style.image=my.jpg.")
+        raise ValueError(f"{name} has no texture; say style.source=painting, or style.image=my.jpg.")
     # Below the current folder, or beside the package, where a checkout has it.
     places = [Path(file).absolute(), Path(__file__).parents[2] / file]
     for place in places:
         if place.is_file():
             return place
     raise ValueError(
-        f"The swatch of {name} is wanted at {places[0]}, where there is nothing: start in the checkout, which has it, "
+        f"The texture of {name} is wanted at {places[0]}, where there is nothing: start in the checkout, which has it, "
         "or say style.image=my.jpg or style.source=painting."
     )
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from fast_style.data.sampler import Place, seed_of
+from fast_style.data.sampler import SampleIndex, seed_of
 
 Drawing = Callable[[torch.Generator, int], Tensor]
 
@@ -50,7 +50,7 @@ def flat(generator: torch.Generator, size: int) -> Tensor:
     return _to_bytes(_strewn(colour * (1 - fall_off), _SPARSE, generator) + _noise(generator, size))
 
 
-class DrawnPictures:
+class SyntheticPictures:
     """So many pictures of each kind; every place in a run has one of its own.
 
     Args:
@@ -69,9 +69,9 @@ class DrawnPictures:
 
     def name_of(self, index: int) -> str:
         """What is drawn."""
-        return f"a drawn picture ({self.drawings[index].__name__})"
+        return f"a synthetic picture ({self.drawings[index].__name__})"
 
-    def load(self, place: Place, *, at_least: int | None) -> Tensor:
+    def load(self, place: SampleIndex, *, at_least: int | None) -> Tensor:
         """Draw it anew."""
         generator = torch.Generator().manual_seed(seed_of(self.seed, *place))
         return self.drawings[place[1]](generator, self.size)

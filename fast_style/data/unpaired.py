@@ -8,15 +8,15 @@ from pathlib import Path
 import torch
 from torchvision.transforms import InterpolationMode, v2
 
-from fast_style.data.datamodule import EndlessBatches, Found
-from fast_style.data.dataset import Photos, PhotoSamples, Transform
+from fast_style.data.datamodule import InfiniteDataModule, Split
+from fast_style.data.dataset import PhotoDataset, Photos, Transform
 from fast_style.data.image_folder import PictureFiles
-from fast_style.data.sampler import Passes, Place, ShuffledPasses, seed_of
+from fast_style.data.sampler import EpochOrder, SampleIndex, ShuffledOrder, seed_of
 from fast_style.images.decode import UnreadablePicture, size_of
 from fast_style.images.listing import find_pictures
 
 
-class UnpairedPictures(EndlessBatches):
+class UnpairedDataModule(InfiniteDataModule):
     """Two collections, A and B: batches `(N, 2, 3, size, size)`, float32 in 0..1, `[:, 0]` of A and `[:, 1]` of B.
 
     Each collection has an order of its own and starts anew when it is through, so they need not be of a size.
@@ -57,7 +57,7 @@ class UnpairedPictures(EndlessBatches):
         self.root, self.a, self.b, self.test_a, self.test_b = root, a, b, test_a, test_b
         self.load_size, self.enlarge, self.flip = load_size, enlarge, flip
 
-    def found(self) -> Found:
+    def build_split(self) -> Split:
         """List both sides."""
         sides = [self._side(*named) for named in self._folders()]
         for training, kept in sides:
@@ -67,18 +67,18 @@ class UnpairedPictures(EndlessBatches):
         crop = self.augmentation()
         frame = v2.Compose([_resized(self.size), v2.CenterCrop(self.size)])
 
-        def samples(files: Sequence[str], seed: int, transform: Transform, at_least: int) -> PhotoSamples:
-            return PhotoSamples(PictureFiles(files), transform=transform, seed=seed, at_least=at_least)
+        def samples(files: Sequence[str], seed: int, transform: Transform, at_least: int) -> PhotoDataset:
+            return PhotoDataset(PictureFiles(files), transform=transform, seed=seed, at_least=at_least)
 
         (train_a, kept_a), (train_b, kept_b) = sides
         one, other = (
             samples(files, s, crop, self.load_size) for files, s in zip((train_a, train_b), seeds, strict=True)
         )
         held = [samples(files, s, frame, self.size) for files, s in zip((kept_a, kept_b), seeds, strict=True)]
-        return Found(
-            TwoSides(one, other, other_order=ShuffledPasses(len(other), seed=seeds[1])),
-            TwoSides(*held, other_order=InOrder(len(held[1]))),
-            ShuffledPasses(len(one), seed=seeds[0]),
+        return Split(
+            UnpairedDataset(one, other, other_order=ShuffledOrder(len(other), seed=seeds[1])),
+            UnpairedDataset(*held, other_order=InOrder(len(held[1]))),
+            ShuffledOrder(len(one), seed=seeds[0]),
         )
 
     def augmentation(self) -> Transform:
@@ -92,7 +92,7 @@ class UnpairedPictures(EndlessBatches):
     @property
     def number(self) -> int:
         """Pictures to train on, of both sides together."""
-        assert isinstance(self.training, TwoSides)
+        assert isinstance(self.training, UnpairedDataset)
         return len(self.training.one) + len(self.training.other)
 
     def _folders(self) -> list[tuple[str, str | None]]:
@@ -142,7 +142,7 @@ class UnpairedPictures(EndlessBatches):
             )
 
 
-class TwoSides:
+class UnpairedDataset:
     """A picture of each side by `(position, index)`: the index is one side's, the position finds the other's.
 
     Args:
@@ -150,7 +150,7 @@ class TwoSides:
         other_order: the passes of the other side.
     """
 
-    def __init__(self, one: PhotoSamples, other: PhotoSamples, *, other_order: Passes) -> None:
+    def __init__(self, one: PhotoDataset, other: PhotoDataset, *, other_order: EpochOrder) -> None:
         self.one, self.other, self.other_order = one, other, other_order
         self._pass = -1
         self._order: Sequence[int] = ()
@@ -159,12 +159,12 @@ class TwoSides:
         """The larger side's number of pictures: an epoch."""
         return max(len(self.one), len(self.other))
 
-    def __getitem__(self, place: Place) -> Photos:
+    def __getitem__(self, place: SampleIndex) -> Photos:
         """Pixels `(2, 3, H, W)`."""
         position, index = place
-        pass_number, offset = divmod(position, len(self.other_order))
-        if pass_number != self._pass:  # Kept: shuffling a large side anew for each picture would take longer than it.
-            self._pass, self._order = pass_number, self.other_order.order_of(pass_number)
+        epoch, offset = divmod(position, len(self.other_order))
+        if epoch != self._pass:  # Kept: shuffling a large side anew for each picture would take longer than it.
+            self._pass, self._order = epoch, self.other_order.order_of(epoch)
         pair = self.one[position, index % len(self.one)], self.other[position, self._order[offset]]
         return Photos(
             torch.stack([photo.pixels for photo in pair]),
@@ -174,7 +174,7 @@ class TwoSides:
 
 
 class InOrder:
-    """Passes in the order of the list."""
+    """Epochs in the order of the list."""
 
     def __init__(self, length: int) -> None:
         self.length = length
@@ -183,7 +183,7 @@ class InOrder:
         """Number of pictures."""
         return self.length
 
-    def order_of(self, pass_number: int) -> Sequence[int]:
+    def order_of(self, epoch: int) -> Sequence[int]:
         """The same each time."""
         return range(self.length)
 

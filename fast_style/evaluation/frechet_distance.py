@@ -16,7 +16,7 @@ from fast_style.networks.loss_network import AnyLossNetwork
 
 
 @dataclass(frozen=True)
-class Likeness:
+class FrechetResult:
     """Distances to a target collection.
 
     Attributes:
@@ -43,13 +43,13 @@ class Likeness:
 
 
 @torch.inference_mode()
-def likeness(
+def frechet_distance(
     translations: Iterable[tuple[Tensor, Tensor]],
     targets: Iterable[Tensor],
     *,
     loss_network: AnyLossNetwork,
     layers: Sequence[str],
-) -> Likeness:
+) -> FrechetResult:
     """Compare pictures, before and after a translation, with those that they should be like.
 
     Args:
@@ -78,7 +78,7 @@ def likeness(
             f"Two collections have at least two pictures each; got {len(given)} to translate and {len(wanted)} to "
             "compare them with."
         )
-    return Likeness(
+    return FrechetResult(
         untranslated={name: _distance(given, wanted, name) for name in layers},
         translated={name: _distance(made, wanted, name) for name in layers},
         pictures=len(given),
@@ -88,14 +88,14 @@ def likeness(
 
 def _distance(ones: Sequence[dict[str, Tensor]], others: Sequence[dict[str, Tensor]], layer: str) -> float:
     one, other = (torch.cat([means[layer] for means in side]) for side in (ones, others))
-    distance = FrechetInceptionDistance(feature=_AsTheyAre(one.shape[1])).to(one.device)
+    distance = FrechetInceptionDistance(feature=_IdentityFeatures(one.shape[1])).to(one.device)
     distance.set_dtype(torch.float64)
     distance.update(one.double(), real=False)
     distance.update(other.double(), real=True)
     return max(0.0, float(distance.compute()))  # Of the same twice it may be a rounding error below 0.
 
 
-class _AsTheyAre(nn.Module):
+class _IdentityFeatures(nn.Module):
     """Features that are known already, for a metric that would look for them."""
 
     def __init__(self, num_features: int) -> None:

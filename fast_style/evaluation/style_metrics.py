@@ -16,12 +16,12 @@ from fast_style.images.tensors import load_image
 from fast_style.losses.functional import gram, relative_error
 from fast_style.networks.loss_network import AnyLossNetwork
 
-Painter = Callable[[Tensor], Tensor]
+PaintFn = Callable[[Tensor], Tensor]
 Pair = tuple[Tensor, Tensor]  # (painted, photo)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class StyleMetrics:
     """The judge's figures.
 
     Attributes:
@@ -60,14 +60,14 @@ def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def painted_now(painter: Painter, photos: Sequence[str], *, size: int | None) -> Iterator[Pair]:
+def from_model(painter: PaintFn, photos: Sequence[str], *, size: int | None) -> Iterator[Pair]:
     """Paint each photo at a shorter side of `size` pixels, None its own, and pair the result with it."""
     for file in photos:
         photo = load_image(file, size=size)
         yield painter(photo), photo
 
 
-def painted_before(folder: str, photos: Sequence[str]) -> Iterator[Pair]:
+def from_folder(folder: str, photos: Sequence[str]) -> Iterator[Pair]:
     """Pair each photo with the picture in `folder` that carries its name, or its name and `_style`.
 
     The painted picture is judged as it is, since resizing would blur away strokes; its photo is brought to its size.
@@ -92,14 +92,14 @@ def painted_before(folder: str, photos: Sequence[str]) -> Iterator[Pair]:
 
 
 @torch.inference_mode()
-def judge(
+def compute_style_metrics(
     pairs: Iterable[Pair],
     styles: Mapping[int, Tensor],
     *,
     loss_network: AnyLossNetwork,
     style_layers: Sequence[str],
     content_layers: Sequence[str],
-) -> Verdict:
+) -> StyleMetrics:
     """Judge painted pictures.
 
     Args:
@@ -138,13 +138,13 @@ def judge(
                 style[size][name] += relative_error(gram(found[name]), target[name]).item()
     if not count:
         raise ValueError("There is nothing to judge: no painted picture with its photo.")
-    return _verdict(count, style, content)
+    return _mean_over_photos(count, style, content)
 
 
-def _verdict(count: int, style: dict[int, dict[str, float]], content: dict[str, float]) -> Verdict:
+def _mean_over_photos(count: int, style: dict[int, dict[str, float]], content: dict[str, float]) -> StyleMetrics:
     means = {size: sum(by.values()) / len(by) / count for size, by in style.items()}
     best = min(means, key=means.__getitem__)
-    return Verdict(
+    return StyleMetrics(
         photos=count,
         style_size=best,
         style={name: error / count for name, error in style[best].items()},

@@ -11,20 +11,20 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from fast_style.image_optimization.method import Iterate, Watch
+from fast_style.image_optimization.method import Callback, Iterate
 from fast_style.images.tensors import save_image
 
 
-class Onlookers:
+class CallbackList:
     """Shows every iterate to several, and lets go of their files and terminals at the end."""
 
-    def __init__(self, onlookers: Sequence["Watch"]) -> None:
-        self.onlookers = onlookers
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self.callbacks = callbacks
 
     def __call__(self, iterate: Iterate) -> None:
         """Show it."""
-        for onlooker in self.onlookers:
-            onlooker(iterate)
+        for callback in self.callbacks:
+            callback(iterate)
 
     def __enter__(self) -> Self:
         return self
@@ -33,13 +33,13 @@ class Onlookers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with ExitStack() as closing:  # All of them, even if one can't.
-            for onlooker in reversed(self.onlookers):
-                close = getattr(onlooker, "close", None)
+            for callback in reversed(self.callbacks):
+                close = getattr(callback, "close", None)
                 if close:
                     closing.callback(close)
 
 
-class Bar:
+class ProgressBarCallback:
     """One progress bar over all evaluations, with the weighted terms by kind, the size and the time left."""
 
     def __init__(self, *, refresh_seconds: float = 0.5) -> None:
@@ -65,7 +65,7 @@ class Bar:
         self._open.close()
 
 
-class Curves:
+class TensorBoardCallback:
     """TensorBoard: the weighted terms and their sum (`loss/...`), the plain ones (`raw/...`), and the picture.
 
     Args:
@@ -104,7 +104,7 @@ class Curves:
         self._writer.add_scalar(name, value, step)
 
 
-class Snapshots:
+class SnapshotCallback:
     """Keeps the picture as it is on the way, `<output>_<step><suffix>`.
 
     Args:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from fast_style.devices import Precision, best_precision
+from fast_style.devices import TrainingPrecision, best_precision
 from fast_style.image_optimization.loss import PictureLoss, Style
-from fast_style.image_optimization.optimizer_loop import Descent
+from fast_style.image_optimization.optimizer_loop import OptimizerLoop
 from fast_style.image_optimization.scales import Size, resized, sizes_up_to, warm_start
-from fast_style.image_optimization.targets import Canvas, Color, check_picture
+from fast_style.image_optimization.targets import ColorTransfer, Targets, check_picture
 from fast_style.networks.loss_network import AnyLossNetwork
 
 ADAM = partial(torch.optim.Adam, lr=0.02, betas=(0.9, 0.99))
@@ -40,7 +40,7 @@ class Iterate:
     picture: Callable[[], Tensor]
 
 
-Watch = Callable[[Iterate], None]
+Callback = Callable[[Iterate], None]
 
 
 class PictureOptimization:
@@ -56,7 +56,7 @@ class PictureOptimization:
             loss instead.
         clamp: keep the pixels in 0..1 at every evaluation. It misleads L-BFGS, which remembers steps that were then
             not taken; the loss's `range_weight` does not.
-        color, style_scale, style_size: see `Canvas`.
+        color, style_scale, style_size: see `Targets`.
         noise_ratio: share of noise in the start, the rest is the photo; a texture starts from noise alone.
         noise_amplitude: the noise is uniform, this far around mid-grey.
         precision: of the loss network.
@@ -73,12 +73,12 @@ class PictureOptimization:
         smallest: int | None = 128,
         average_decay: float = 0.97,
         clamp: bool = True,
-        color: Color = "style",
+        color: ColorTransfer = "style",
         style_scale: float = 1.0,
         style_size: int | None = None,
         noise_ratio: float = 0.0,
         noise_amplitude: float = 0.5,
-        precision: Precision = "auto",
+        precision: TrainingPrecision = "auto",
     ) -> None:
         if steps < 1 or (first_steps is not None and first_steps < 1):
             raise ValueError(f"steps and first_steps are at least 1; got {steps} and {first_steps}.")
@@ -88,8 +88,8 @@ class PictureOptimization:
             raise ValueError(
                 f"noise_ratio is from 0 to 1, noise_amplitude to 0.5; got {noise_ratio} and {noise_amplitude}."
             )
-        if precision not in get_args(Precision):
-            raise ValueError(f"precision is one of {', '.join(get_args(Precision))}; got {precision!r}.")
+        if precision not in get_args(TrainingPrecision):
+            raise ValueError(f"precision is one of {', '.join(get_args(TrainingPrecision))}; got {precision!r}.")
         if smallest is not None and smallest < 1:
             raise ValueError(f"smallest is at least 1 pixel, or null for the full size alone; got {smallest}.")
         # Channels go last for speed; the features stay what they are.
@@ -108,9 +108,9 @@ class PictureOptimization:
         styles: Sequence[Style],
         *,
         size: Size | None = None,
-        start: Tensor | None = None,
+        init_image: Tensor | None = None,
         seed: int = 0,
-        watch: Watch | None = None,
+        callback: Callback | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> Tensor:
         """Paint.
@@ -119,9 +119,9 @@ class PictureOptimization:
             content: the photo, `(1, 3, H, W)` in 0..1, painted at its own size; None makes a texture.
             styles: the paintings.
             size: height and width of a texture.
-            start: a picture to go on from; sizes below its own are left out.
+            init_image: a picture to go on from; sizes below its own are left out.
             seed: of the noise.
-            watch: is shown every evaluation.
+            callback: is shown every evaluation.
             stop: asked after every evaluation; True ends it there, at the size of the moment.
 
         Returns:
@@ -130,44 +130,44 @@ class PictureOptimization:
         Raises:
             ValueError: a photo, painting, region or size that does not do, or a loss that is no longer a number.
         """
-        canvas = self.canvas(content, styles, size)
-        sizes = self.sizes(canvas.size, start)
+        targets = self.targets(content, styles, size)
+        sizes = self.sizes(targets.size, init_image)
         counts = [self.first_steps] + [self.steps] * (len(sizes) - 1)
         done = 0
 
-        def after(descent: Descent) -> bool:
-            if watch:
-                height, width = descent.pixels.shape[-2:]
-                watch(
+        def after(loop: OptimizerLoop) -> bool:
+            if callback:
+                height, width = loop.pixels.shape[-2:]
+                callback(
                     Iterate(
-                        step=done + descent.evaluations,
+                        step=done + loop.evaluations,
                         steps=sum(counts),
                         size=(height, width),
-                        terms=descent.terms,
-                        weighted=descent.weighted,
-                        picture=lambda: canvas.finished(descent.picture).cpu(),
+                        terms=loop.terms,
+                        weighted=loop.weighted,
+                        picture=lambda: targets.finished(loop.picture).cpu(),
                     )
                 )
             return not stop()
 
-        descent = self.descent(canvas, self._start(canvas, sizes[0], start, seed))
+        loop = self.loop(targets, self._start(targets, sizes[0], init_image, seed))
         for count, larger in zip(counts, [*sizes[1:], None], strict=True):
-            if not descent.go(count, after) or larger is None:
+            if not loop.run(count, after) or larger is None:
                 break
             done += count
-            former, descent = descent, self.descent(canvas, resized(descent.picture, larger))
-            warm_start(descent.optimizer, former.optimizer, larger)
-        return canvas.finished(descent.picture).cpu()
+            former, loop = loop, self.loop(targets, resized(loop.picture, larger))
+            warm_start(loop.optimizer, former.optimizer, larger)
+        return targets.finished(loop.picture).cpu()
 
     def first_evaluations(self, content: Tensor | None, styles: Sequence[Style], *, count: int) -> None:
         """Only so many evaluations, at the photo's size: to time them, or to see what they need."""
-        canvas = self.canvas(content, styles)
-        descent = self.descent(canvas, self._start(canvas, canvas.size, None, 0))
-        descent.go(count, lambda _: True)
+        targets = self.targets(content, styles)
+        loop = self.loop(targets, self._start(targets, targets.size, None, 0))
+        loop.run(count, lambda _: True)
 
-    def canvas(self, content: Tensor | None, styles: Sequence[Style], size: Size | None = None) -> Canvas:
+    def targets(self, content: Tensor | None, styles: Sequence[Style], size: Size | None = None) -> Targets:
         """What is painted from, on the device; arguments and errors of `run`."""
-        return Canvas(
+        return Targets(
             content,
             styles,
             size=size,
@@ -177,13 +177,13 @@ class PictureOptimization:
             device=self.device,
         )
 
-    def sizes(self, full: Size, start: Tensor | None = None) -> list[Size]:
-        """The sizes that a picture of that height and width grows through, from `start`'s on if there is one."""
+    def sizes(self, full: Size, init_image: Tensor | None = None) -> list[Size]:
+        """The sizes that a picture of that height and width grows through, from `init_image`'s on if there is one."""
         sizes = sizes_up_to(full, smallest=self.smallest)
-        if start is None:
+        if init_image is None:
             return sizes
-        check_picture(start, "The picture to go on from", "start from another picture, or from the photo")
-        height, width = start.shape[-2:]
+        check_picture(init_image, "The picture to go on from", "start from another picture, or from the photo")
+        height, width = init_image.shape[-2:]
         if abs(height * full[1] / (width * full[0]) - 1) > 0.05:
             raise ValueError(
                 f"The picture to go on from is {width}x{height} pixels, the one to paint {full[1]}x{full[0]}, which is "
@@ -191,29 +191,29 @@ class PictureOptimization:
             )
         return [size for size in sizes if min(size) >= min(height, width)] or [full]
 
-    def loss_at(self, size: Size, canvas: Canvas) -> PictureLoss:
+    def loss_at(self, size: Size, targets: Targets) -> PictureLoss:
         """The loss of a picture of that height and width, its targets computed."""
         return self.loss(
-            loss_network=self.loss_network, content=canvas.content_at(size), styles=canvas.styles_at(size)
+            loss_network=self.loss_network, content=targets.content_at(size), styles=targets.styles_at(size)
         ).to(self.device)
 
-    def descent(self, canvas: Canvas, start: Tensor) -> Descent:
-        """One size of a run, at that of `start`."""
-        return Descent(
-            start,
-            self.loss_at((start.shape[-2], start.shape[-1]), canvas),
+    def loop(self, targets: Targets, init_image: Tensor) -> OptimizerLoop:
+        """The loop at one size of a run, that of `init_image`."""
+        return OptimizerLoop(
+            init_image,
+            self.loss_at((init_image.shape[-2], init_image.shape[-1]), targets),
             self.optimizer,
             average_decay=self.average_decay,
             clamp=self.clamp,
             precision=self.precision,
         )
 
-    def _start(self, canvas: Canvas, size: Size, start: Tensor | None, seed: int) -> Tensor:
-        if start is not None:
-            return resized(start.to(self.device, torch.float32), size)
+    def _start(self, targets: Targets, size: Size, init_image: Tensor | None, seed: int) -> Tensor:
+        if init_image is not None:
+            return resized(init_image.to(self.device, torch.float32), size)
         generator = torch.Generator().manual_seed(seed)  # On the CPU, so that every device draws the same.
         noise = 0.5 + self.noise_amplitude * (2 * torch.rand(1, 3, *size, generator=generator) - 1)
-        photo = canvas.content_at(size)
+        photo = targets.content_at(size)
         return noise.to(self.device) if photo is None else photo.lerp(noise.to(self.device), self.noise_ratio)
 
 
@@ -224,7 +224,7 @@ def optimize(
     loss_network: AnyLossNetwork,
     size: Size | None = None,
     seed: int = 0,
-    watch: Watch | None = None,
+    callback: Callback | None = None,
     **recipe: Any,
 ) -> Tensor:
     """Paint one picture in a style by optimising its pixels; a texture where `content` is None.
@@ -235,7 +235,7 @@ def optimize(
         loss_network: frozen features by name.
         size: height and width of a texture.
         seed: of the noise.
-        watch: is shown every evaluation.
+        callback: is shown every evaluation.
         recipe: settings of `PictureOptimization`.
 
     Returns:
@@ -247,4 +247,4 @@ def optimize(
     given = [styles] if isinstance(styles, Tensor) else styles
     paintings = [style if isinstance(style, Style) else Style(style) for style in given]
     method = PictureOptimization(loss_network=loss_network, **recipe)
-    return method.run(content, paintings, size=size, seed=seed, watch=watch)
+    return method.run(content, paintings, size=size, seed=seed, callback=callback)

@@ -17,11 +17,11 @@ class _Enough(Exception):  # noqa: N818 - nothing went wrong
     """Leaves an optimiser's inner loop."""
 
 
-class Descent:
+class OptimizerLoop:
     """Optimises a picture, and remembers what is to be shown of it.
 
     Args:
-        start: `(1, 3, H, W)`.
+        init_image: `(1, 3, H, W)`.
         loss: of pictures of this size.
         optimizer: makes the optimiser of given parameters.
         average_decay: of the moving average of all iterates, corrected for its youth as Adam's moments are; 0
@@ -36,7 +36,7 @@ class Descent:
 
     def __init__(
         self,
-        start: Tensor,
+        init_image: Tensor,
         loss: PictureLoss,
         optimizer: Callable[[list[Tensor]], Optimizer],
         *,
@@ -45,7 +45,7 @@ class Descent:
         precision: str,
     ) -> None:
         # L-BFGS wants its parameters in one piece, so the channels go last only on their way into the network.
-        self.pixels = start.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
+        self.pixels = init_image.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
         self.loss, self.optimizer = loss, optimizer([self.pixels])
         self.average_decay, self.clamp, self.precision = average_decay, clamp, precision
         self.evaluations, self._lowest = 0, math.inf
@@ -58,7 +58,7 @@ class Descent:
         """The average of the iterates, or the best one, cut to 0..1."""
         return self._remembered.clamp(0, 1)
 
-    def go(self, evaluations: int, after: Callable[["Descent"], bool]) -> bool:
+    def run(self, evaluations: int, after: Callable[["OptimizerLoop"], bool]) -> bool:
         """Evaluate the loss so many times.
 
         Args:

@@ -11,20 +11,25 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fast_style.image_optimization.callbacks import Bar, Curves, Onlookers, Snapshots
+from fast_style.image_optimization.callbacks import (
+    CallbackList,
+    ProgressBarCallback,
+    SnapshotCallback,
+    TensorBoardCallback,
+)
 from fast_style.image_optimization.loss import Style
 from fast_style.image_optimization.memory import check_memory
-from fast_style.image_optimization.method import Iterate, PictureOptimization, Watch
+from fast_style.image_optimization.method import Callback, Iterate, PictureOptimization
 from fast_style.image_optimization.scales import Size, resized
 from fast_style.images.color_transfer import luminance
 from fast_style.images.decode import StrPath
 from fast_style.images.encode import WRITABLE_SUFFIXES
 from fast_style.images.tensors import Picture, load_image, read_picture, save_image
-from fast_style.interrupts import Interrupted, StopRequest
+from fast_style.interrupts import Interrupted, SignalHandler
 
 
 @dataclass(frozen=True)
-class Paintings:
+class StyleFiles:
     """The files of the styles.
 
     Attributes:
@@ -51,7 +56,7 @@ class Paintings:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class OptimizationResult:
     """What a finished optimisation leaves.
 
     Attributes:
@@ -69,16 +74,16 @@ def optimize_file(
     method: PictureOptimization,
     *,
     content: StrPath | None,
-    paintings: Paintings,
+    style_files: StyleFiles,
     output: StrPath,
     size: int | Sequence[int] | None = 512,
-    init: StrPath | None = None,
+    init_image: StrPath | None = None,
     seed: int = 0,
     save_every: int | None = None,
     log_every: int = 10,
     runs: StrPath | None = "runs",
     max_memory: float | None = None,
-) -> Outcome:
+) -> OptimizationResult:
     """Paint a file.
 
     Args:
@@ -87,7 +92,7 @@ def optimize_file(
         paintings: the styles.
         output: the picture's file; it appears whole or not at all.
         size: shorter side in pixels, None the photo's own; of a texture one side or `[width, height]`.
-        init: a picture to go on from.
+        init_image: a picture to go on from.
         seed: of the noise.
         save_every: evaluations between pictures kept on the way; None keeps none.
         log_every: evaluations between points of TensorBoard's curves.
@@ -99,25 +104,25 @@ def optimize_file(
         Interrupted: somebody stopped it; the best picture so far is in `output`.
     """
     target = Path(output)
-    _check_output(target, [content, *paintings.images, *(paintings.masks or [])], on_the_way=save_every is not None)
+    _check_output(target, [content, *style_files.images, *(style_files.masks or [])], on_the_way=save_every is not None)
     if runs is not None:
         _check_folder(Path(runs) / "run", "The folder of TensorBoard's curves")
     photo, full = _photo(content, size)
-    styles = _styles(paintings, photo, full, size=method.style_size)
+    styles = _styles(style_files, photo, full, size=method.style_size)
     pixels = None if photo is None else resized(photo.pixels, full)
-    start = None if init is None else load_image(init)
+    first = None if init_image is None else load_image(init_image)
     check_memory(method, full, limit=max_memory)
     folder = None if runs is None else Path(runs) / "optimized" / target.stem / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     last = _Last()
-    watchers: list[Watch] = [last, *_watchers(target, folder, log_every, save_every)]
-    with StopRequest() as request, Onlookers(watchers) as watch:
+    callbacks: list[Callback] = [last, *_callbacks(target, folder, log_every, save_every)]
+    with SignalHandler() as request, CallbackList(callbacks) as callback:
         picture = method.run(
             pixels,
             styles,
             size=full if photo is None else None,
-            start=start,
+            init_image=first,
             seed=seed,
-            watch=watch,
+            callback=callback,
             stop=lambda: request.signal_number is not None,
         )
     height, width = picture.shape[-2:]
@@ -125,14 +130,14 @@ def optimize_file(
     save_image(picture, target, alpha=alpha)
     if request.signal_number is not None:
         raise _interrupted(last.iterate, target, request.signal_number)
-    return Outcome(target, folder, {name: float(term) for name, term in last.iterate.terms.items()})
+    return OptimizationResult(target, folder, {name: float(term) for name, term in last.iterate.terms.items()})
 
 
 def _interrupted(last: Iterate, target: Path, signal_number: int) -> Interrupted:
     height, width = last.size
     return Interrupted(
         f"Stopped at evaluation {last.step} of {last.steps}; the best picture so far, {width}x{height} pixels, is "
-        f"{target}. Go on from it with {_said('init', target)}",
+        f"{target}. Go on from it with {_said('init_image', target)}",
         signal_number,
         saved=target,
     )
@@ -147,13 +152,13 @@ class _Last:
         self.iterate = iterate
 
 
-def _watchers(target: Path, folder: Path | None, log_every: int, save_every: int | None) -> list[Watch]:
-    watchers: list[Watch] = [Bar()]
+def _callbacks(target: Path, folder: Path | None, log_every: int, save_every: int | None) -> list[Callback]:
+    callbacks: list[Callback] = [ProgressBarCallback()]
     if folder is not None:
-        watchers.append(Curves(folder, every=log_every))
+        callbacks.append(TensorBoardCallback(folder, every=log_every))
     if save_every is not None:
-        watchers.append(Snapshots(target, every=save_every))
-    return watchers
+        callbacks.append(SnapshotCallback(target, every=save_every))
+    return callbacks
 
 
 def _said(key: str, path: Path) -> str:
@@ -201,12 +206,12 @@ def _photo(content: StrPath | None, size: int | Sequence[int] | None) -> tuple[P
     return photo, (max(1, round(height * scale)), max(1, round(width * scale)))
 
 
-def _styles(paintings: Paintings, photo: Picture | None, full: Size, *, size: int | None) -> list[Style]:
-    weights = paintings.weights or [1.0] * len(paintings.images)
-    masks: Sequence[StrPath | None] = paintings.masks or [None] * len(paintings.images)
+def _styles(style_files: StyleFiles, photo: Picture | None, full: Size, *, size: int | None) -> list[Style]:
+    weights = style_files.weights or [1.0] * len(style_files.images)
+    masks: Sequence[StrPath | None] = style_files.masks or [None] * len(style_files.images)
     return [
         Style(_painting(image, size), weight, None if mask is None else _region(mask, photo, full))
-        for image, weight, mask in zip(paintings.images, weights, masks, strict=True)
+        for image, weight, mask in zip(style_files.images, weights, masks, strict=True)
     ]
 
 

@@ -11,10 +11,10 @@ from fast_style.image_optimization.loss import Style
 from fast_style.image_optimization.scales import Size, fitted, resized
 from fast_style.images.color_transfer import luminance, match_colors, match_luminance, with_luminance
 
-Color = Literal["style", "keep", "match"]
+ColorTransfer = Literal["style", "keep", "match"]
 
 
-class Canvas:
+class Targets:
     """A photo to paint, or none, and the paintings to paint it like.
 
     Args:
@@ -37,13 +37,13 @@ class Canvas:
         styles: Sequence[Style],
         *,
         size: Size | None = None,
-        color: Color = "style",
+        color: ColorTransfer = "style",
         style_scale: float = 1.0,
         style_size: int | None = None,
         device: torch.device | None = None,
     ) -> None:
-        if color not in get_args(Color):
-            raise ValueError(f"color is one of {', '.join(get_args(Color))}; got {color!r}.")
+        if color not in get_args(ColorTransfer):
+            raise ValueError(f"color is one of {', '.join(get_args(ColorTransfer))}; got {color!r}.")
         if style_scale <= 0 or (style_size is not None and style_size < 1):
             raise ValueError(f"A style's scale is above 0 and its size at least 1; got {style_scale}, {style_size}.")
         self.size = _checked_size(content, size)
@@ -103,7 +103,9 @@ def _placed_region(style: Style, device: torch.device | None) -> Tensor | None:
     return None if style.region is None else _placed(style.region, device)
 
 
-def _in_colors(photo: Tensor | None, styles: Sequence[Style], color: Color) -> tuple[Tensor | None, list[Style]]:
+def _in_colors(
+    photo: Tensor | None, styles: Sequence[Style], color: ColorTransfer
+) -> tuple[Tensor | None, list[Style]]:
     if photo is None or color == "style":
         return photo, list(styles)
     if color == "match":

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, features
 
-from fast_style.atomic_files import whole_file
+from fast_style.atomic_files import atomic_write
 from fast_style.images.decode import StrPath
 
 _ENCODERS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF"}
@@ -27,7 +27,7 @@ def write_levels(
     all. ValueError for what cannot be written, OSError from the disk.
     """
     encoded = encode_levels(levels, path, quality=quality, alpha=alpha)
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write(encoded)
 
 

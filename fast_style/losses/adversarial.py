@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def least_squares_generator(fake: Tensor) -> Tensor:
-    """`E[(D(G(x)) - 1)^2]`: how far made pictures are from being taken for real (Mao et al. 2017, eq. 9 with c = 1).
+    """`E[(D(G(x)) - 1)^2]`: how far fake pictures are from being taken for real (Mao et al. 2017, eq. 9 with c = 1).
 
     Args:
         fake: what the discriminator says of them, any shape; 1 is real.
@@ -19,27 +19,27 @@ def least_squares_discriminator(real: Tensor, fake: Tensor) -> Tensor:
     Zhu et al. (2017, 7.1) halve it "to slow down the rate at which D learns, relative to the rate of G".
 
     Args:
-        real, fake: what it says of real and of made pictures, any shapes.
+        real, fake: what it says of real and of fake pictures, any shapes.
     """
     return ((_wide(real) - 1).square().mean() + _wide(fake).square().mean()) / 2
 
 
-def cycle_consistency(back: Tensor, picture: Tensor) -> Tensor:
+def cycle_consistency(reconstruction: Tensor, picture: Tensor) -> Tensor:
     """`E[|F(G(x)) - x|]`: how far a picture is from itself, there and back (Zhu et al. 2017, eq. 2).
 
     Args:
-        back, picture: `(N, 3, H, W)`, in 0..1.
+        reconstruction, picture: `(N, 3, H, W)`, in 0..1.
     """
-    return (_wide(back) - _wide(picture)).abs().mean()
+    return (_wide(reconstruction) - _wide(picture)).abs().mean()
 
 
-def identity(same: Tensor, picture: Tensor) -> Tensor:
+def identity(identity_mapped: Tensor, picture: Tensor) -> Tensor:
     """`E[|G(y) - y|]`: how far what is as it should be is changed (Taigman et al. 2016; Zhu et al. 2017, 5.2).
 
     Args:
-        same, picture: `(N, 3, H, W)`, in 0..1.
+        identity_mapped, picture: `(N, 3, H, W)`, in 0..1.
     """
-    return (_wide(same) - _wide(picture)).abs().mean()
+    return (_wide(identity_mapped) - _wide(picture)).abs().mean()
 
 
 def accuracy(patches: Tensor, *, real: bool) -> Tensor:

@@ -19,7 +19,7 @@ def gram(features: Tensor, guide: Tensor | None = None) -> Tensor:
     Returns:
         `(N, C, C)`, float32: in a half-precision autocast the sum over all pixels would lose its small terms. For
         bfloat16 features without a guide the products are bfloat16's, at its speed (17 times float32's where the
-        processor has matrix units), and exact; up to 16 strips of rows are summed in float32, which leaves an error
+        CPU has matrix units), and exact; up to 16 strips of rows are summed in float32, which leaves an error
         of 5e-4.
     """
     _, c, h, w = features.shape

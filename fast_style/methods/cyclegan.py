@@ -16,38 +16,39 @@ from torch.optim.lr_scheduler import LRScheduler
 from fast_style.losses import adversarial
 from fast_style.methods.image_pool import ImagePool
 from fast_style.methods.metrics import MeanTerms, is_seen, named_losses
-from fast_style.methods.nonfinite import skip_unless_finite, sound
+from fast_style.methods.nonfinite import propagate_nonfinite, skip_unless_finite
 from fast_style.networks.blocks import init_normal_
 from fast_style.networks.patch_discriminator import PatchDiscriminator
 from fast_style.networks.serialization import describe
 from fast_style.networks.transform_net import TransformNet
 
 #: The authors' pictures are in -1..1, where the same absolute error is twice as large: their weights are for that.
-THEIR_RANGE = 2.0
+PAPER_VALUE_RANGE = 2.0
 
 
-class Translated(NamedTuple):
+class Translation(NamedTuple):
     """A batch of both sides, `(N, 3, H, W)` in 0..1 each, and what the generators made of it.
 
     Attributes:
-        a, b: the pictures.
-        to_b, to_a: of `a`, and of `b`, translated.
-        back_a, back_b: of `to_b`, and of `to_a`, translated back.
-        same_a, same_b: of `a`, and of `b`, by the generators whose results they could be; None if nobody asks.
+        real_a, real_b: the pictures.
+        fake_b, fake_a: `real_a`, and `real_b`, translated.
+        rec_a, rec_b: `fake_b`, and `fake_a`, translated back: the reconstructions.
+        idt_a, idt_b: `real_a`, and `real_b`, by the generators whose results they could be: the identity mappings;
+            None where their loss has no weight.
     """
 
-    a: Tensor
-    b: Tensor
-    to_b: Tensor
-    to_a: Tensor
-    back_a: Tensor
-    back_b: Tensor
-    same_a: Tensor | None
-    same_b: Tensor | None
+    real_a: Tensor
+    real_b: Tensor
+    fake_b: Tensor
+    fake_a: Tensor
+    rec_a: Tensor
+    rec_b: Tensor
+    idt_a: Tensor | None
+    idt_b: Tensor | None
 
-    def of(self, side: str) -> Tensor:
-        """The made pictures of side `A` or `B`."""
-        return self.to_a if side == "A" else self.to_b
+    def fake_of(self, side: str) -> Tensor:
+        """The fake pictures of side `A` or `B`."""
+        return self.fake_a if side == "A" else self.fake_b
 
 
 class CycleGanMethod(pl.LightningModule):
@@ -61,8 +62,8 @@ class CycleGanMethod(pl.LightningModule):
         cycle_weight: of the pictures there and back; lambda, 10 in the paper.
         identity_weight: of pictures that are in the collection already, a share of `cycle_weight`; 0.5 in the paper,
             and 0 computes nothing of it.
-        pool: how many made pictures of either side are kept to be shown again.
-        start_std: deviation of the normal distribution that all convolutions start from; 0.02 in the paper.
+        pool: how many fake pictures of either side are kept to be shown again.
+        init_std: deviation of the normal distribution that all convolutions start from; 0.02 in the paper.
         seed: of the pools.
         origin: text by name that every saved network carries: `style`, `recipe`, `version`.
 
@@ -80,7 +81,7 @@ class CycleGanMethod(pl.LightningModule):
         cycle_weight: float = 10.0,
         identity_weight: float = 0.5,
         pool: int = 50,
-        start_std: float = 0.02,
+        init_std: float = 0.02,
         seed: int = 0,
         origin: Mapping[str, str] | None = None,
     ) -> None:
@@ -96,9 +97,9 @@ class CycleGanMethod(pl.LightningModule):
             )
         self.automatic_optimization = False
         self.a2b, self.b2a = generators
-        self.judge_a, self.judge_b = discriminators
+        self.disc_a, self.disc_b = discriminators
         for network in (*generators, *discriminators):
-            init_normal_(network, std=start_std)
+            init_normal_(network, std=init_std)
         with torch.no_grad():
             for generator in generators:  # Its last layer's results are multiplied by the gain afterwards.
                 generator.to_rgb.weight /= generator.output_gain
@@ -131,29 +132,29 @@ class CycleGanMethod(pl.LightningModule):
     def training_step(self, pictures: Tensor, batch_idx: int) -> dict[str, Tensor]:
         """Step all four networks on `(N, 2, 3, H, W)`: pictures of A and of B."""
         seen = is_seen(self.trainer)
-        made = self._made(pictures)
-        shown = {side: pool.exchange(made.of(side)) for side, pool in self.pools.items()}
-        terms, rates = self._terms(made, shown)
+        batch = self._translate(pictures)
+        pooled = {side: pool.exchange(batch.fake_of(side)) for side, pool in self.pools.items()}
+        terms, rates = self._terms(batch, pooled)
         self.newest, total = named_losses("train", terms, self._weighted(terms))
         if seen:
             self._trained.add(self.newest | {f"accuracy/{name}": rate for name, rate in rates.items()})
             self.log_dict(self._trained.take())
-        self._step(sound(total), seen=seen)
+        self._step(propagate_nonfinite(total), seen=seen)
         return {"loss": total.detach()}
 
     def validation_step(self, pictures: Tensor, batch_idx: int) -> dict[str, list[Tensor]]:
         """The losses of held-out pictures; returns what to look at: a picture, translated, back, and left as it is."""
         # Not compiled: a few pictures now and then would not repay a second compilation, without gradients.
         with torch.compiler.set_stance("force_eager"):
-            made = self._made(pictures)
-            terms, rates = self._terms(made, {side: made.of(side) for side in "AB"})
+            batch = self._translate(pictures)
+            terms, rates = self._terms(batch, {side: batch.fake_of(side) for side in "AB"})
         named, _ = named_losses("val", terms, self._weighted(terms))
         named |= {f"val_accuracy/{name}": rate for name, rate in rates.items()}
         self._validated.add(named, weight=len(pictures))
-        columns = {"A": [made.a, made.to_b, made.back_a], "B": [made.b, made.to_a, made.back_b]}
-        if made.same_a is not None and made.same_b is not None:
-            columns["A"].append(made.same_a)
-            columns["B"].append(made.same_b)
+        columns = {"A": [batch.real_a, batch.fake_b, batch.rec_a], "B": [batch.real_b, batch.fake_a, batch.rec_b]}
+        if batch.idt_a is not None and batch.idt_b is not None:
+            columns["A"].append(batch.idt_a)
+            columns["B"].append(batch.idt_b)
         return columns
 
     def on_validation_epoch_end(self) -> None:
@@ -162,7 +163,7 @@ class CycleGanMethod(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser of the generators, then that of the discriminators, and their schedules."""
-        pairs = ((self.a2b, self.b2a), (self.judge_a, self.judge_b))
+        pairs = ((self.a2b, self.b2a), (self.disc_a, self.disc_b))
         optimizers = [self.make_optimizer([p for network in pair for p in network.parameters()]) for pair in pairs]
         return optimizers, [self.make_schedule(optimizer) for optimizer in optimizers] if self.make_schedule else []
 
@@ -186,36 +187,36 @@ class CycleGanMethod(pl.LightningModule):
                 return  # Of another number of processes, which is refused (effective_batch.py) with its sentence.
             self.pools[side].load_state_dict({name: of_all[self.global_rank] for name, of_all in state.items()})
 
-    def _made(self, pictures: Tensor) -> Translated:
-        a, b = (side.contiguous(memory_format=torch.channels_last) for side in pictures.unbind(1))
-        to_b, to_a = self.a2b(a), self.b2a(b)
-        back_a, back_b = self.b2a(to_b), self.a2b(to_a)
+    def _translate(self, pictures: Tensor) -> Translation:
+        real_a, real_b = (side.contiguous(memory_format=torch.channels_last) for side in pictures.unbind(1))
+        fake_b, fake_a = self.a2b(real_a), self.b2a(real_b)
+        rec_a, rec_b = self.b2a(fake_b), self.a2b(fake_a)
         # In calls of their own: a batch of another size would be compiled once more.
-        same = (self.b2a(a), self.a2b(b)) if self.identity_weight else (None, None)
-        return Translated(a, b, to_b, to_a, back_a, back_b, *same)
+        idt = (self.b2a(real_a), self.a2b(real_b)) if self.identity_weight else (None, None)
+        return Translation(real_a, real_b, fake_b, fake_a, rec_a, rec_b, *idt)
 
-    def _terms(self, made: Translated, shown: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _terms(self, batch: Translation, pooled: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """All losses, unweighted, and the discriminators' shares of right answers on what they are shown."""
-        with _unlearning(self.judge_a, self.judge_b):
+        with frozen(self.disc_a, self.disc_b):
             terms = {
-                "gan_AB": adversarial.least_squares_generator(self.judge_b(made.to_b)),
-                "gan_BA": adversarial.least_squares_generator(self.judge_a(made.to_a)),
+                "gan_AB": adversarial.least_squares_generator(self.disc_b(batch.fake_b)),
+                "gan_BA": adversarial.least_squares_generator(self.disc_a(batch.fake_a)),
             }
-        terms["cycle_A"] = adversarial.cycle_consistency(made.back_a, made.a)
-        terms["cycle_B"] = adversarial.cycle_consistency(made.back_b, made.b)
-        if made.same_a is not None and made.same_b is not None:
-            terms["identity_A"] = adversarial.identity(made.same_a, made.a)
-            terms["identity_B"] = adversarial.identity(made.same_b, made.b)
+        terms["cycle_A"] = adversarial.cycle_consistency(batch.rec_a, batch.real_a)
+        terms["cycle_B"] = adversarial.cycle_consistency(batch.rec_b, batch.real_b)
+        if batch.idt_a is not None and batch.idt_b is not None:
+            terms["identity_A"] = adversarial.identity(batch.idt_a, batch.real_a)
+            terms["identity_B"] = adversarial.identity(batch.idt_b, batch.real_b)
         rates: dict[str, Tensor] = {}
-        for side, judge, real in (("A", self.judge_a, made.a), ("B", self.judge_b, made.b)):
-            of_real, of_fake = judge(real), judge(shown[side].detach())
+        for side, discriminator, real in (("A", self.disc_a, batch.real_a), ("B", self.disc_b, batch.real_b)):
+            of_real, of_fake = discriminator(real), discriminator(pooled[side].detach())
             terms[f"discriminator_{side}"] = adversarial.least_squares_discriminator(of_real, of_fake)
             rates[f"real_{side}"] = adversarial.accuracy(of_real, real=True)
             rates[f"fake_{side}"] = adversarial.accuracy(of_fake, real=False)
         return terms, rates
 
     def _weighted(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        cycle = THEIR_RANGE * self.cycle_weight
+        cycle = PAPER_VALUE_RANGE * self.cycle_weight
         weights = {"gan": 1.0, "discriminator": 1.0, "cycle": cycle, "identity": cycle * self.identity_weight}
         return {name: weights[name.split("_")[0]] * term for name, term in terms.items()}
 
@@ -250,7 +251,7 @@ class CycleGanMethod(pl.LightningModule):
     def _of_all_processes(self, tensor: Tensor) -> Tensor:
         if self.trainer.world_size == 1:
             return tensor[None]
-        # Not self.device: once a run is over the networks lie in the processor's memory, where NCCL gathers nothing.
+        # Not self.device: once a run is over the networks lie in the CPU's memory, where NCCL gathers nothing.
         mine = tensor.to(self.trainer.strategy.root_device).contiguous()
         of_all = [torch.empty_like(mine) for _ in range(self.trainer.world_size)]
         dist.all_gather(of_all, mine)
@@ -258,7 +259,7 @@ class CycleGanMethod(pl.LightningModule):
 
 
 @contextmanager
-def _unlearning(*networks: nn.Module) -> Iterator[None]:
+def frozen(*networks: nn.Module) -> Iterator[None]:
     """Let gradients pass through networks and none stay in them."""
     try:
         for network in networks:

@@ -1,4 +1,4 @@
-"""The moving average of a network's weights, which follows on the device: no step waits for the processor."""
+"""The moving average of a network's weights, which follows on the device: no step waits for the CPU."""
 
 import copy
 

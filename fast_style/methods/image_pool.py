@@ -25,7 +25,7 @@ class ImagePool:
             raise ValueError(f"method.pool is how many pictures are kept, 0 or more; got {size}.")
         self.size = size
         self._kept: list[Tensor] = []
-        # On the processor: where a picture lies must be known there, without waiting for a GPU.
+        # On the CPU: where a picture lies must be known there, without waiting for a GPU.
         self._random = torch.Generator().manual_seed(seed)
 
     def reseed(self, seed: int) -> None:

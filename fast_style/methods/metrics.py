@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class MeanTerms:
-    """Running means of named scalars; nothing of it makes the processor wait for the device."""
+    """Running means of named scalars; nothing of it makes the CPU wait for the device."""
 
     def __init__(self) -> None:
         self._names: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 
-def sound(loss: Tensor) -> Tensor:
+def propagate_nonfinite(loss: Tensor) -> Tensor:
     """The loss itself; where it is not finite, its gradients are NaN one and all.
 
     They need not be: that of x + NaN is 1. So the gradient's norm alone tells of both, and in every process, since

@@ -14,7 +14,7 @@ from fast_style.losses.perceptual import PerceptualLoss
 from fast_style.losses.stability import Stability
 from fast_style.methods.ema import MovingAverage
 from fast_style.methods.metrics import MeanTerms, is_seen, named_losses
-from fast_style.methods.nonfinite import skip_unless_finite, sound
+from fast_style.methods.nonfinite import propagate_nonfinite, skip_unless_finite
 from fast_style.networks.serialization import describe
 from fast_style.networks.transform_net import TransformNet
 
@@ -29,12 +29,13 @@ class PerceptualMethod(pl.LightningModule):
         schedule: makes a learning-rate schedule of an optimiser, stepped every training step; None keeps it constant.
         average_decay: of the moving average of the generator's weights, which is what validation sees and what is
             exported; 0 averages nothing.
-        grain: deviation, of 1, of noise on the photos that the generator is given; content is compared without.
+        noise_std: standard deviation of the noise (images are in 0..1) on the photos that the generator is given;
+            content is compared without it.
         stability: a term that holds paintings still while photos move; None trains without.
         origin: text by name that every saved network carries: `style`, `recipe`, `version`.
 
     Raises:
-        ValueError: grain below 0.
+        ValueError: noise_std below 0.
     """
 
     def __init__(
@@ -45,18 +46,18 @@ class PerceptualMethod(pl.LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         schedule: Callable[[Optimizer], LRScheduler] | None = None,
         average_decay: float = 0.999,
-        grain: float = 0.0,
+        noise_std: float = 0.0,
         stability: Stability | None = None,
         origin: dict[str, str] | None = None,
     ) -> None:
         super().__init__()
-        if not grain >= 0:
-            raise ValueError(f"method.grain is the deviation of noise, 0 or more; got {grain}.")
+        if not noise_std >= 0:
+            raise ValueError(f"method.noise_std is the deviation of noise, 0 or more; got {noise_std}.")
         self.generator = generator
         self.loss = loss
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.average = MovingAverage(generator, decay=average_decay)
-        self.grain, self.stability = grain, stability
+        self.noise_std, self.stability = noise_std, stability
         self.origin = origin or {}
         #: This process's losses of the newest batch, by the names they are logged under.
         self.newest: dict[str, Tensor] = {}
@@ -73,7 +74,7 @@ class PerceptualMethod(pl.LightningModule):
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         """Paint a batch `(N, 3, H, W)` and return how far it is from its content and the style."""
-        painted = self.generator(grainy(photos, self.grain, step=self.global_step))
+        painted = self.generator(add_noise(photos, self.noise_std, step=self.global_step))
         terms = self.loss(painted, photos)
         weighted = self.loss.weigh(terms)
         if self.stability is not None and self.stability.weight:
@@ -81,7 +82,7 @@ class PerceptualMethod(pl.LightningModule):
             weighted["stability"] = self.stability.weight * terms["stability"]
         self.newest, total = named_losses("train", terms, weighted)
         self._log_train(self.newest, batch_idx)
-        return sound(total)
+        return propagate_nonfinite(total)
 
     def validation_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         """The same with the averaged generator; returns what it painted."""
@@ -140,7 +141,7 @@ class PerceptualMethod(pl.LightningModule):
             self.log_dict(self._trained.take())
 
 
-def grainy(photos: Tensor, deviation: float, *, step: int) -> Tensor:
+def add_noise(photos: Tensor, deviation: float, *, step: int) -> Tensor:
     """Add normal noise, a new one each step.
 
     Every painting has to have the style's statistics, that of a smooth photo too, and a generator without noise learns

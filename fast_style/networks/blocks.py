@@ -150,7 +150,7 @@ class ResizeConv(nn.Module):
 class RgbConv(nn.Conv2d):
     """A convolution to RGB, padded by reflection, four pixels at a time: `(N, C, H, W)` to `(N, 3, H, W)`, both even.
 
-    Processors compute 12 channels in the time of 3. So the pixels of each 2x2 square are channels of one convolution
+    CPUs compute 12 channels in the time of 3. So the pixels of each 2x2 square are channels of one convolution
     of stride 2, whose kernel, one larger, is the learnt one at four places; a pixel shuffle (Shi et al. 2016) puts them
     where they belong. The same numbers, forward in 0.38 of the time and with gradients in half of it.
     """

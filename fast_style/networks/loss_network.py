@@ -32,11 +32,11 @@ class LossNetwork(nn.Module):
         *,
         mean: Sequence[float] = (0.0, 0.0, 0.0),
         std: Sequence[float] = (1.0, 1.0, 1.0),
-        readouts: Mapping[str, nn.Module] | None = None,
+        heads: Mapping[str, nn.Module] | None = None,
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleDict(dict(layers))
-        self.readouts = nn.ModuleDict(dict(readouts or {}))
+        self.heads = nn.ModuleDict(dict(heads or {}))
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         _freeze(self)
@@ -93,7 +93,7 @@ class LossNetwork(nn.Module):
                 )
             x = layer(x)
             if name in names:
-                features[name] = self.readouts[name](x) if name in self.readouts else x
+                features[name] = self.heads[name](x) if name in self.heads else x
         return x, features
 
     def train(self, mode: bool = True) -> "LossNetwork":

@@ -112,7 +112,7 @@ def vgg_from_file(*, weights: str, pool: Pooling = "max") -> LossNetwork:
     missing = [n for n in names if n != "pool" and not {f"{n}.weight", f"{n}.bias"} <= tensors.keys()]
     if missing:
         raise ValueError(f"{weights} is damaged: it lists the layer {missing[0]} and has no weights for it.")
-    return LossNetwork(_chain(names, tensors, mode, pool), readouts=_readouts(tensors))
+    return LossNetwork(_chain(names, tensors, mode, pool), heads=_heads(tensors))
 
 
 def vgg_mix(*, shallow: str, deep: str, pool: Pooling = "max") -> CombinedLossNetwork:
@@ -136,8 +136,8 @@ def _chain(
         yield name.replace("conv", "relu"), ReLU()
 
 
-def _readouts(tensors: dict[str, Tensor]) -> dict[str, nn.Module]:
-    readouts: dict[str, nn.Module] = {}
+def _heads(tensors: dict[str, Tensor]) -> dict[str, nn.Module]:
+    heads: dict[str, nn.Module] = {}
     for name, matrix in tensors.items():
         layer, _, part = name.partition(".")
         if part == "readout.weight":
@@ -145,8 +145,8 @@ def _readouts(tensors: dict[str, Tensor]) -> dict[str, nn.Module]:
             conv = nn.Conv2d(matrix.shape[1], matrix.shape[0], 1, bias=bias is not None)
             learnt = {"weight": matrix.float()[..., None, None]} | ({} if bias is None else {"bias": bias.float()})
             conv.load_state_dict(learnt)
-            readouts[layer] = conv if bias is None else nn.Sequential(conv, ReLU())
-    return readouts
+            heads[layer] = conv if bias is None else nn.Sequential(conv, ReLU())
+    return heads
 
 
 def _pool(kind: Pooling) -> nn.Module:

@@ -17,14 +17,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from fast_style.atomic_files import whole_file
+from fast_style.atomic_files import atomic_write
 from fast_style.networks.transform_net import TransformNet
 
 FORMAT = "fast_style/1"
 LARGEST_FILE = 2**32  # Bytes; the largest honest file, a full VGG-19, has 575 MB.
 ARCHITECTURES: dict[str, type[TransformNet]] = {"TransformNet": TransformNet}
 
-Precision = Literal["fp32", "fp16"]
+WeightPrecision = Literal["fp32", "fp16"]
 
 
 def describe(network: TransformNet, origin: Mapping[str, str]) -> dict[str, str]:
@@ -42,7 +42,7 @@ def save_network(
     network: TransformNet,
     *,
     origin: Mapping[str, str],
-    precision: Precision = "fp32",
+    precision: WeightPrecision = "fp32",
 ) -> None:
     """Write the slim file of a network, whole or not at all.
 
@@ -54,7 +54,7 @@ def save_network(
     """
     dtype = torch.float16 if precision == "fp16" else torch.float32
     tensors = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in network.state_dict().items()}
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write(save(tensors, metadata=describe(network, origin)))
 
 

@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from fast_style.atomic_files import whole_file
+from fast_style.atomic_files import atomic_write
 from fast_style.networks.layers import MaxPool, ReLU
 from fast_style.networks.loss_network import check_names
-from fast_style.networks.serialization import Precision
+from fast_style.networks.serialization import WeightPrecision
 
 
 class Student(nn.Module):
@@ -95,7 +95,7 @@ def save_student(
     heads: Mapping[str, Tensor],
     scales: Mapping[str, float],
     origin: Mapping[str, str],
-    precision: Precision = "fp16",
+    precision: WeightPrecision = "fp16",
 ) -> None:
     """Write the file that `pretrained.vgg_from_file` reads, whole or not at all.
 
@@ -131,7 +131,7 @@ def save_student(
             ) * scales.get(name, 1.0)
     tensors = {name: tensor.to(dtype).contiguous() for name, tensor in tensors.items()}
     channels = json.dumps(student.channels)
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write(save(tensors, metadata={"layers": chain, "padding": "reflect 1", "channels": channels, **origin}))
 
 

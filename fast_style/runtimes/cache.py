@@ -20,7 +20,7 @@ Ready = TypeVar("Ready")
 
 
 @dataclass(frozen=True)
-class Source:
+class NetworkFile:
     """A network file.
 
     Attributes:
@@ -34,7 +34,7 @@ class Source:
     origin: Mapping[str, str]
 
 
-def source_of(path: str | os.PathLike[str]) -> Source:
+def read_network_file(path: str | os.PathLike[str]) -> NetworkFile:
     """The network file there; of a .safetensors nothing but its header is read, and that without torch.
 
     Raises:
@@ -48,7 +48,7 @@ def source_of(path: str | os.PathLike[str]) -> Source:
 
         _, origin = load_network(path)
     with path.open("rb") as file:
-        return Source(path, hashlib.file_digest(file, "sha256").hexdigest()[:20], origin)
+        return NetworkFile(path, hashlib.file_digest(file, "sha256").hexdigest()[:20], origin)
 
 
 def default_cache() -> Path:
@@ -58,66 +58,68 @@ def default_cache() -> Path:
     return platformdirs.user_cache_path("fast_style")
 
 
-class Unprepared(ValueError):  # noqa: N818 - a state, as UnreadablePicture
+class RuntimeUnavailable(ValueError):  # noqa: N818 - a state, as UnreadablePicture
     """A runtime is installed and can't be given its network: a package or a place to write is missing."""
 
 
-def model_path(source: Source, cache: Path, format: Literal["onnx", "openvino"]) -> Path:
+def model_path(network_file: NetworkFile, cache: Path, format: Literal["onnx", "openvino"]) -> Path:
     """The network in another format; exported if it is not there yet, which takes PyTorch and some seconds.
 
     Raises:
-        Unprepared: it can't be exported, or not kept.
+        RuntimeUnavailable: it can't be exported, or not kept.
     """
-    path = cache / _name(source) / f"network.{'onnx' if format == 'onnx' else 'xml'}"
+    path = cache / _name(network_file) / f"network.{'onnx' if format == 'onnx' else 'xml'}"
     try:
         if not path.is_file():
-            _export_once(source, path, format)
+            _export_once(network_file, path, format)
     except OSError as error:
-        raise Unprepared(
+        raise RuntimeUnavailable(
             f"The network for {format} can't be kept in {cache} ({error.strerror}): name another folder with "
             "cache=..., or take runtime=torch, which keeps nothing."
         ) from error
     return path
 
 
-def _export_once(source: Source, path: Path, format: Literal["onnx", "openvino"]) -> None:
+def _export_once(network_file: NetworkFile, path: Path, format: Literal["onnx", "openvino"]) -> None:
     from fast_style.networks.serialization import load_network
     from fast_style.runtimes.export import check_installed, export
 
     try:
         check_installed(format)
     except ValueError as error:
-        raise Unprepared(f"{error} Or take runtime=torch, which needs none of them.") from error
+        raise RuntimeUnavailable(f"{error} Or take runtime=torch, which needs none of them.") from error
     path.parent.mkdir(parents=True, exist_ok=True)
     # Of many workers that start at once, one exports.
     with FileLock(path.with_suffix(".lock")):
         if not path.is_file():
-            log.info("Preparing %s for %s, once; this takes a quarter of a minute.", source.path.name, format)
-            network, origin = load_network(source.path)
+            log.info("Preparing %s for %s, once; this takes a quarter of a minute.", network_file.path.name, format)
+            network, origin = load_network(network_file.path)
             export(network, path, origin=origin, format=format)
 
 
-def prepared(source: Source, cache: Path, format: Literal["onnx", "openvino"], load: Callable[[Path], Ready]) -> Ready:
+def load_cached(
+    network_file: NetworkFile, cache: Path, format: Literal["onnx", "openvino"], load: Callable[[Path], Ready]
+) -> Ready:
     """What a runtime makes of the network's file in its format; a file that was damaged is exported again.
 
     Raises:
         ValueError: it can't be exported; the sentence says why.
     """
-    file = model_path(source, cache, format)
+    file = model_path(network_file, cache, format)
     try:
         return load(file)
     except Exception:
         log.info("%s is damaged, and made again.", file)
         file.unlink()
-        return load(model_path(source, cache, format))
+        return load(model_path(network_file, cache, format))
 
 
-def blob_path(source: Source, cache: Path, kind: str, machine: str) -> Path:
+def blob_path(network_file: NetworkFile, cache: Path, kind: str, machine: str) -> Path:
     """Where a runtime keeps what it compiled, for this machine."""
     fingerprint = hashlib.sha256(machine.encode()).hexdigest()[:12]
-    return cache / _name(source) / f"{kind}-{fingerprint}.blob"
+    return cache / _name(network_file) / f"{kind}-{fingerprint}.blob"
 
 
-def _name(source: Source) -> str:
-    style = re.sub(r"[^\w-]+", "_", source.origin.get("style", "network"))
-    return f"{style}-{source.digest}-{__version__}"
+def _name(network_file: NetworkFile) -> str:
+    style = re.sub(r"[^\w-]+", "_", network_file.origin.get("style", "network"))
+    return f"{style}-{network_file.digest}-{__version__}"

@@ -22,7 +22,7 @@ from fast_style.networks.transform_net import SMALLEST
 from fast_style.runtimes.openvino_import import import_openvino
 
 Format = Literal["onnx", "openvino", "torch_export"]
-Precision = Literal["fp32", "fp16"]
+WeightPrecision = Literal["fp32", "fp16"]
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "openvino": ".xml", "torch_export": ".pt2"}
 NEEDED: dict[Format, tuple[str, ...]] = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
@@ -32,11 +32,11 @@ NEEDED: dict[Format, tuple[str, ...]] = {
 #: What a file is checked at: one picture and two, even sides and odd.
 SIZES = ((1, 96, 128), (2, 131, 77))
 #: The largest difference, of 1.0, that passes: sums in another order, and weights that were rounded to fp16.
-TOLERANCES: dict[Precision, float] = {"fp32": 1e-4, "fp16": 2e-3}
+TOLERANCES: dict[WeightPrecision, float] = {"fp32": 1e-4, "fp16": 2e-3}
 OPSET = 18  # The lowest that has all the graph needs; the older, the more can run it.
 
 
-class NotTheSame(ValueError):  # noqa: N818 - what it is, not that it is an error
+class ParityError(ValueError):
     """The written network paints something else than PyTorch does."""
 
 
@@ -54,7 +54,7 @@ def export(
     *,
     origin: Mapping[str, str],
     format: Format = "onnx",
-    precision: Precision = "fp32",
+    precision: WeightPrecision = "fp32",
 ) -> list[Parity]:
     """Write `network` so that any number of pictures of any size from 16x16 up goes in, odd ones too.
 
@@ -69,11 +69,11 @@ def export(
         How near the written file is to PyTorch.
 
     Raises:
-        ValueError: another format, or a package is missing; NotTheSame above the tolerance; nothing is written then.
+        ValueError: another format, or a package is missing; ParityError above the tolerance; nothing is written then.
     """
     check_installed(format)
-    if precision not in get_args(Precision):
-        raise ValueError(f"precision is one of {', '.join(get_args(Precision))}; got {precision!r}.")
+    if precision not in get_args(WeightPrecision):
+        raise ValueError(f"precision is one of {', '.join(get_args(WeightPrecision))}; got {precision!r}.")
     target = Path(target)
     if target.suffix != SUFFIXES[format]:
         raise ValueError(f"A file of format={format} ends in {SUFFIXES[format]}; got {target.name}.")
@@ -89,7 +89,7 @@ def export(
         parities = parity(network, READERS[format](file))
         worst = max(p.difference for p in parities)
         if not worst <= TOLERANCES[precision]:
-            raise NotTheSame(
+            raise ParityError(
                 f"The {format} file differs by {worst:.2g} from PyTorch, where {TOLERANCES[precision]:g} is allowed; "
                 "nothing was written. Take another version of the exporting package, or another format."
             )
@@ -110,7 +110,7 @@ def check_installed(format: Format) -> None:
         )
 
 
-def describe(origin: Mapping[str, str], precision: Precision) -> dict[str, str]:
+def describe(origin: Mapping[str, str], precision: WeightPrecision) -> dict[str, str]:
     """What the file says: where the network came from, and what goes in and out."""
     return {
         **{name: origin[name] for name in ("style", "direction", "recipe", "version") if name in origin},
@@ -144,7 +144,7 @@ def exported(network: nn.Module) -> torch.export.ExportedProgram:
         )
 
 
-def onnx_bytes(network: nn.Module, about: Mapping[str, str], precision: Precision) -> bytes:
+def onnx_bytes(network: nn.Module, about: Mapping[str, str], precision: WeightPrecision) -> bytes:
     """An ONNX model: operators of the standard's own domain alone, weights that were computed from others computed."""
     import onnxscript.optimizer
 
@@ -196,11 +196,11 @@ class _Halved(nn.Module):
         return painted
 
 
-def _write_onnx(network: nn.Module, file: Path, about: Mapping[str, str], precision: Precision) -> None:
+def _write_onnx(network: nn.Module, file: Path, about: Mapping[str, str], precision: WeightPrecision) -> None:
     file.write_bytes(onnx_bytes(network, about, precision))
 
 
-def _write_openvino(network: nn.Module, file: Path, about: Mapping[str, str], precision: Precision) -> None:
+def _write_openvino(network: nn.Module, file: Path, about: Mapping[str, str], precision: WeightPrecision) -> None:
     openvino = import_openvino()
     model = openvino.Core().read_model(onnx_bytes(network, {}, "fp32"))
     for name, text in about.items():
@@ -208,7 +208,7 @@ def _write_openvino(network: nn.Module, file: Path, about: Mapping[str, str], pr
     openvino.save_model(model, file, compress_to_fp16=precision == "fp16")
 
 
-def _write_torch(network: nn.Module, file: Path, about: Mapping[str, str], precision: Precision) -> None:
+def _write_torch(network: nn.Module, file: Path, about: Mapping[str, str], precision: WeightPrecision) -> None:
     program = exported(network if precision == "fp32" else _Halved(network))
     torch.export.save(program, file, extra_files={"fast_style.json": json.dumps(about)})
 

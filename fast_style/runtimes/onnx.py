@@ -6,24 +6,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_style.runtimes.cache import Source, prepared
+from fast_style.runtimes.cache import NetworkFile, load_cached
 
 if TYPE_CHECKING:
     pass
-from fast_style.runtimes.runtime import OnTensorsByArrays, Precision, RuntimeName, allowed_threads
+from fast_style.runtimes.runtime import ComputePrecision, OnTensorsByArrays, RuntimeName, allowed_threads
 
 
 class OnnxRuntime(OnTensorsByArrays):
-    """ONNX Runtime on the processor, or on a GPU with the package that has it.
+    """ONNX Runtime on the CPU, or on a GPU with the package that has it.
 
     Raises:
         ValueError: a device that the installed package has not, or a precision other than float32.
     """
 
     name: RuntimeName = "onnxruntime"
-    precision: Precision = "fp32"
+    precision: ComputePrecision = "fp32"
 
-    def __init__(self, source: Source, *, precision: str = "auto", device: str = "cpu", cache: Path) -> None:
+    def __init__(self, network_file: NetworkFile, *, precision: str = "auto", device: str = "cpu", cache: Path) -> None:
         import onnxruntime
 
         if precision not in ("auto", "fp32"):
@@ -35,8 +35,8 @@ class OnnxRuntime(OnTensorsByArrays):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = allowed_threads() or 0
-        self._session = prepared(
-            source, cache, "onnx", lambda file: onnxruntime.InferenceSession(file, options, providers=[provider])
+        self._session = load_cached(
+            network_file, cache, "onnx", lambda file: onnxruntime.InferenceSession(file, options, providers=[provider])
         )
 
     def arrays(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:

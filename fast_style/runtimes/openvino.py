@@ -10,28 +10,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_style.atomic_files import whole_file
-from fast_style.runtimes.cache import Source, blob_path, prepared
+from fast_style.atomic_files import atomic_write
+from fast_style.runtimes.cache import NetworkFile, blob_path, load_cached
 from fast_style.runtimes.openvino_import import import_openvino
 
 if TYPE_CHECKING:
     pass
-from fast_style.runtimes.runtime import OnTensorsByArrays, Precision, RuntimeName, allowed_threads
+from fast_style.runtimes.runtime import ComputePrecision, OnTensorsByArrays, RuntimeName, allowed_threads
 
 log = logging.getLogger(__name__)
 
 
 class OpenVino(OnTensorsByArrays):
-    """OpenVINO on the processor; what it compiled is kept in the cache, and read again without PyTorch.
+    """OpenVINO on the CPU; what it compiled is kept in the cache, and read again without PyTorch.
 
     Raises:
-        ValueError: another device, or a precision that this processor does not compute in.
+        ValueError: another device, or a precision that this CPU does not compute in.
     """
 
     name: RuntimeName = "openvino"
     device = "cpu"
 
-    def __init__(self, source: Source, *, precision: str = "auto", device: str = "cpu", cache: Path) -> None:
+    def __init__(self, network_file: NetworkFile, *, precision: str = "auto", device: str = "cpu", cache: Path) -> None:
         if device != "cpu":
             raise ValueError(f"runtime=openvino runs on the cpu here; got device={device}. Take runtime=torch.")
         core = import_openvino().Core()
@@ -41,10 +41,12 @@ class OpenVino(OnTensorsByArrays):
         if threads := allowed_threads():
             config["INFERENCE_NUM_THREADS"] = threads
         machine = f"{core.get_property('CPU', 'FULL_DEVICE_NAME')}-{version('openvino')}"
-        blob = blob_path(source, cache, f"openvino-{self.precision}", machine)
+        blob = blob_path(network_file, cache, f"openvino-{self.precision}", machine)
         compiled = _imported(core, blob, config)
         if compiled is None:
-            compiled = prepared(source, cache, "openvino", lambda file: core.compile_model(file, "CPU", config))
+            compiled = load_cached(
+                network_file, cache, "openvino", lambda file: core.compile_model(file, "CPU", config)
+            )
             _keep(compiled, blob)
         self._request = compiled.create_infer_request()
         self._alone = Lock()
@@ -58,8 +60,8 @@ class OpenVino(OnTensorsByArrays):
         return painted
 
 
-def _openvino_precision(wanted: str, capabilities: list[str]) -> Precision:
-    """What is wanted, if the processor computes in it; bfloat16 before float32 if nothing is."""
+def _openvino_precision(wanted: str, capabilities: list[str]) -> ComputePrecision:
+    """What is wanted, if the CPU computes in it; bfloat16 before float32 if nothing is."""
     has = {"fp32": True, "bf16": "BF16" in capabilities, "fp16": "FP16" in capabilities}
     if wanted == "auto":
         return "bf16" if has["bf16"] else "fp32"
@@ -67,7 +69,7 @@ def _openvino_precision(wanted: str, capabilities: list[str]) -> Precision:
         raise ValueError(f"precision is auto, fp32, bf16 or fp16; got {wanted!r}.")
     if not has[wanted]:
         able = ", ".join(name for name, here in has.items() if here)
-        raise ValueError(f"This processor does not compute in {wanted}; precision is one of {able} here.")
+        raise ValueError(f"This CPU does not compute in {wanted}; precision is one of {able} here.")
     return wanted  # type: ignore[return-value] # One of the three.
 
 
@@ -84,7 +86,7 @@ def _imported(core: Any, blob: Path, config: Mapping[str, Any]) -> Any:
 
 def _keep(compiled: Any, blob: Path) -> None:
     try:
-        with whole_file(blob) as file:
+        with atomic_write(blob) as file:
             file.write(compiled.export_model().getbuffer())
     except OSError as error:  # It paints all the same; the next start takes longer.
         log.warning("%s can't be kept: %s.", blob, error.strerror)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fast_style.devices import best_precision, usable_device
-from fast_style.runtimes.runtime import Precision, RuntimeName
+from fast_style.runtimes.runtime import ComputePrecision, RuntimeName
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -32,7 +32,7 @@ class Torch:
         place = usable_device(device)
         self.name: RuntimeName = "compile" if compile else "torch"
         self.device = str(place)
-        self.precision: Precision = _precision(precision, place)
+        self.precision: ComputePrecision = _precision(precision, place)
         self.network = network.eval().to(place).to(memory_format=torch.channels_last)
         if compile:
             self.network.compile(dynamic=True)
@@ -52,7 +52,7 @@ class Torch:
         return self.tensors(torch.from_numpy(pictures)).cpu().numpy()
 
 
-def _precision(wanted: str, device: torch.device) -> Precision:
+def _precision(wanted: str, device: torch.device) -> ComputePrecision:
     if wanted == "auto":
         return "bf16" if best_precision(device) == "bf16-mixed" else "fp32"
     if wanted not in ("fp32", "bf16", "fp16"):

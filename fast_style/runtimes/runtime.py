@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 RuntimeName = Literal["torch", "compile", "onnxruntime", "openvino"]
-Precision = Literal["fp32", "bf16", "fp16"]
+ComputePrecision = Literal["fp32", "bf16", "fp16"]
 
 
 class Runtime(Protocol):
@@ -23,7 +23,7 @@ class Runtime(Protocol):
     """
 
     name: RuntimeName
-    precision: Precision
+    precision: ComputePrecision
     device: str
 
     def arrays(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -39,7 +39,7 @@ class OnTensorsByArrays:
     arrays: Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
     def tensors(self, pictures: "Tensor") -> "Tensor":
-        """Through the memory of the processor, and back."""
+        """Through the memory of the CPU, and back."""
         import torch
 
         painted = self.arrays(pictures.detach().float().cpu().numpy())
@@ -47,6 +47,6 @@ class OnTensorsByArrays:
 
 
 def allowed_threads() -> int | None:
-    """What OMP_NUM_THREADS allows on the processor; PyTorch reads it itself, the other runtimes do not."""
+    """What OMP_NUM_THREADS allows on the CPU; PyTorch reads it itself, the other runtimes do not."""
     said = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     return int(said) if said.isdecimal() and int(said) else None

@@ -9,7 +9,7 @@ from typing import get_args
 
 from fast_style.runtimes.runtime import RuntimeName
 
-#: Fastest first, on a processor; measured in benchmarks/stylize.py.
+#: Fastest first, on a CPU; measured in benchmarks/stylize.py.
 ON_CPU: tuple[RuntimeName, ...] = ("openvino", "onnxruntime", "torch")
 
 

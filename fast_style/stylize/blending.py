@@ -6,13 +6,13 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-Color = Literal["style", "keep"]
+BlendColor = Literal["style", "keep"]
 Floats = NDArray[np.float32]
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as in fast_style.images.color_transfer.
 
 
 @dataclass(frozen=True)
-class Controls:
+class Blending:
     """What is done to painted pixels.
 
     Attributes:
@@ -25,14 +25,14 @@ class Controls:
     """
 
     strength: float = 1.0
-    color: Color = "style"
+    color: BlendColor = "style"
     mask: Floats | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
             raise ValueError(f"strength goes from 0, the photo, to 1, the painting; got {self.strength}.")
-        if self.color not in get_args(Color):
-            raise ValueError(f"color is one of {', '.join(get_args(Color))}; got {self.color!r}.")
+        if self.color not in get_args(BlendColor):
+            raise ValueError(f"color is one of {', '.join(get_args(BlendColor))}; got {self.color!r}.")
 
     @property
     def do_nothing(self) -> bool:

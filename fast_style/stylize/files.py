@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_style.atomic_files import whole_file
+from fast_style.atomic_files import atomic_write
 from fast_style.images.decode import MAX_PIXELS, Arrays, StrPath, UnreadablePicture, read_arrays, read_mask, size_of
 from fast_style.images.encode import encode_levels
 from fast_style.stylize.painter import Painter
@@ -94,12 +94,12 @@ def paint(
     finished = partial(_painted, painter, alpha=alpha, mask=mask, progress=progress)
     with ThreadPoolExecutor(1, "read") as reading, ThreadPoolExecutor(1, "write") as writing:
         written: deque[Future[Painted]] = deque()
-        together: list[tuple[Path, Path, Arrays | str]] = []
+        pending: list[tuple[Path, Path, Arrays | str]] = []
 
         def finish() -> None:
-            for (photo, target, _), result in zip(together, finished(together), strict=True):
+            for (photo, target, _), result in zip(pending, finished(pending), strict=True):
                 written.append(writing.submit(_write, photo, target, result, quality=quality))
-            together.clear()
+            pending.clear()
 
         for (photo, target), coming, alone in _read_ahead(painter, pairs, partial(reading.submit, read), max_pixels):
             if alone:
@@ -107,11 +107,11 @@ def paint(
             while written and (alone or len(written) > 1 or written[0].done()):
                 yield written.popleft().result()
             picture = coming.result() if coming else read(photo)
-            if together and _shape(together[-1][2]) != _shape(picture):
+            if pending and _shape(pending[-1][2]) != _shape(picture):
                 finish()
-            together.append((photo, target, picture))
+            pending.append((photo, target, picture))
             del picture, coming
-            if alone or len(together) == batch:
+            if alone or len(pending) == batch:
                 finish()
         finish()
         while written:
@@ -182,7 +182,7 @@ def _painted(
         asked.append((picture, controls))
         kept.append(clear)
     try:
-        results: list[Finished] = list(zip(painter.together(asked, progress=progress), kept, strict=True))
+        results: list[Finished] = list(zip(painter.paint_batch(asked, progress=progress), kept, strict=True))
     except UnreadablePicture:
         raise
     except ValueError as error:  # One that they all have in common, as their size.
@@ -202,6 +202,6 @@ def _write(photo: Path, target: Path, painted: Finished, *, quality: int) -> Pai
         encoded = encode_levels(levels, target, quality=quality, alpha=alpha)
     except ValueError as error:
         return Painted(photo, None, f"The painting of {photo} can't be written: {error}")
-    with whole_file(target) as file:
+    with atomic_write(target) as file:
         file.write(encoded)
     return Painted(photo, target)

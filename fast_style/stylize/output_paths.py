@@ -52,7 +52,7 @@ def plan(source: str, output: str | None, *, style: str, suffix: str | None = No
 
 
 def unfinished(pairs: Sequence[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
-    """The pairs of `plan` whose target is not there yet; one that is there is whole (`whole_files.py`)."""
+    """The pairs of `plan` whose target is not there yet; one that is there is whole (`atomic_files.py`)."""
     return [(photo, target) for photo, target in pairs if not target.is_file()]
 
 

@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 from fast_style.images.decode import Arrays
 from fast_style.images.encode import levels_of, planes_of
 from fast_style.images.resize import reduced
-from fast_style.stylize.blending import Controls
+from fast_style.stylize.blending import Blending
 from fast_style.stylize.guided_upsampling import upsampled
 from fast_style.stylize.stylizer import SMALLEST, Stylizer
 
 log = logging.getLogger(__name__)
 
 Tiling = Literal["auto", "off"] | int
-Progress = Callable[[float], None]
+ProgressCallback = Callable[[float], None]
 Floats = NDArray[np.float32]
 Pixels = NDArray[Any]  # uint8, or float32 in 0..1
 
 #: Bytes a pixel that painting a picture whole takes beyond the process itself, for 32 channels in float32; measured
 #: from 1024x1024 to 2048x1536, and a tenth. In bfloat16 it is about half.
-WHOLE = {"torch": 630, "compile": 900, "onnxruntime": 1200, "openvino": 380}
+BYTES_PER_PIXEL = {"torch": 630, "compile": 900, "onnxruntime": 1200, "openvino": 380}
 #: The same of a strip, by its own pixels, halos left aside; of the picture, by its pixels, read and written; of a mask.
 STRIP, PICTURE, MASK = 1100, 14, 8
 #: The process with PyTorch, before it has a picture.
@@ -34,15 +34,15 @@ PROCESS = 620 * 2**20
 
 
 def check_painting(
-    *, tiles: Tiling = "auto", statistics: str = "exact", max_memory: int | None = None, scale: float = 1.0
+    *, tiles: Tiling = "auto", statistics: str = "exact", max_memory: int | None = None, brush_scale: float = 1.0
 ) -> None:
     """Refuse settings of a `Painter`, before there is one.
 
     Raises:
-        ValueError: a scale below 1, tiles, statistics or memory that are none.
+        ValueError: a brush_scale below 1, tiles, statistics or memory that are none.
     """
-    if not scale >= 1:
-        raise ValueError(f"scale is at least 1, how much broader the brush is; got {scale}.")
+    if not brush_scale >= 1:
+        raise ValueError(f"brush_scale is at least 1, how much broader the brush is; got {brush_scale}.")
     if tiles not in ("auto", "off") and (isinstance(tiles, bool) or not isinstance(tiles, int) or tiles < 1):
         raise ValueError(f"tiles is auto, off, or the height of a strip in pixels; got {tiles!r}.")
     if statistics not in ("exact", "thumbnail"):
@@ -64,7 +64,7 @@ class Painter:
         tiles: `off`, the rows of a strip, or `auto`: strips if the picture would not fit into `max_memory` whole.
         statistics: of strips, `exact` or `thumbnail` (`tiling.Tiles`).
         max_memory: bytes that the whole process may take; None is half of what is free now.
-        scale: how much broader the brush is: painted is a copy so much smaller, which is then enlarged by guided
+        brush_scale: how much broader the brush is: painted is a copy so much smaller, which is then enlarged by guided
             upsampling. 1 paints the picture itself.
         controls: how much of the painting goes into the photo, and where.
 
@@ -79,16 +79,16 @@ class Painter:
         tiles: Tiling = "auto",
         statistics: Literal["exact", "thumbnail"] = "exact",
         max_memory: int | None = None,
-        scale: float = 1.0,
-        controls: Controls | None = None,
+        brush_scale: float = 1.0,
+        controls: Blending | None = None,
     ) -> None:
-        check_painting(tiles=tiles, statistics=statistics, max_memory=max_memory, scale=scale)
+        check_painting(tiles=tiles, statistics=statistics, max_memory=max_memory, brush_scale=brush_scale)
         self.stylizer, self.tiles, self.statistics = stylizer, tiles, statistics
         self.max_memory = max_memory or half_of_what_is_free()
-        self.scale, self.controls = scale, controls or Controls()
+        self.brush_scale, self.controls = brush_scale, controls or Blending()
 
     def __call__(
-        self, picture: Arrays, *, controls: Controls | None = None, progress: Progress = lambda done: None
+        self, picture: Arrays, *, controls: Blending | None = None, progress: ProgressCallback = lambda done: None
     ) -> NDArray[np.uint8]:
         """Paint a picture.
 
@@ -106,12 +106,12 @@ class Painter:
         controls = controls or self.controls
         colour = _in_colour(picture.colour)
         painted = np.empty(colour.shape, np.uint8)
-        for top, rows in self._strips(colour, progress, _beside(colour, controls)):
+        for top, rows in self._strips(colour, progress, _io_bytes(colour, controls)):
             self._put(painted, colour, top, rows, controls)
         return painted
 
-    def together(
-        self, pictures: Sequence[tuple[Arrays, Controls]], *, progress: Progress = lambda done: None
+    def paint_batch(
+        self, pictures: Sequence[tuple[Arrays, Blending]], *, progress: ProgressCallback = lambda done: None
     ) -> list[NDArray[np.uint8]]:
         """Paint pictures of one size, each with its controls: in one call if so many fit, else one by one.
 
@@ -119,7 +119,7 @@ class Painter:
             ValueError: as painting one.
         """
         colours = [_in_colour(picture.colour) for picture, _ in pictures]
-        if len(pictures) < 2 or self.scale != 1 or not self._fit_whole(colours, pictures):
+        if len(pictures) < 2 or self.brush_scale != 1 or not self._fit_whole(colours, pictures):
             return [self(picture, controls=controls, progress=progress) for picture, controls in pictures]
         painted = [np.empty(colour.shape, np.uint8) for colour in colours]
         batch = self.stylizer(np.concatenate([planes_of(colour) for colour in colours]))
@@ -127,16 +127,16 @@ class Painter:
             self._put(painted[number], colours[number], 0, batch[number].transpose(1, 2, 0), controls)
         return painted
 
-    def _fit_whole(self, colours: Sequence[Pixels], pictures: Sequence[tuple[Arrays, Controls]]) -> bool:
+    def _fit_whole(self, colours: Sequence[Pixels], pictures: Sequence[tuple[Arrays, Blending]]) -> bool:
         height, width = colours[0].shape[:2]
-        beside = sum(_beside(colour, controls) for colour, (_, controls) in zip(colours, pictures, strict=True))
+        beside = sum(_io_bytes(colour, controls) for colour, (_, controls) in zip(colours, pictures, strict=True))
         try:
             return self.rows_of_strips(height * len(colours), width, beside=beside) is None
         except ValueError:
             return False
 
     @staticmethod
-    def _put(painted: NDArray[np.uint8], colour: Pixels, top: int, rows: Floats, controls: Controls) -> None:
+    def _put(painted: NDArray[np.uint8], colour: Pixels, top: int, rows: Floats, controls: Blending) -> None:
         there = slice(top, top + len(rows))
         finished = rows if controls.do_nothing else controls(_unit(colour[there]), rows, top=top)
         painted[there] = levels_of(finished.transpose(2, 0, 1)[None])
@@ -145,16 +145,16 @@ class Painter:
         """Whether a picture is so large that no other one should be in memory beside it."""
         return 16 * PICTURE * pixels > self.max_memory
 
-    def _strips(self, colour: Pixels, progress: Progress, beside: int) -> Iterator[tuple[int, Floats]]:
-        if self.scale == 1:
+    def _strips(self, colour: Pixels, progress: ProgressCallback, beside: int) -> Iterator[tuple[int, Floats]]:
+        if self.brush_scale == 1:
             yield from self._painted(colour, progress, beside)
             return
-        height, width = (max(SMALLEST, round(side / self.scale)) for side in colour.shape[:2])
+        height, width = (max(SMALLEST, round(side / self.brush_scale)) for side in colour.shape[:2])
         small = reduced(colour if colour.dtype == np.uint8 else colour[..., 0], height, width)  # Floats are grey.
         painted = np.concatenate([rows for _, rows in self._painted(small, progress, beside)])
         yield from upsampled(colour, small, painted)
 
-    def _painted(self, colour: Pixels, progress: Progress, beside: int) -> Iterator[tuple[int, Floats]]:
+    def _painted(self, colour: Pixels, progress: ProgressCallback, beside: int) -> Iterator[tuple[int, Floats]]:
         rows = self.rows_of_strips(*colour.shape[:2], beside=beside)
         if rows is None:
             yield 0, self.stylizer(planes_of(colour))[0].transpose(1, 2, 0)
@@ -179,7 +179,7 @@ class Painter:
             return self.tiles
         channels: float = json.loads(self.stylizer.origin.get("architecture", "{}")).get("width", 32) / 32
         room = self.max_memory - PROCESS - beside
-        if height * width * WHOLE[self.stylizer.runtime.name] * channels <= room:
+        if height * width * BYTES_PER_PIXEL[self.stylizer.runtime.name] * channels <= room:
             return None
         rows = math.floor(room / (STRIP * channels * width)) - 16  # Halos of the last layers.
         if rows < 8:
@@ -200,7 +200,7 @@ def _in_colour(pixels: Pixels) -> Pixels:
     return pixels if pixels.ndim == 3 else np.broadcast_to(pixels[..., None], (*pixels.shape, 3))
 
 
-def _beside(colour: Pixels, controls: Controls) -> int:
+def _io_bytes(colour: Pixels, controls: Blending) -> int:
     """Bytes that reading and writing a picture takes."""
     height, width = colour.shape[:2]
     return int(height * width) * (PICTURE + (0 if controls.mask is None else MASK))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_style.runtimes.cache import Unprepared, default_cache, source_of
+from fast_style.runtimes.cache import RuntimeUnavailable, default_cache, read_network_file
 from fast_style.runtimes.onnx import OnnxRuntime
 from fast_style.runtimes.openvino import OpenVino
 from fast_style.runtimes.runtime import Runtime, RuntimeName
@@ -46,7 +46,7 @@ class Stylizer:
         return _style(self.origin)
 
     def network(self) -> "TransformNet":
-        """The network itself, in PyTorch, float32 and the processor's memory, whoever executes it here.
+        """The network itself, in PyTorch, float32 and the CPU's memory, whoever executes it here.
 
         Raises:
             ValueError: there is none: neither a network of PyTorch's nor a file was given.
@@ -99,7 +99,7 @@ def load_stylizer(
     Args:
         path: the file, or a name that `find_network` knows here: in a checkout, `starry_night`.
         runtime: `torch`, `compile`, `onnxruntime`, `openvino`; `auto` takes the fastest that is installed.
-        precision: `fp32`, `bf16`, `fp16`; `auto`: bf16 where the processor computes in it. Of photos it differs from
+        precision: `fp32`, `bf16`, `fp16`; `auto`: bf16 where the CPU computes in it. Of photos it differs from
             float32 by about 0.01 of 1; of pictures that are all but flat, whose faint differences the normalisation
             enlarges, by more than 0.1.
         device: `cpu`, `cuda`, `mps`; `auto` takes a GPU where there is one.
@@ -115,7 +115,7 @@ def load_stylizer(
     for candidate in candidates[:-1]:
         try:
             return _prepared(file, candidate, precision, place, folder)
-        except Unprepared as error:
+        except RuntimeUnavailable as error:
             log.warning("A slower runtime than %s paints. %s", candidate, error)
     return _prepared(file, candidates[-1], precision, place, folder)
 
@@ -130,7 +130,7 @@ def _prepared(file: str | os.PathLike[str], name: RuntimeName, precision: str, d
         network, origin = load_network(file)
         here = Torch(network, precision=precision, device=device, compile=name == "compile")
         return Stylizer(here, origin=origin, file=file)
-    source = source_of(file)
+    source = read_network_file(file)
     prepare = OpenVino if name == "openvino" else OnnxRuntime
     return Stylizer(prepare(source, precision=precision, device=device, cache=cache), origin=source.origin, file=file)
 
@@ -141,7 +141,7 @@ def style_of(path: str | os.PathLike[str]) -> str:
     Raises:
         ValueError: not such a file, or a damaged one.
     """
-    return _style(source_of(path).origin)
+    return _style(read_network_file(path).origin)
 
 
 def find_network(

@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
-from fast_style.atomic_files import whole_file
+from fast_style.atomic_files import atomic_write
 
 log = logging.getLogger(__name__)
 
-SEAL = b"sha256:"
-_SEAL_LENGTH = len(SEAL) + 64
+CHECKSUM_PREFIX = b"sha256:"
+_CHECKSUM_LENGTH = len(CHECKSUM_PREFIX) + 64
 #: What the system says of a disk that takes no more.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
@@ -38,8 +38,8 @@ def write_checkpoint(content: dict[str, Any], path: str | os.PathLike[str]) -> N
     buffer = io.BytesIO()
     torch.save(content, buffer)
     body = buffer.getbuffer()[:-2]  # The last two bytes are the length of the comment: none.
-    seal = SEAL + hashlib.sha256(body).hexdigest().encode()
-    with whole_file(path) as file:
+    seal = CHECKSUM_PREFIX + hashlib.sha256(body).hexdigest().encode()
+    with atomic_write(path) as file:
         file.write(body)
         file.write(struct.pack("<H", len(seal)) + seal)
 
@@ -51,7 +51,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         ValueError: no checkpoint, or a damaged one.
     """
     content: Any = None
-    if is_whole(Path(path)):
+    if is_valid(Path(path)):
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
@@ -65,14 +65,14 @@ def _damaged(path: str | os.PathLike[str]) -> str:
     return f"{path} is no whole checkpoint; resume from another one in its folder."
 
 
-def is_whole(path: Path) -> bool:
+def is_valid(path: Path) -> bool:
     """Whether a checkpoint is, to the bit, what was written; of one without a seal, whether its tensors are."""
     try:
         content = memoryview(path.read_bytes())
-        seal = bytes(content[-_SEAL_LENGTH:])
-        if seal.startswith(SEAL):
-            body = content[: -_SEAL_LENGTH - 2]
-            return seal[len(SEAL) :] == hashlib.sha256(body).hexdigest().encode()
+        seal = bytes(content[-_CHECKSUM_LENGTH:])
+        if seal.startswith(CHECKSUM_PREFIX):
+            body = content[: -_CHECKSUM_LENGTH - 2]
+            return seal[len(CHECKSUM_PREFIX) :] == hashlib.sha256(body).hexdigest().encode()
         with zipfile.ZipFile(path) as archive:
             # A zip that should end with a comment and does not has lost its seal.
             return bytes(content[-2:]) == b"\0\0" and archive.testzip() is None
@@ -89,17 +89,17 @@ def newest_first(checkpoints: Iterable[Path]) -> list[Path]:
     return [path for _, path in sorted(found, reverse=True)]
 
 
-def newest_whole(checkpoints: Iterable[Path]) -> Path | None:
+def latest_valid(checkpoints: Iterable[Path]) -> Path | None:
     """The newest checkpoint that is whole, of those given; what is passed over for it is said."""
     for path in newest_first(checkpoints):
-        if is_whole(path):
+        if is_valid(path):
             return path
         log.warning("%s is damaged; the one before it counts.", path)
     return None
 
 
 @contextmanager
-def way_on(run: Path) -> Iterator[None]:
+def disk_error_hint(run: Path) -> Iterator[None]:
     """Let a run that fails because its folder can't be written to say how to go on."""
     try:
         yield
@@ -109,6 +109,6 @@ def way_on(run: Path) -> Iterator[None]:
         what = (error.strerror or str(error)).rstrip(".")
         if str(run) not in what:  # TensorBoard's errors name no file.
             what = f"{run} can't be written to: {what}"
-        checkpoint = newest_whole(run.glob("checkpoints/*.ckpt"))
+        checkpoint = latest_valid(run.glob("checkpoints/*.ckpt"))
         way = f"go on from its last whole checkpoint, resume={checkpoint}" if checkpoint else "start it again"
         raise OSError(error.errno, f"{what}; once that is mended, {way}.") from error

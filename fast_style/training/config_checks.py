@@ -9,7 +9,7 @@ from typing import get_args
 from omegaconf import DictConfig, OmegaConf
 
 from fast_style.data.style_images import style_name
-from fast_style.networks.serialization import Precision
+from fast_style.networks.serialization import WeightPrecision
 from fast_style.training.resume import PATH_KEYS
 
 
@@ -88,16 +88,16 @@ def check_settings(cfg: DictConfig, network_file: Path) -> None:
             raise ValueError(f"{key} is a whole number, at least {least}; got {found!r}.")
     if not isinstance(cfg.compile, bool) and cfg.compile != "auto":
         raise ValueError(f"compile is true, false or auto; got {cfg.compile!r}.")
-    if cfg.save_as not in get_args(Precision):
-        raise ValueError(f"save_as is one of {get_args(Precision)}; got {cfg.save_as!r}.")
+    if cfg.save_as not in get_args(WeightPrecision):
+        raise ValueError(f"save_as is one of {get_args(WeightPrecision)}; got {cfg.save_as!r}.")
     if network_file.suffix != ".safetensors":
         raise ValueError(f"network_file ends in .safetensors; got {network_file}.")
     for key in PATH_KEYS:
-        path = None if key in ("material", "style.image") else OmegaConf.select(cfg, key)
-        if path and Path(path).is_relative_to(cfg.material) and not os.path.exists(path):
+        path = None if key in ("assets_dir", "style.image") else OmegaConf.select(cfg, key)
+        if path and Path(path).is_relative_to(cfg.assets_dir) and not os.path.exists(path):
             raise ValueError(
                 f"{key} is wanted at {path}, where there is nothing, for it does not come along: put it there "
-                f"(data/README.md says what), name your folder of such material with material=..., or set {key}."
+                f"(data/README.md says what), name your folder of such material with assets_dir=..., or set {key}."
             )
     network_file.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(network_file.parent, os.W_OK):

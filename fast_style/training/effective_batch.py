@@ -62,7 +62,7 @@ class EffectiveBatch:
         return f"{batch}; learning rate {scaled} (lr_rule={self.rule}{against})."
 
 
-class SameBatch(pl.Callback):
+class BatchSizeCheck(pl.Callback):
     """Keeps the effective batch in the checkpoint and refuses to go on with another.
 
     The place in the photos' order is counted in batches, and the learning rate may follow their size.

@@ -21,7 +21,7 @@ class Muon(Optimizer):
 
     A matrix moves by `lr max(1, rows / columns)^1/2 U V^T`, where `U S V^T` is its momentum: by about as much in
     every direction, however strong the gradient is there. In float32, through the Gram matrix: torch.optim.Muon takes
-    no convolutions, and both it and timm's compute in bfloat16: seconds a step for a processor that has none.
+    no convolutions, and both it and timm's compute in bfloat16: seconds a step for a CPU that has none.
 
     Like torch's fused optimisers it skips a step on the device where `found_inf` is 1.
 

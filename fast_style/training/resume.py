@@ -11,8 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from fast_style.atomic_files import whole_file
-from fast_style.training.checkpoint_io import is_whole, newest_first, newest_whole
+from fast_style.atomic_files import atomic_write
+from fast_style.training.checkpoint_io import is_valid, latest_valid, newest_first
 
 log = logging.getLogger(__name__)
 
@@ -23,21 +23,21 @@ OVERRIDES_FILE = "overrides.json"
 MAY_CHANGE = frozenset(
     [
         *("resume", "runs", "network_file", "save_as", "debug", "compile", "profile"),
-        *("val_every", "checkpoint_every", "data.workers", "material", "max_skips"),
+        *("val_every", "checkpoint_every", "data.workers", "assets_dir", "max_skips"),
         *("data.cache", "data.cache_gb", "data.verify", "style.cache"),
     ]
 )
 PATH_KEYS = (
     *("style.image", "data.root", "data.held_out_root", "data.a", "data.b", "data.test_a", "data.test_b"),
-    *("loss_network.weights", "loss_network.shallow", "loss_network.deep", "material"),
+    *("loss_network.weights", "loss_network.shallow", "loss_network.deep", "assets_dir"),
 )
 
 
-def settled(cfg: DictConfig) -> DictConfig:
+def resolve_paths(cfg: DictConfig) -> DictConfig:
     """The configuration without references to the environment or the folder it was said in."""
     plain = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
-    swatches = [f"style.pictures.{name}.swatch" for name in OmegaConf.select(plain, "style.pictures") or []]
-    for key in (*PATH_KEYS, *swatches):
+    textures = [f"style.pictures.{name}.texture" for name in OmegaConf.select(plain, "style.pictures") or []]
+    for key in (*PATH_KEYS, *textures):
         path = OmegaConf.select(plain, key)
         if path is not None and os.path.exists(path):
             OmegaConf.update(plain, key, os.path.abspath(path))
@@ -72,24 +72,24 @@ def find_resumable(cfg: DictConfig, overrides: Sequence[str]) -> tuple[Path, Dic
         ValueError: no whole checkpoint at a given path, or overrides that would make it another run.
     """
     given = OverridesParser.create().parse_overrides(list(overrides))
-    wanted = settled(cfg)
+    wanted = resolve_paths(cfg)
     if cfg.resume == "auto":
-        fitting = [folder for folder in _runs(Path(cfg.runs)) if not _misfits(folder, wanted, given)]
+        fitting = [folder for folder in _runs(Path(cfg.runs)) if not _mismatches(folder, wanted, given)]
         unfinished = [folder for folder in fitting if not _is_finished(folder)]
         folder = next(iter(unfinished or fitting), None)
-        checkpoint = newest_whole(folder.glob("checkpoints/*.ckpt")) if folder else None
+        checkpoint = latest_valid(folder.glob("checkpoints/*.ckpt")) if folder else None
         return (checkpoint, _config(checkpoint.parents[1], cfg, given)) if checkpoint else None
     checkpoint = _checkpoint_at(Path(cfg.resume))
-    then, now = learns(OmegaConf.load(checkpoint.parents[1] / CONFIG_FILE)), learns(wanted)
+    then, now = task_of(OmegaConf.load(checkpoint.parents[1] / CONFIG_FILE)), task_of(wanted)
     if then != now:
         raise ValueError(
-            f"{checkpoint} belongs to a run that learns {then}, and this one would learn {now}: resume it with the "
+            f"{checkpoint} belongs to a run that has task={then}, and this one has task={now}: resume it with the "
             "script and the method that began it."
         )
-    misfits = _misfits(checkpoint.parents[1], wanted, given)
-    if misfits:
+    mismatches = _mismatches(checkpoint.parents[1], wanted, given)
+    if mismatches:
         raise ValueError(
-            f"{checkpoint} belongs to a run that was not started with {' '.join(misfits)}; leave that out to resume "
+            f"{checkpoint} belongs to a run that was not started with {' '.join(mismatches)}; leave that out to resume "
             "it, or leave resume out to start another run."
         )
     return checkpoint, _config(checkpoint.parents[1], cfg, given)
@@ -100,18 +100,20 @@ def remember_steps(folder: Path, steps: int) -> None:
     saved = OmegaConf.load(folder / CONFIG_FILE)
     if saved.steps != steps:
         saved.steps = steps
-        with whole_file(folder / CONFIG_FILE) as file:
+        with atomic_write(folder / CONFIG_FILE) as file:
             file.write(OmegaConf.to_yaml(saved).encode())
 
 
-def passed_over(cfg: DictConfig, overrides: Sequence[str]) -> str:
+def no_match_reason(cfg: DictConfig, overrides: Sequence[str]) -> str:
     """Why `resume=auto` found nothing to go on from, as a clause."""
     given = OverridesParser.create().parse_overrides(list(overrides))
     newest = next(iter(_runs(Path(cfg.runs))), None)
     if newest is None:
         return f"there is none below {cfg.runs}"
-    misfits = _misfits(newest, settled(cfg), given)
-    return f"the newest, {newest}, " + (f"is not of {' '.join(misfits)}" if misfits else "has no whole checkpoint")
+    mismatches = _mismatches(newest, resolve_paths(cfg), given)
+    return f"the newest, {newest}, " + (
+        f"is not of {' '.join(mismatches)}" if mismatches else "has no whole checkpoint"
+    )
 
 
 def _runs(parent: Path) -> list[Path]:
@@ -122,10 +124,10 @@ def _runs(parent: Path) -> list[Path]:
 
 def _checkpoint_at(path: Path) -> Path:
     if path.is_dir() and (checkpoints := list(path.glob("checkpoints/*.ckpt"))):
-        found = newest_whole(checkpoints)
+        found = latest_valid(checkpoints)
         advice = "none of its checkpoints is whole; leave resume out to start the run anew"
     elif path.is_file() and (path.absolute().parents[1] / CONFIG_FILE).is_file():
-        found = path if is_whole(path) else None
+        found = path if is_valid(path) else None
         advice = "it is no whole checkpoint; resume from another one in its folder"
     else:
         raise ValueError(
@@ -142,16 +144,16 @@ def _is_finished(folder: Path) -> bool:
     return any(folder.glob(f"checkpoints/step-{OmegaConf.load(folder / CONFIG_FILE).steps:06d}*.ckpt"))
 
 
-def _misfits(folder: Path, wanted: DictConfig, given: Sequence[Override]) -> list[str]:
+def _mismatches(folder: Path, wanted: DictConfig, given: Sequence[Override]) -> list[str]:
     """What was said on the command line and is not so in the run in `folder`."""
     try:
         saved = OmegaConf.load(folder / CONFIG_FILE)
         said_then = json.loads((folder / OVERRIDES_FILE).read_text())
     except (OSError, ValueError):
         return ["a configuration that can be read"]
-    if learns(saved) != learns(wanted):
-        return [f"learns={learns(wanted)}"]
-    misfits = []
+    if task_of(saved) != task_of(wanted):
+        return [f"task={task_of(wanted)}"]
+    mismatches = []
     for override in given:
         key, line = override.key_or_group, override.input_line or ""
         if _may_change(saved, key) or line in said_then:
@@ -160,17 +162,17 @@ def _misfits(folder: Path, wanted: DictConfig, given: Sequence[Override]) -> lis
         if key == "method" and _method_of(saved) == _method_of(wanted):
             continue
         if key == "experiment" or OmegaConf.select(saved, key) != OmegaConf.select(wanted, key):
-            misfits.append(line)
-    return misfits
+            mismatches.append(line)
+    return mismatches
 
 
 def _method_of(cfg: DictConfig | ListConfig) -> object:
     return OmegaConf.select(cfg, "method._target_")
 
 
-def learns(cfg: DictConfig | ListConfig) -> str:
+def task_of(cfg: DictConfig | ListConfig) -> str:
     """What a run is for; those from before there was a choice learnt a style."""
-    found = OmegaConf.select(cfg, "learns", default="style")
+    found = OmegaConf.select(cfg, "task", default="style")
     assert isinstance(found, str)
     return found
 

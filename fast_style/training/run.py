@@ -13,44 +13,49 @@ import pytorch_lightning as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from fast_style.data.datamodule import EndlessBatches
+from fast_style.data.datamodule import InfiniteDataModule
 from fast_style.devices import best_precision
-from fast_style.training.callbacks.checkpointing import KeepNewest, RandomState, StopAndSave, WholeFiles
+from fast_style.training.callbacks.checkpointing import (
+    AtomicCheckpointIO,
+    PeriodicCheckpoint,
+    RNGStateCallback,
+    SignalCheckpoint,
+)
 from fast_style.training.callbacks.profiler import Profile
-from fast_style.training.callbacks.progress import Curves, StepProgress
+from fast_style.training.callbacks.progress import RunLogger, StepProgress
 from fast_style.training.callbacks.skip_nonfinite import SkipNonFinite
 from fast_style.training.callbacks.throughput import Throughput
-from fast_style.training.checkpoint_io import read_checkpoint, way_on
+from fast_style.training.checkpoint_io import disk_error_hint, read_checkpoint
 from fast_style.training.compile import compile_in_place, should_compile
-from fast_style.training.distributed.process_group import Processes, connected, speak_alone
-from fast_style.training.distributed.run_dir import agreed_folder
-from fast_style.training.effective_batch import EffectiveBatch, SameBatch
+from fast_style.training.distributed.process_group import Processes, connected, silence_nonzero_ranks
+from fast_style.training.distributed.run_dir import agree_on_run_dir
+from fast_style.training.effective_batch import BatchSizeCheck, EffectiveBatch
 from fast_style.training.resume import (
     CONFIG_FILE,
     OVERRIDES_FILE,
     find_resumable,
-    learns,
-    passed_over,
+    no_match_reason,
     remember_steps,
-    settled,
+    resolve_paths,
+    task_of,
 )
-from fast_style.training.tasks.distillation import LearnFeatures
-from fast_style.training.tasks.style import LearnStyle
+from fast_style.training.tasks.distillation import DistillationTask
+from fast_style.training.tasks.style import StyleTask
 from fast_style.training.tasks.task import Task
-from fast_style.training.tasks.translation import LearnTranslation
+from fast_style.training.tasks.translation import TranslationTask
 
 log = logging.getLogger(__name__)
 
-#: What makes the task of a configuration, by what it says that it `learns`.
+#: What makes the task of a configuration, by what it says that it `task_of`.
 TASKS: dict[str, Callable[[DictConfig], Task]] = {
-    "style": LearnStyle,
-    "features": LearnFeatures,
-    "translation": LearnTranslation,
+    "style": StyleTask,
+    "distillation": DistillationTask,
+    "translation": TranslationTask,
 }
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingResult:
     """What a finished run leaves.
 
     Attributes:
@@ -78,7 +83,7 @@ def run(
     overrides: Sequence[str] = (),
     *,
     callbacks: Sequence[pl.Callback] = (),
-) -> Outcome:
+) -> TrainingResult:
     """Train, from the first step or from where a run stopped, and write the network.
 
     Args:
@@ -92,7 +97,7 @@ def run(
         Interrupted: somebody stopped the run, which saved itself.
         ProcessLost: one of many processes was killed; the run can go on from its last checkpoint.
     """
-    speak_alone()
+    silence_nonzero_ranks()
     checkpoint = None
     if cfg.resume:
         found = find_resumable(cfg, overrides)
@@ -100,19 +105,21 @@ def run(
             checkpoint, cfg = found
             log.info("Going on from %s.", checkpoint)
         else:
-            log.info("No run to resume: %s. Starting a new one.", passed_over(cfg, overrides))
+            log.info("No run to resume: %s. Starting a new one.", no_match_reason(cfg, overrides))
     _quiet()
     pl.seed_everything(cfg.seed, verbose=False)
-    task = TASKS[learns(cfg)](cfg)
+    task = TASKS[task_of(cfg)](cfg)
     trainer = _trainer(cfg, task.watchers)
     batch = _batch(cfg, trainer)
     method = task.method(batch)
     with connected(trainer) as processes:
-        folder = agreed_folder(processes, checkpoint, lambda: _new_folder(Path(cfg.runs) / task.name, cfg, overrides))
+        folder = agree_on_run_dir(
+            processes, checkpoint, lambda: _new_folder(Path(cfg.runs) / task.name, cfg, overrides)
+        )
         trainer.callbacks += [*_keepers(cfg, folder, processes, batch, task.data), *callbacks]  # type: ignore[attr-defined]
         start = read_checkpoint(checkpoint)["global_step"] if checkpoint else 0
         # What a killed run drew of the steps that are done again is not shown twice, nor what is not done again.
-        trainer.logger = Curves(folder, purge_step=start or None) if start < cfg.steps else None
+        trainer.logger = RunLogger(folder, purge_step=start or None) if start < cfg.steps else None
         log.info(batch.sentence(OmegaConf.select(cfg, "method.optimizer.lr")))
         for file in task.network_files if not checkpoint else ():
             if file.exists():
@@ -120,17 +127,17 @@ def run(
         if _compiles(cfg, trainer):
             compile_in_place(*task.compiled(method), forgiving=cfg.compile == "auto")
         metrics = _fit(cfg, trainer, method, task.data, checkpoint, folder)
-        unreadable = tuple(dict.fromkeys(itertools.chain(*processes.gathered(list(task.data.unreadable)))))
+        unreadable = tuple(dict.fromkeys(itertools.chain(*processes.all_gather(list(task.data.unreadable)))))
     if processes.first:
         task.save(method)
-    return Outcome(tuple(task.network_files), folder, metrics, unreadable, first=processes.first)
+    return TrainingResult(tuple(task.network_files), folder, metrics, unreadable, first=processes.first)
 
 
 def _fit(
     cfg: DictConfig,
     trainer: pl.Trainer,
     method: pl.LightningModule,
-    data: EndlessBatches,
+    data: InfiniteDataModule,
     checkpoint: Path | None,
     folder: Path,
 ) -> dict[str, float]:
@@ -138,9 +145,9 @@ def _fit(
     if trainer.is_global_zero:
         remember_steps(folder, cfg.steps)
     if checkpoint is None and trainer.is_global_zero:
-        text = f"```yaml\n{OmegaConf.to_yaml(settled(cfg))}\n```"
+        text = f"```yaml\n{OmegaConf.to_yaml(resolve_paths(cfg))}\n```"
         trainer.logger.experiment.add_text("config", text)  # type: ignore[union-attr]
-    with way_on(folder):
+    with disk_error_hint(folder):
         trainer.fit(method, data, ckpt_path=checkpoint, weights_only=True)
         trainer.save_checkpoint(folder / "checkpoints" / f"step-{trainer.global_step:06d}.ckpt", weights_only=False)
     metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
@@ -177,12 +184,12 @@ def _trainer(cfg: DictConfig, watchers: Sequence[pl.Callback]) -> pl.Trainer:
         use_distributed_sampler=False,
         logger=False,
         enable_checkpointing=False,  # The run's folder is known when the processes have met: see _keepers.
-        plugins=[WholeFiles()],
+        plugins=[AtomicCheckpointIO()],
         callbacks=[
             StepProgress(),
             Throughput(cfg.trainer.log_every_n_steps),
             *watchers,
-            RandomState(),
+            RNGStateCallback(),
         ],
         enable_model_summary=False,
     )
@@ -191,17 +198,17 @@ def _trainer(cfg: DictConfig, watchers: Sequence[pl.Callback]) -> pl.Trainer:
 
 
 def _keepers(
-    cfg: DictConfig, folder: Path, processes: Processes, batch: EffectiveBatch, data: EndlessBatches
+    cfg: DictConfig, folder: Path, processes: Processes, batch: EffectiveBatch, data: InfiniteDataModule
 ) -> list[pl.Callback]:
     """What writes into the run's folder."""
     checkpoints = folder / "checkpoints"
     return [
-        SameBatch(batch),
+        BatchSizeCheck(batch),
         SkipNonFinite(
             checkpoints, files_of=data.files_of, max_skips=cfg.max_skips, every=cfg.trainer.log_every_n_steps
         ),
-        StopAndSave(checkpoints, processes),
-        KeepNewest(checkpoints, every=cfg.checkpoint_every),
+        SignalCheckpoint(checkpoints, processes),
+        PeriodicCheckpoint(checkpoints, every=cfg.checkpoint_every),
         *([Profile(folder / "profile")] if OmegaConf.select(cfg, "profile") else []),
     ]
 
@@ -216,7 +223,7 @@ def _new_folder(parent: Path, cfg: DictConfig, overrides: Sequence[str]) -> Path
         except FileExistsError:
             continue
         break
-    (folder / CONFIG_FILE).write_text(OmegaConf.to_yaml(settled(cfg)))
+    (folder / CONFIG_FILE).write_text(OmegaConf.to_yaml(resolve_paths(cfg)))
     (folder / OVERRIDES_FILE).write_text(json.dumps(list(overrides)))
     return folder
 

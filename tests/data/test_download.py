@@ -76,7 +76,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(download, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(download, "BACKOFF", (0.0, 0.0))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     server = Server()
     thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
@@ -149,7 +149,7 @@ def test_what_cannot_be_had_is_one_sentence_and_leaves_nothing(
     sentence = str(caught.value)
     assert sentence.startswith(f"The original of dots (Nobody, Nothing, 1900) was wanted from {server.url}, and ")
     assert f"put that file at {tmp_path / 'dots.jpg'} by hand" in sentence
-    assert sentence.endswith("style.source=swatch.")
+    assert sentence.endswith("style.source=texture.")
     assert "\n" not in sentence
     assert len(server.asked) == requests
     assert left(tmp_path) == set()
@@ -197,7 +197,7 @@ def test_another_file_in_its_place_is_said_or_replaced(tmp_path: Path, server: S
 
 def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path, server: Server) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"can't be kept .*file.*style\.cache=.*style\.source=swatch"):
+    with pytest.raises(ValueError, match=r"can't be kept .*file.*style\.cache=.*style\.source=texture"):
         server.painting().fetched("dots", cache=tmp_path / "file" / "cache")
 
 
@@ -229,7 +229,7 @@ def test_every_named_style_says_where_its_original_lies(file: Path) -> None:
     ((name, said),) = named["pictures"].items()
     painting = Painting(**said)
     assert name == file.stem
-    assert painting.swatch == f"data/styles/{name}.png"
+    assert painting.texture == f"data/styles/{name}.png"
     # Of a commit, so that what lies there can't change.
     assert re.fullmatch(r"https://raw\.githubusercontent\.com/[\w-]+/[\w-]+/[0-9a-f]{40}/[\w/]+\.jpg", painting.url)
     assert re.fullmatch(r"[0-9a-f]{64}", painting.sha256)

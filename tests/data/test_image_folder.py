@@ -15,12 +15,14 @@ import torch
 from fast_style import load_image, save_image
 from fast_style.data.datamodule import _leave_interrupts_to_the_trainer
 from fast_style.data.dataset import shortest_side_needed
-from fast_style.data.image_folder import ContentPhotos
+from fast_style.data.image_folder import ImageFolderDataModule
 from fast_style.images.listing import find_pictures
 
 
 def photos(root, *, seen=None, **options):
-    data = ContentPhotos(root=str(root), **{"size": 16, "batch_size": 3, "held_out": 3, "workers": 0, **options})
+    data = ImageFolderDataModule(
+        root=str(root), **{"size": 16, "batch_size": 3, "held_out": 3, "workers": 0, **options}
+    )
     if seen is not None:
         data.load_state_dict({"batches_seen": seen, "unreadable": []})
     data.setup()
@@ -150,7 +152,7 @@ def test_a_broken_photo_is_said_once_and_remembered(photo_folder, caplog):
 )
 def test_bad_arguments_are_refused(options):
     with pytest.raises(ValueError, match=r"data\.size, data\.batch_size and data\.held_out are at least 1"):
-        ContentPhotos(root="anywhere", **options)
+        ImageFolderDataModule(root="anywhere", **options)
 
 
 def test_one_photo_is_too_few(tmp_path):

@@ -7,7 +7,7 @@ import torch
 from torchvision.transforms import v2
 
 from fast_style import save_image
-from fast_style.data.dataset import Photos, PhotoSamples, collate
+from fast_style.data.dataset import PhotoDataset, Photos, collate
 from fast_style.data.image_folder import PictureFiles
 from fast_style.images.listing import find_pictures
 from fast_style.images.tensors import load_pixels
@@ -17,25 +17,25 @@ CROP = v2.Compose([v2.RandomResizedCrop(8, scale=(0.2, 1.0), antialias=True), v2
 
 def test_a_sample_depends_on_seed_and_position_alone(photo_folder):
     files = find_pictures(photo_folder)
-    samples = PhotoSamples(PictureFiles(files), transform=CROP, seed=5)
+    samples = PhotoDataset(PictureFiles(files), transform=CROP, seed=5)
     torch.manual_seed(1)
     one = samples[12, 2].pixels
     samples[13, 4]
     torch.manual_seed(2)
-    again = PhotoSamples(PictureFiles(files), transform=CROP, seed=5)[12, 2].pixels
+    again = PhotoDataset(PictureFiles(files), transform=CROP, seed=5)[12, 2].pixels
     assert torch.equal(one, again)
     assert not torch.equal(one, samples[11, 2].pixels)
 
 
 def test_the_seed_is_of_the_crops(photo_folder):
     files = find_pictures(photo_folder)
-    crops = [PhotoSamples(PictureFiles(files), transform=CROP, seed=seed)[12, 2].pixels for seed in (5, 6)]
+    crops = [PhotoDataset(PictureFiles(files), transform=CROP, seed=seed)[12, 2].pixels for seed in (5, 6)]
     assert not torch.equal(*crops)
 
 
 def test_reading_moves_no_global_chance(photo_folder):
     samples, before = (
-        PhotoSamples(PictureFiles(find_pictures(photo_folder)), transform=CROP, seed=0),
+        PhotoDataset(PictureFiles(find_pictures(photo_folder)), transform=CROP, seed=0),
         torch.random.get_rng_state(),
     )
     samples[0, 3]
@@ -44,7 +44,7 @@ def test_reading_moves_no_global_chance(photo_folder):
 
 def test_a_sample_is_its_photo_in_bytes(photo_folder):
     files = find_pictures(photo_folder)
-    samples = PhotoSamples(PictureFiles(files), transform=lambda pixels: pixels, seed=0)
+    samples = PhotoDataset(PictureFiles(files), transform=lambda pixels: pixels, seed=0)
     assert len(samples) == len(files) == 10
     for index in (0, 9):
         photo = samples[77, index]
@@ -56,7 +56,7 @@ def test_a_sample_is_its_photo_in_bytes(photo_folder):
 @pytest.mark.parametrize(("broken", "index", "replaced"), [([3], 3, 4), ([8, 9, 0], 8, 1)])
 def test_a_broken_file_is_replaced_by_the_next_and_named(photo_folder, broken, index, replaced):
     files = find_pictures(photo_folder)
-    samples = PhotoSamples(PictureFiles(files), transform=CROP, seed=0)
+    samples = PhotoDataset(PictureFiles(files), transform=CROP, seed=0)
     wanted = samples[5, replaced].pixels
     for place in broken:
         Path(files[place]).write_bytes(Path(files[place]).read_bytes()[:60])
@@ -69,16 +69,16 @@ def test_nothing_but_broken_files_is_said(tmp_path):
     for name in ("a.jpg", "b.png"):
         (tmp_path / name).touch()
     with pytest.raises(ValueError, match=r"None of 2 photos tried could be read, .*b\.png the first"):
-        PhotoSamples(PictureFiles(find_pictures(tmp_path)), transform=CROP, seed=0)[0, 1]
+        PhotoDataset(PictureFiles(find_pictures(tmp_path)), transform=CROP, seed=0)[0, 1]
 
 
 def test_the_search_for_a_whole_file_ends(tmp_path, monkeypatch):
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         (tmp_path / name).touch()
     save_image(torch.rand(3, 9, 9), tmp_path / "d.png")
-    samples = PhotoSamples(PictureFiles(find_pictures(tmp_path)), transform=CROP, seed=0)
+    samples = PhotoDataset(PictureFiles(find_pictures(tmp_path)), transform=CROP, seed=0)
     assert len(samples[0, 0].unreadable) == 3
-    monkeypatch.setattr(PhotoSamples, "TRIES", 3)
+    monkeypatch.setattr(PhotoDataset, "TRIES", 3)
     with pytest.raises(ValueError, match="None of 3 photos"):
         samples[0, 0]
 

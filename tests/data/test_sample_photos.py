@@ -15,16 +15,16 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from fast_style.data import sample_photos
-from fast_style.data.sample_photos import SAMPLES, SamplePhotos, Tint, sample_files
+from fast_style.data.sample_photos import SKIMAGE_PHOTOS, SkimagePhotos, Tint, skimage_files
 from fast_style.images.tensors import load_pixels
 
 COLOURS = {"permute": 1.0, "brightness": 0.3, "contrast": 0.3, "saturation": 0.5, "hue": 0.1, "tint": 0.4}
-MIX = {"drawn": 0.3, "gradients": 0.3, "flat": 0.3}
+MIX = {"synthetic": 0.3, "gradients": 0.3, "flat": 0.3}
 
 
 def photos(*, seen=None, **options):
     # Two photos left to train on, bricks and coins, are soon read.
-    data = SamplePhotos(**{"size": 16, "batch_size": 3, "held_out": len(SAMPLES) - 2, "workers": 0, **options})
+    data = SkimagePhotos(**{"size": 16, "batch_size": 3, "held_out": len(SKIMAGE_PHOTOS) - 2, "workers": 0, **options})
     if seen is not None:
         data.load_state_dict({"batches_seen": seen, "unreadable": []})
     data.setup()
@@ -42,10 +42,10 @@ def same(some, others):
 
 
 def test_every_photo_is_there_and_says_whose_it_is():
-    files = sample_files()
-    assert [Path(file).name for file in files] == [sample.file for sample in SAMPLES]
+    files = skimage_files()
+    assert [Path(file).name for file in files] == [sample.file for sample in SKIMAGE_PHOTOS]
     assert len(set(files)) == len(files)
-    for file, sample in zip(files, SAMPLES, strict=True):
+    for file, sample in zip(files, SKIMAGE_PHOTOS, strict=True):
         assert min(load_pixels(file).shape[1:]) >= 300
         assert sample.shows
         assert sample.terms
@@ -54,14 +54,14 @@ def test_every_photo_is_there_and_says_whose_it_is():
 def test_scikit_image_is_not_imported_nor_the_network_reached_nor_a_file_left(tmp_path):
     code = """
 import sys
-from fast_style.data.samples import SamplePhotos
+from fast_style.data.sample_photos import SkimagePhotos
 
 def watch(event, details):
     if event.startswith("socket.") or (event == "import" and details[0].split(".")[0] in ("skimage", "pooch")):
         raise AssertionError(f"{event} {details}")
 
 sys.addaudithook(watch)
-data = SamplePhotos(size=8, batch_size=2, workers=0, drawn=0.5, flat=0.5)
+data = SkimagePhotos(size=8, batch_size=2, workers=0, synthetic=0.5, flat=0.5)
 data.setup()
 next(iter(data.train_dataloader())), next(iter(data.val_dataloader()))
 assert "skimage" not in sys.modules
@@ -80,11 +80,11 @@ def test_scikit_image_missing_is_said_with_ways_out(monkeypatch, spec):
 
 def test_missing_photos_are_named(monkeypatch, tmp_path):
     (tmp_path / "data").mkdir()
-    for sample in SAMPLES[2:]:
+    for sample in SKIMAGE_PHOTOS[2:]:
         (tmp_path / "data" / sample.file).touch()
     spec = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
     monkeypatch.setattr(sample_photos, "find_spec", lambda name: spec)
-    with pytest.raises(ValueError, match=rf"wants {SAMPLES[0].file}, {SAMPLES[1].file} in .*data=folder"):
+    with pytest.raises(ValueError, match=rf"wants {SKIMAGE_PHOTOS[0].file}, {SKIMAGE_PHOTOS[1].file} in .*data=folder"):
         photos()
 
 
@@ -109,39 +109,39 @@ def test_another_seed_gives_other_batches():
     ("options", "wanted"),
     [
         ({}, {}),
-        ({"drawn": 0.2}, {"dead_leaves": 10}),
-        ({"drawn": 0.5, "flat": 0.25}, {"dead_leaves": 30, "flat": 10}),
-        ({"drawn": 0.5, "flat": 0.25, "gradients": 0.75}, {"flat": 10, "gradient": 30}),
+        ({"synthetic": 0.2}, {"dead_leaves": 10}),
+        ({"synthetic": 0.5, "flat": 0.25}, {"dead_leaves": 30, "flat": 10}),
+        ({"synthetic": 0.5, "flat": 0.25, "gradients": 0.75}, {"flat": 10, "gradient": 30}),
     ],
 )
-def test_drawn_pictures_come_in_their_shares(options, wanted):
+def test_synthetic_pictures_come_in_their_shares(options, wanted):
     data = photos(**options)
     names = Counter(Path(data.training.pictures.name_of(index)).name for index in range(len(data.training)))
-    expected = {f"a drawn picture ({kind})": count for kind, count in wanted.items()}
+    expected = {f"a synthetic picture ({kind})": count for kind, count in wanted.items()}
     assert names == {"brick.png": 20, "coins.png": 20, **expected}
-    assert sorted(data.passes.order_of(0)) == list(range(len(data.training)))
+    assert sorted(data.epoch_order.order_of(0)) == list(range(len(data.training)))
 
 
 def test_a_name_is_of_what_was_loaded():
-    pictures = photos(drawn=0.5, flat=0.5).training.pictures
+    pictures = photos(synthetic=0.5, flat=0.5).training.pictures
     for index in (0, 1, 39):
         assert torch.equal(pictures.load((4, index), at_least=1), load_pixels(pictures.name_of(index)))
-    assert pictures.name_of(40) == "a drawn picture (dead_leaves)"
-    assert pictures.name_of(79) == "a drawn picture (flat)"
+    assert pictures.name_of(40) == "a synthetic picture (dead_leaves)"
+    assert pictures.name_of(79) == "a synthetic picture (flat)"
     assert pictures.load((4, 79), at_least=1).shape == (3, 24, 24)
 
 
 @pytest.mark.parametrize("held_out", [10, 12])
 def test_held_out_photos_are_shown_whole_and_never_trained_on(held_out):
-    data = photos(held_out=held_out, drawn=0.2)
+    data = photos(held_out=held_out, synthetic=0.2)
     shown = [file for batch in data.val_dataloader() for file in batch.files]
-    assert shown == sample_files()[:held_out]
+    assert shown == skimage_files()[:held_out]
     trained = {data.training.pictures.name_of(index) for index in range(len(data.training))}
     assert trained.isdisjoint(shown)
 
 
 def test_by_default_no_scene_is_on_both_sides():
-    assert [sample.file for sample in SAMPLES[:2]] == ["rocket.jpg", "coffee.png"]
+    assert [sample.file for sample in SKIMAGE_PHOTOS[:2]] == ["rocket.jpg", "coffee.png"]
 
 
 def test_without_colours_a_crop_is_as_the_photo_is():
@@ -187,8 +187,8 @@ def test_a_tint_bends_each_channel_and_keeps_black_and_white(strength):
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [
-        ({"drawn": 1.0}, "data.drawn is a share"),
-        ({"drawn": -0.1}, "data.drawn is a share"),
+        ({"synthetic": 1.0}, "data.synthetic is a share"),
+        ({"synthetic": -0.1}, "data.synthetic is a share"),
         ({"flat": 0.6, "gradients": 0.5}, "add up to 1 at most"),
         ({"flat": -0.1}, "data.flat is a share"),
         ({"permute": 1.1}, "data.permute is a share"),
@@ -196,14 +196,14 @@ def test_a_tint_bends_each_channel_and_keeps_black_and_white(strength):
         ({"saturation": -1.0}, "data.saturation is a share"),
         ({"hue": 0.6}, "data.hue goes from 0 to 0.5"),
         ({"tint": -0.1}, "data.tint from 0"),
-        ({"held_out": len(SAMPLES)}, "leaves none to train on"),
+        ({"held_out": len(SKIMAGE_PHOTOS)}, "leaves none to train on"),
         ({"held_out": 0}, "data.held_out are at least 1"),
     ],
     ids=str,
 )
 def test_settings_that_cannot_be_are_refused(options, wanted):
     with pytest.raises(ValueError, match=wanted):
-        SamplePhotos(**options)
+        SkimagePhotos(**options)
 
 
 def test_the_configuration_trains_on_photos_of_every_kind():
@@ -212,7 +212,7 @@ def test_the_configuration_trains_on_photos_of_every_kind():
     data = instantiate(cfg.data, _convert_="all")
     data.setup()
     names = Counter(Path(data.training.pictures.name_of(index)).name for index in range(len(data.training)))
-    drawn = sum(count for name, count in names.items() if name.startswith("a drawn"))
-    assert drawn / names.total() == pytest.approx(cfg.data.drawn, abs=0.005)
-    assert len(names) == len(SAMPLES) - cfg.data.held_out + 3
+    synthetic = sum(count for name, count in names.items() if name.startswith("a synthetic"))
+    assert synthetic / names.total() == pytest.approx(cfg.data.synthetic, abs=0.005)
+    assert len(names) == len(SKIMAGE_PHOTOS) - cfg.data.held_out + 3
     assert cfg.data.crop_scale[0] == 0.2

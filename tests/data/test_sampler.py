@@ -5,11 +5,11 @@ from itertools import islice
 import pytest
 import torch
 
-from fast_style.data.sampler import EndlessOrder, ShuffledPasses, seed_of
+from fast_style.data.sampler import InfiniteSampler, ShuffledOrder, seed_of
 
 
 def first(count, length=7, seed=3, **options):
-    return list(islice(EndlessOrder(ShuffledPasses(length, seed=seed), **options), count))
+    return list(islice(InfiniteSampler(ShuffledOrder(length, seed=seed), **options), count))
 
 
 @pytest.mark.parametrize("length", [1, 2, 7])
@@ -39,7 +39,7 @@ def test_a_later_start_continues_exactly(start):
 
 
 def test_every_iteration_is_the_same_and_moves_no_global_chance():
-    order, before = EndlessOrder(ShuffledPasses(5, seed=1)), torch.random.get_rng_state()
+    order, before = InfiniteSampler(ShuffledOrder(5, seed=1)), torch.random.get_rng_state()
     assert list(islice(order, 12)) == list(islice(order, 12))
     assert torch.equal(torch.random.get_rng_state(), before)
 
@@ -55,12 +55,12 @@ def test_processes_together_see_what_one_would(world_size, start):
 @pytest.mark.parametrize("options", [{"start": -1}, {"rank": 1}, {"rank": -1}, {"rank": 2, "world_size": 2}])
 def test_bad_arguments_are_refused(options):
     with pytest.raises(ValueError, match="rank below the world size"):
-        EndlessOrder(ShuffledPasses(3, seed=0), **options)
+        InfiniteSampler(ShuffledOrder(3, seed=0), **options)
 
 
 def test_no_pictures_have_no_order():
     with pytest.raises(ValueError, match="needs pictures"):
-        ShuffledPasses(0, seed=0)
+        ShuffledOrder(0, seed=0)
 
 
 def drawn(seed, position):

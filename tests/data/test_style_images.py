@@ -16,16 +16,16 @@ def catalogued(name, **changes):
     """What conf/style/ says of a style whose original nobody can reach."""
     said = {
         "work": "Nobody, Nothing, 1900",
-        "swatch": f"{name}.png",
+        "texture": f"{name}.png",
         "url": f"http://127.0.0.1:1/{name}.jpg",
         "sha256": hashlib.sha256(name.encode()).hexdigest(),
     }
-    return {"image": None, "source": "swatch", "cache": "cache", "pictures": {name: said}} | changes
+    return {"image": None, "source": "texture", "cache": "cache", "pictures": {name: said}} | changes
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """The current folder, with the swatch and the original of `dots`."""
+    """The current folder, with the texture and the original of `dots`."""
     monkeypatch.chdir(tmp_path)
     Path("dots.png").touch()
     Path("cache").mkdir()
@@ -33,16 +33,16 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_swatch_is_taken_unless_the_painting_is_asked_for(here):
+def test_the_texture_is_taken_unless_the_painting_is_asked_for(here):
     assert pictures_of(catalogued("dots")) == [here / "dots.png"]
     assert pictures_of(catalogued("dots", source="painting")) == [here / "cache" / "dots.jpg"]
 
 
-@pytest.mark.parametrize("source", ["swatch", "painting", "nonsense"])
+@pytest.mark.parametrize("source", ["texture", "painting", "nonsense"])
 def test_a_picture_of_ones_own_goes_before_all_else(source):
     assert pictures_of(catalogued("dots", source=source, image="my.jpg")) == ["my.jpg"]
     assert pictures_of(catalogued("dots", source=source, image=["a.jpg", "b.jpg"])) == ["a.jpg", "b.jpg"]
-    assert pictures_of({"image": "my.jpg"}) == ["my.jpg"]  # As runs of before the swatches saved it.
+    assert pictures_of({"image": "my.jpg"}) == ["my.jpg"]  # As runs of before the textures saved it.
 
 
 def test_several_styles_keep_their_order(here):
@@ -55,11 +55,11 @@ def test_several_styles_keep_their_order(here):
 @pytest.mark.parametrize(
     ("style", "said"),
     [
-        (catalogued("dots", source="photo"), "style.source is swatch or painting; got 'photo'"),
-        (catalogued("waves"), "swatch of waves is wanted at .*waves.png, where there is nothing.*style.image="),
+        (catalogued("dots", source="photo"), "style.source is texture or painting; got 'photo'"),
+        (catalogued("waves"), "texture of waves is wanted at .*waves.png, where there is nothing.*style.image="),
         (
             catalogued("dots", pictures={"dots": {"work": "", "url": "", "sha256": ""}}),
-            "dots has no swatch; say style.source=painting",
+            "dots has no texture; say style.source=painting",
         ),
     ],
 )
@@ -121,9 +121,9 @@ def test_a_style_goes_by_its_given_name_or_its_pictures(arguments, name):
     assert style_name(*arguments) == name
 
 
-def test_a_swatch_is_found_from_any_folder(tmp_path, monkeypatch):
+def test_a_texture_is_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    style = {"image": None, "source": "swatch", "pictures": {"wave": {"swatch": "data/styles/wave.png"}}}
+    style = {"image": None, "source": "texture", "pictures": {"wave": {"texture": "data/styles/wave.png"}}}
     (found,) = pictures_of(style)
     assert load_image(found).shape == (1, 3, 512, 512)
     save_image(load_image(found)[..., :32, :32], tmp_path / "data/styles/wave.png")

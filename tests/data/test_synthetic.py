@@ -1,9 +1,9 @@
-"""Drawn pictures depend on their generator alone, and have what they are drawn for: edges, slopes, calm."""
+"""Synthetic pictures depend on their generator alone, and have what they are drawn for: edges, slopes, calm."""
 
 import pytest
 import torch
 
-from fast_style.data.synthetic import DrawnPictures, _foremost, dead_leaves, flat, gradient
+from fast_style.data.synthetic import SyntheticPictures, _foremost, dead_leaves, flat, gradient
 
 KINDS = [dead_leaves, gradient, flat]
 
@@ -77,12 +77,12 @@ def test_a_flat_picture_is_of_one_colour_where_no_leaf_lies():
 
 def test_every_place_of_a_run_has_a_picture_of_its_own_each_time_the_same():
     def pictures(seed):
-        return DrawnPictures([(dead_leaves, 2), (gradient, 0), (flat, 1)], size=12, seed=seed)
+        return SyntheticPictures([(dead_leaves, 2), (gradient, 0), (flat, 1)], size=12, seed=seed)
 
     drawn = pictures(5)
     assert len(drawn) == 3
     names = ["dead_leaves", "dead_leaves", "flat"]
-    assert [drawn.name_of(index) for index in range(3)] == [f"a drawn picture ({name})" for name in names]
+    assert [drawn.name_of(index) for index in range(3)] == [f"a synthetic picture ({name})" for name in names]
     places = [(0, 0), (1, 0), (0, 1), (7, 2)]
     first = [drawn.load(place, at_least=None) for place in places]
     assert all(torch.equal(one, pictures(5).load(place, at_least=4)) for one, place in zip(first, places, strict=True))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fast_style import save_image
-from fast_style.data.unpaired import UnpairedPictures
+from fast_style.data.unpaired import UnpairedDataModule
 
 
 def collection(folder: Path, count: int, *, blue: float, size: tuple[int, int] = (24, 30)) -> Path:
@@ -30,19 +30,19 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def opened(root: Path | None, *, seen: int = 0, **settings) -> UnpairedPictures:
+def opened(root: Path | None, *, seen: int = 0, **settings) -> UnpairedDataModule:
     values = {"root": root and str(root), "size": 16, "load_size": 20, "workers": 0, "held_out": 3}
-    data = UnpairedPictures(**{name: str(v) if isinstance(v, Path) else v for name, v in (values | settings).items()})
+    data = UnpairedDataModule(**{name: str(v) if isinstance(v, Path) else v for name, v in (values | settings).items()})
     data.setup()
     data.batches_seen = seen
     return data
 
 
-def batches(data: UnpairedPictures, count: int) -> list[torch.Tensor]:
+def batches(data: UnpairedDataModule, count: int) -> list[torch.Tensor]:
     return [data.on_after_batch_transfer(batch, 0) for batch in islice(data.train_dataloader(), count)]
 
 
-def files(data: UnpairedPictures, count: int) -> list[tuple[str, str]]:
+def files(data: UnpairedDataModule, count: int) -> list[tuple[str, str]]:
     return [batch.files for batch in islice(data.train_dataloader(), count)]
 
 
@@ -145,7 +145,7 @@ def test_pictures_smaller_than_the_crop_are_refused_or_enlarged(root: Path) -> N
 )
 def test_settings_that_do_not_do_are_refused(settings: dict, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        UnpairedPictures(**{"size": 16, "load_size": 20} | settings)
+        UnpairedDataModule(**{"size": 16, "load_size": 20} | settings)
 
 
 def test_an_empty_side_is_named(root: Path) -> None:

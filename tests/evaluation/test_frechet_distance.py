@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from fast_style.evaluation.frechet_distance import likeness
+from fast_style.evaluation.frechet_distance import frechet_distance
 
 LAYERS = ["relu1", "relu2"]
 
@@ -25,7 +25,7 @@ def plain(ones, others):
 
 def test_it_is_the_formula(tiny_loss_network):
     pictures, made, targets = collection(30, 0), collection(30, 1, shift=0.2), collection(40, 2, shift=0.5)
-    found = likeness(zip(made, pictures, strict=True), targets, loss_network=tiny_loss_network, layers=LAYERS)
+    found = frechet_distance(zip(made, pictures, strict=True), targets, loss_network=tiny_loss_network, layers=LAYERS)
     assert (found.pictures, found.targets) == (30, 40)
 
     def means(side, layer):
@@ -40,14 +40,14 @@ def test_it_is_the_formula(tiny_loss_network):
 
 def test_a_collection_is_like_itself(tiny_loss_network):
     same = collection(5, 0)
-    found = likeness(zip(same, same, strict=True), same, loss_network=tiny_loss_network, layers=LAYERS)
+    found = frechet_distance(zip(same, same, strict=True), same, loss_network=tiny_loss_network, layers=LAYERS)
     assert found.translated == pytest.approx(dict.fromkeys(LAYERS, 0), abs=1e-6)
     assert found.untranslated == found.translated
 
 
 def test_fewer_pictures_than_channels_do(tiny_loss_network):
     made, targets = collection(2, 1), collection(2, 2, shift=0.5)
-    found = likeness(zip(made, made, strict=True), targets, loss_network=tiny_loss_network, layers=LAYERS)
+    found = frechet_distance(zip(made, made, strict=True), targets, loss_network=tiny_loss_network, layers=LAYERS)
     assert all(np.isfinite(distance) and distance > 0 for distance in found.translated.values())
 
 
@@ -55,17 +55,21 @@ def test_fewer_pictures_than_channels_do(tiny_loss_network):
 def test_one_picture_is_no_collection(tiny_loss_network, pictures, targets):
     made = collection(pictures, 0)
     with pytest.raises(ValueError, match=f"at least two pictures each; got {pictures} to translate and {targets}"):
-        likeness(zip(made, made, strict=True), collection(targets, 1), loss_network=tiny_loss_network, layers=LAYERS)
+        frechet_distance(
+            zip(made, made, strict=True), collection(targets, 1), loss_network=tiny_loss_network, layers=LAYERS
+        )
 
 
 def test_without_layers_there_is_no_distance(tiny_loss_network):
     with pytest.raises(ValueError, match="needs layers"):
-        likeness([], [], loss_network=tiny_loss_network, layers=[])
+        frechet_distance([], [], loss_network=tiny_loss_network, layers=[])
 
 
 def test_the_table_says_how_much_nearer(tiny_loss_network):
     pictures, targets = collection(4, 0), collection(4, 2, shift=0.5)
-    found = likeness(zip(targets, pictures, strict=True), targets, loss_network=tiny_loss_network, layers=LAYERS)
+    found = frechet_distance(
+        zip(targets, pictures, strict=True), targets, loss_network=tiny_loss_network, layers=LAYERS
+    )
     lines = found.as_table().splitlines()
     assert lines[0].split() == ["layer", "as", "they", "are", "translated", "ratio"]
     assert [line.split()[0] for line in lines[1:]] == LAYERS

@@ -7,7 +7,7 @@ import torch
 from conftest import SHARED
 
 from fast_style import load_image, save_image
-from fast_style.evaluation.style_metrics import judge, painted_before, painted_now
+from fast_style.evaluation.style_metrics import compute_style_metrics, from_folder, from_model
 from fast_style.images.listing import find_pictures
 from fast_style.losses.perceptual import PerceptualLoss
 from fast_style.networks.pretrained import vgg_mix
@@ -25,25 +25,27 @@ def pairs(count):
 
 def test_a_photo_left_as_it_is_has_no_content_error(tiny_loss_network):
     photo = picture()
-    verdict = judge([(photo, photo)], {16: picture(16, 16)}, loss_network=tiny_loss_network, **LAYERS)
-    assert verdict.content == {"relu2": 0}
-    assert verdict.style_error > 0
+    metrics = compute_style_metrics([(photo, photo)], {16: picture(16, 16)}, loss_network=tiny_loss_network, **LAYERS)
+    assert metrics.content == {"relu2": 0}
+    assert metrics.style_error > 0
 
 
 @pytest.mark.parametrize("best", [16, 20, 24])
 def test_the_painting_itself_has_no_style_error_at_its_size(tiny_loss_network, best):
     styles = {size: picture(size, size) ** (size / 8) for size in (16, 20, 24)}
-    verdict = judge([(styles[best], picture(best, best))], styles, loss_network=tiny_loss_network, **LAYERS)
-    assert verdict.style_size == best
-    assert verdict.style_error == pytest.approx(0, abs=1e-10)
-    assert verdict.style == pytest.approx({"relu1": 0, "conv2": 0}, abs=1e-10)
-    assert min(error for size, error in verdict.style_by_size.items() if size != best) > 1e-3
+    metrics = compute_style_metrics(
+        [(styles[best], picture(best, best))], styles, loss_network=tiny_loss_network, **LAYERS
+    )
+    assert metrics.style_size == best
+    assert metrics.style_error == pytest.approx(0, abs=1e-10)
+    assert metrics.style == pytest.approx({"relu1": 0, "conv2": 0}, abs=1e-10)
+    assert min(error for size, error in metrics.style_by_size.items() if size != best) > 1e-3
 
 
 def test_the_figures_are_the_losses_averaged(tiny_loss_network):
     styles, judged = {16: picture(16, 16), 24: picture(24, 24)}, pairs(3)
-    verdict = judge(judged, styles, loss_network=tiny_loss_network, **LAYERS)
-    assert verdict.photos == 3
+    metrics = compute_style_metrics(judged, styles, loss_network=tiny_loss_network, **LAYERS)
+    assert metrics.photos == 3
     by_size = {}
     for size, style in styles.items():
         loss = PerceptualLoss(
@@ -52,11 +54,11 @@ def test_the_figures_are_the_losses_averaged(tiny_loss_network):
         terms = [loss(*pair) for pair in judged]
         by_size[size] = {name: sum(t[name].item() for t in terms) / 3 for name in terms[0]}
     means = {size: (by["style/relu1"] + by["style/conv2"]) / 2 for size, by in by_size.items()}
-    assert verdict.style_by_size == pytest.approx(means, rel=1e-5)
+    assert metrics.style_by_size == pytest.approx(means, rel=1e-5)
     best = by_size[min(means, key=means.get)]
-    assert verdict.style == pytest.approx({name: best[f"style/{name}"] for name in ("relu1", "conv2")}, rel=1e-5)
-    assert verdict.content == pytest.approx({"relu2": best["content/relu2"]}, rel=1e-5)
-    assert verdict.style_error == pytest.approx(min(means.values()), rel=1e-5)
+    assert metrics.style == pytest.approx({name: best[f"style/{name}"] for name in ("relu1", "conv2")}, rel=1e-5)
+    assert metrics.content == pytest.approx({"relu2": best["content/relu2"]}, rel=1e-5)
+    assert metrics.style_error == pytest.approx(min(means.values()), rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -66,19 +68,19 @@ def test_the_figures_are_the_losses_averaged(tiny_loss_network):
 )
 def test_what_cannot_be_judged_is_said(tiny_loss_network, judged, sentence):
     with pytest.raises(ValueError, match=sentence):
-        judge(judged, {16: picture(16, 16)}, loss_network=tiny_loss_network, **LAYERS)
+        compute_style_metrics(judged, {16: picture(16, 16)}, loss_network=tiny_loss_network, **LAYERS)
 
 
 def test_the_figures_go_to_json_and_to_a_table(tiny_loss_network):
-    verdict = judge(pairs(2), {16: picture(16, 16)}, loss_network=tiny_loss_network, **LAYERS)
-    told = json.loads(json.dumps(verdict.as_json()))
-    assert told["style_error"] == verdict.style_error
-    assert told["content"] == verdict.content
+    metrics = compute_style_metrics(pairs(2), {16: picture(16, 16)}, loss_network=tiny_loss_network, **LAYERS)
+    told = json.loads(json.dumps(metrics.as_json()))
+    assert told["style_error"] == metrics.style_error
+    assert told["content"] == metrics.content
     assert told["photos"] == 2
-    rows = {line[:24].strip(): line[24:].split() for line in verdict.as_table().splitlines()}
-    assert rows["relu1"] == [f"{verdict.style['relu1']:.4f}"]
-    assert rows["relu2"] == [f"{verdict.content['relu2']:.4f}"]
-    assert rows["mean, style size 16"] == [f"{verdict.style_error:.4f}"]
+    rows = {line[:24].strip(): line[24:].split() for line in metrics.as_table().splitlines()}
+    assert rows["relu1"] == [f"{metrics.style['relu1']:.4f}"]
+    assert rows["relu2"] == [f"{metrics.content['relu2']:.4f}"]
+    assert rows["mean, style size 16"] == [f"{metrics.style_error:.4f}"]
 
 
 # ---- what is judged
@@ -87,7 +89,7 @@ def test_the_figures_go_to_json_and_to_a_table(tiny_loss_network):
 @pytest.mark.parametrize(("size", "shape"), [(None, (20, 30)), (16, (16, 24))])
 def test_photos_are_painted_at_the_size_asked_for(tmp_path, size, shape):
     save_image(picture(20, 30), tmp_path / "a.png")
-    [(painted, photo)] = painted_now(lambda pixels: 1 - pixels, [str(tmp_path / "a.png")], size=size)
+    [(painted, photo)] = from_model(lambda pixels: 1 - pixels, [str(tmp_path / "a.png")], size=size)
     assert photo.shape == (1, 3, *shape)
     assert torch.equal(photo, load_image(tmp_path / "a.png", size=size))
     assert torch.equal(painted, 1 - photo)
@@ -112,7 +114,7 @@ def test_painted_pictures_are_found_by_their_photos_names(tmp_path, names):
         save_image(picture(20, 30), tmp_path / f"photos/{photo}.png")
         white(tmp_path / "painted" / name, 100 * level, 16, 24)
     files = [str(tmp_path / f"photos/{photo}.png") for photo in names]
-    found = list(painted_before(str(tmp_path / "painted"), files))
+    found = list(from_folder(str(tmp_path / "painted"), files))
     assert [round(painted.mean().item() * 255) for painted, _ in found] == [0, 100]
     for file, (painted, photo) in zip(files, found, strict=True):
         assert painted.shape == photo.shape == (1, 3, 16, 24)
@@ -123,7 +125,7 @@ def test_the_very_name_goes_before_a_longer_one(tmp_path):
     white(tmp_path / "painted/a.png", 200)
     white(tmp_path / "painted/a_wave.png", 100)
     white(tmp_path / "a.png", 0)
-    [(painted, _)] = painted_before(str(tmp_path / "painted"), [str(tmp_path / "a.png")])
+    [(painted, _)] = from_folder(str(tmp_path / "painted"), [str(tmp_path / "a.png")])
     assert round(painted.mean().item() * 255) == 200
 
 
@@ -131,7 +133,7 @@ def test_a_photo_without_a_painting_is_said(tmp_path):
     white(tmp_path / "painted/ab_wave.png", 100)
     white(tmp_path / "a.png", 0)
     with pytest.raises(ValueError, match=r"no picture of the name a, which .*a\.png has"):
-        list(painted_before(str(tmp_path / "painted"), [str(tmp_path / "a.png")]))
+        list(from_folder(str(tmp_path / "painted"), [str(tmp_path / "a.png")]))
 
 
 # ---- published pictures
@@ -148,14 +150,14 @@ def test_published_models_score_as_they_did_before(style):
         shallow=str(weights / "vgg19_relu3_1.safetensors"), deep=str(weights / "vgg19_distilled_16x.safetensors")
     )
     photos = find_pictures(SHARED / "photos" / "val")[:6]
-    verdict = judge(
-        painted_before(str(SHARED / "reference" / style), photos),
+    metrics = compute_style_metrics(
+        from_folder(str(SHARED / "reference" / style), photos),
         {size: load_image(SHARED / "styles" / f"{style}.jpg", size=size) for size in (384, 512)},
         loss_network=network,
         style_layers=["relu1_1", "relu2_1", "relu3_1", "relu4_1"],
         content_layers=["relu3_1", "relu4_1"],
     )
-    assert verdict.style_size == 512
-    found = (verdict.style_error, verdict.content["relu3_1"], verdict.content["relu4_1"])
+    assert metrics.style_size == 512
+    found = (metrics.style_error, metrics.content["relu3_1"], metrics.content["relu4_1"])
     # Six photos of the sixteen.
     assert found == pytest.approx(PUBLISHED[style], rel=0.35)

@@ -1,4 +1,4 @@
-"""What the onlookers show, write and keep of a run, and that they let go of it in the end."""
+"""What the callbacks show, write and keep of a run, and that they let go of it in the end."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -10,7 +10,13 @@ from tensorboard.backend.event_processing.event_accumulator import IMAGES, SCALA
 from torch import Tensor
 
 from fast_style import load_image
-from fast_style.image_optimization.callbacks import Bar, Curves, Onlookers, Snapshots, by_kind
+from fast_style.image_optimization.callbacks import (
+    CallbackList,
+    ProgressBarCallback,
+    SnapshotCallback,
+    TensorBoardCallback,
+    by_kind,
+)
 from fast_style.image_optimization.method import Iterate, Size
 
 WEIGHTS = {"content/relu2": 2.0, "style/relu1": 5.0, "style/relu2": 10.0, "tv": 0.5}
@@ -28,9 +34,9 @@ def iterate(step: int, steps: int, size: Size = (6, 8), *, picture: Callable[[],
     return Iterate(step, steps, size, terms, weighted, picture or (lambda: torch.full((1, 3, *size), shade(step))))
 
 
-def show(onlooker: Callable[[Iterate], None], steps: int, *, until: int | None = None) -> None:
+def show(callback: Callable[[Iterate], None], steps: int, *, until: int | None = None) -> None:
     for step in range(1, (until or steps) + 1):
-        onlooker(iterate(step, steps))
+        callback(iterate(step, steps))
 
 
 def lines(text: str) -> list[str]:
@@ -42,7 +48,7 @@ def lines(text: str) -> list[str]:
 
 
 def test_there_is_one_bar_over_all_sizes(capsys: pytest.CaptureFixture[str]) -> None:
-    bar = Bar(refresh_seconds=0)
+    bar = ProgressBarCallback(refresh_seconds=0)
     for step, size in ((1, (6, 8)), (2, (6, 8)), (3, (12, 16)), (4, (12, 16))):
         bar(iterate(step, 4, size))
     bar.close()
@@ -56,7 +62,7 @@ def test_there_is_one_bar_over_all_sizes(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_the_bar_shows_the_weighted_terms_by_kind(capsys: pytest.CaptureFixture[str]) -> None:
-    bar = Bar(refresh_seconds=0)
+    bar = ProgressBarCallback(refresh_seconds=0)
     bar(iterate(1, 4))
     err = capsys.readouterr().err
     bar.close()
@@ -65,7 +71,7 @@ def test_the_bar_shows_the_weighted_terms_by_kind(capsys: pytest.CaptureFixture[
 
 
 def test_the_last_terms_are_shown_however_seldom_the_bar_is_drawn(capsys: pytest.CaptureFixture[str]) -> None:
-    bar = Bar(refresh_seconds=1000)
+    bar = ProgressBarCallback(refresh_seconds=1000)
     show(bar, 8)
     bar.close()
     last = lines(capsys.readouterr().err)[-1]
@@ -81,7 +87,7 @@ def test_terms_are_read_only_when_the_bar_is_drawn() -> None:
             read.append(1)
             return super().items()
 
-    bar = Bar(refresh_seconds=1000)
+    bar = ProgressBarCallback(refresh_seconds=1000)
     for step in range(1, 101):
         seen = iterate(step, 100)
         bar(Iterate(step, 100, seen.size, seen.terms, Terms(seen.weighted), seen.picture))
@@ -93,20 +99,20 @@ def test_the_bar_never_asks_for_the_picture() -> None:
     def forbidden() -> Tensor:
         raise AssertionError("made a picture")
 
-    bar = Bar(refresh_seconds=0)
+    bar = ProgressBarCallback(refresh_seconds=0)
     bar(iterate(1, 1, picture=forbidden))
     bar.close()
 
 
 def test_a_bar_that_stops_halfway_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    bar = Bar(refresh_seconds=0)
+    bar = ProgressBarCallback(refresh_seconds=0)
     show(bar, 4, until=2)
     bar.close()
     assert "2/4" in lines(capsys.readouterr().err)[-1]
 
 
 def test_a_closed_bar_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
-    bar = Bar(refresh_seconds=0)
+    bar = ProgressBarCallback(refresh_seconds=0)
     show(bar, 4, until=3)
     bar.close()
     assert capsys.readouterr().err
@@ -116,7 +122,7 @@ def test_a_closed_bar_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_bar_that_was_shown_nothing_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
-    Bar().close()
+    ProgressBarCallback().close()
     assert capsys.readouterr() == ("", "")
 
 
@@ -128,7 +134,7 @@ def read_back(folder: Path) -> EventAccumulator:
 
 
 def draw(folder: Path, *, steps: int, every: int) -> EventAccumulator:
-    curves = Curves(folder, every=every)
+    curves = TensorBoardCallback(folder, every=every)
     show(curves, steps)
     curves.close()
     return read_back(folder)
@@ -191,7 +197,7 @@ def test_a_picture_is_made_only_where_it_is_written(tmp_path: Path) -> None:
         made.append(1)
         return torch.zeros(1, 3, 6, 8)
 
-    curves = Curves(tmp_path, every=1)
+    curves = TensorBoardCallback(tmp_path, every=1)
     for step in range(1, 16):
         curves(iterate(step, 15, picture=make))
     curves.close()
@@ -199,7 +205,7 @@ def test_a_picture_is_made_only_where_it_is_written(tmp_path: Path) -> None:
 
 
 def test_a_run_that_stops_keeps_its_curves_so_far(tmp_path: Path) -> None:
-    curves = Curves(tmp_path, every=2)
+    curves = TensorBoardCallback(tmp_path, every=2)
     show(curves, 100, until=5)
     curves.close()
     assert list(points(read_back(tmp_path), "loss/total")) == [1, 2, 4]
@@ -208,7 +214,7 @@ def test_a_run_that_stops_keeps_its_curves_so_far(tmp_path: Path) -> None:
 @pytest.mark.parametrize("every", [0, -1])
 def test_curves_without_points_are_refused_before_a_folder_is_made(tmp_path: Path, every: int) -> None:
     with pytest.raises(ValueError, match="log_every"):
-        Curves(tmp_path / "runs", every=every)
+        TensorBoardCallback(tmp_path / "runs", every=every)
     assert not list(tmp_path.iterdir())
 
 
@@ -227,7 +233,7 @@ def names(folder: Path) -> list[str]:
     ],
 )
 def test_snapshots_are_named_by_their_step(tmp_path: Path, output: str, expected: list[str]) -> None:
-    show(Snapshots(tmp_path / output, every=3), 7)
+    show(SnapshotCallback(tmp_path / output, every=3), 7)
     assert names(tmp_path) == expected
     for name, step in zip(expected, (3, 6), strict=True):
         picture = load_image(tmp_path / name)
@@ -236,13 +242,13 @@ def test_snapshots_are_named_by_their_step(tmp_path: Path, output: str, expected
 
 
 def test_snapshots_sort_in_the_order_they_were_made(tmp_path: Path) -> None:
-    snapshots = Snapshots(tmp_path / "out.png", every=1)
+    snapshots = SnapshotCallback(tmp_path / "out.png", every=1)
     files = [snapshots.file(step).name for step in (1, 9, 10, 99, 100, 1234, 99999)]
     assert all(one < other for one, other in pairwise(files))
 
 
 def test_a_snapshot_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    snapshots = Snapshots(tmp_path / "out.png", every=1)
+    snapshots = SnapshotCallback(tmp_path / "out.png", every=1)
     snapshots(iterate(1, 3))
     before = (tmp_path / "out_00001.png").read_bytes()
 
@@ -261,13 +267,13 @@ def test_a_snapshot_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("every", [0, -1])
 def test_snapshots_never_taken_are_refused(tmp_path: Path, every: int) -> None:
     with pytest.raises(ValueError, match="save_every"):
-        Snapshots(tmp_path / "out.png", every=every)
+        SnapshotCallback(tmp_path / "out.png", every=every)
 
 
-# ---- Onlookers
+# ---- CallbackList
 
 
-class Watcher:
+class Recorder:
     def __init__(self, *, fails: str = "") -> None:
         self.seen: list[int] = []
         self.closed, self.fails = 0, fails
@@ -283,43 +289,43 @@ class Watcher:
             raise OSError("closing")
 
 
-def test_all_onlookers_see_everything_in_order() -> None:
+def test_all_callbacks_see_everything_in_order() -> None:
     order: list[str] = []
-    with Onlookers([lambda i: order.append(f"a{i.step}"), lambda i: order.append(f"b{i.step}")]) as onlookers:
-        show(onlookers, 2)
+    with CallbackList([lambda i: order.append(f"a{i.step}"), lambda i: order.append(f"b{i.step}")]) as every:
+        show(every, 2)
     assert order == ["a1", "b1", "a2", "b2"]
 
 
-def test_all_onlookers_are_closed_once_at_the_end() -> None:
-    watchers = [Watcher(), Watcher()]
-    with Onlookers([watchers[0], lambda _: None, watchers[1]]) as onlookers:
-        show(onlookers, 2)
-        assert [watcher.closed for watcher in watchers] == [0, 0]
-    assert [watcher.closed for watcher in watchers] == [1, 1]
-    assert [watcher.seen for watcher in watchers] == [[1, 2], [1, 2]]
+def test_all_callbacks_are_closed_once_at_the_end() -> None:
+    callbacks = [Recorder(), Recorder()]
+    with CallbackList([callbacks[0], lambda _: None, callbacks[1]]) as every:
+        show(every, 2)
+        assert [callback.closed for callback in callbacks] == [0, 0]
+    assert [callback.closed for callback in callbacks] == [1, 1]
+    assert [callback.seen for callback in callbacks] == [[1, 2], [1, 2]]
 
 
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
-def test_all_onlookers_are_closed_after_a_failure_which_goes_on(failure: type[BaseException]) -> None:
-    watchers = [Watcher(), Watcher()]
-    with pytest.raises(failure), Onlookers(watchers):
+def test_all_callbacks_are_closed_after_a_failure_which_goes_on(failure: type[BaseException]) -> None:
+    callbacks = [Recorder(), Recorder()]
+    with pytest.raises(failure), CallbackList(callbacks):
         raise failure
-    assert [watcher.closed for watcher in watchers] == [1, 1]
+    assert [callback.closed for callback in callbacks] == [1, 1]
 
 
 @pytest.mark.parametrize("failing", [0, 1])
-def test_all_onlookers_are_closed_after_one_of_them_fails(failing: int) -> None:
-    watchers = [Watcher(fails="watching" if index == failing else "") for index in range(2)]
-    with pytest.raises(OSError, match="watching"), Onlookers(watchers) as onlookers:
-        show(onlookers, 2)
-    assert [watcher.closed for watcher in watchers] == [1, 1]
+def test_all_callbacks_are_closed_after_one_of_them_fails(failing: int) -> None:
+    callbacks = [Recorder(fails="watching" if index == failing else "") for index in range(2)]
+    with pytest.raises(OSError, match="watching"), CallbackList(callbacks) as every:
+        show(every, 2)
+    assert [callback.closed for callback in callbacks] == [1, 1]
 
 
-def test_all_onlookers_are_closed_even_if_one_can_not_be() -> None:
-    watchers = [Watcher(fails="closing"), Watcher()]
-    with pytest.raises(OSError, match="closing"), Onlookers(watchers) as onlookers:
-        show(onlookers, 1)
-    assert [watcher.closed for watcher in watchers] == [1, 1]
+def test_all_callbacks_are_closed_even_if_one_can_not_be() -> None:
+    callbacks = [Recorder(fails="closing"), Recorder()]
+    with pytest.raises(OSError, match="closing"), CallbackList(callbacks) as every:
+        show(every, 1)
+    assert [callback.closed for callback in callbacks] == [1, 1]
 
 
 def test_terms_are_summed_by_kind() -> None:

@@ -87,7 +87,7 @@ def test_a_painted_photo_has_its_size_and_range(make, photo, painting, changes, 
 @pytest.mark.parametrize("size", [(16, 16), (17, 23), (31, 9), (5, 40)])
 def test_a_texture_has_any_size(make, painting, size):
     shown = Shown()
-    check_picture(make().run(None, [Style(painting)], size=size, watch=shown), size)
+    check_picture(make().run(None, [Style(painting)], size=size, callback=shown), size)
     assert set(shown.iterates[0].terms) == {"style/relu1", "style/conv2", "range"}
     assert shown.iterates[-1].size == size
 
@@ -112,15 +112,15 @@ def test_chance_elsewhere_is_neither_used_nor_spent(make, painting):
 @pytest.mark.parametrize("changes", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_the_loss_becomes_lower(make, photo, painting, changes):
     method = make(steps=30, smallest=None, **changes)
-    canvas = method.canvas(photo, [Style(painting)])
-    loss = method.loss_at((HEIGHT, WIDTH), canvas)
+    targets = method.targets(photo, [Style(painting)])
+    loss = method.loss_at((HEIGHT, WIDTH), targets)
 
     def cost(picture):
         return sum(loss.weigh(loss(picture)).values()).item()
 
     noise = torch.rand(1, 3, HEIGHT, WIDTH)
     for start in (photo, noise):
-        assert cost(method.run(photo, [Style(painting)], start=start)) < 0.7 * cost(start)
+        assert cost(method.run(photo, [Style(painting)], init_image=start)) < 0.7 * cost(start)
 
 
 def test_more_strength_is_more_style_and_less_photo(make, photo, painting):
@@ -128,7 +128,7 @@ def test_more_strength_is_more_style_and_less_photo(make, photo, painting):
     for strength in (0.05, 1.0, 20.0):
         shown = Shown()
         loss = partial(TINY_LOSS, strength=strength)
-        make(loss=loss, steps=40, smallest=None).run(photo, [Style(painting)], watch=shown)
+        make(loss=loss, steps=40, smallest=None).run(photo, [Style(painting)], callback=shown)
         ends.append(shown.iterates[-1].terms)
     for gentler, stronger in pairwise(ends):
         assert stronger["style/relu1"] < gentler["style/relu1"]
@@ -168,7 +168,7 @@ def test_each_region_is_painted_in_its_style(make, photo):
 @pytest.mark.parametrize("name", ["adam", "lbfgs", "lbfgs_wolfe"])
 def test_sizes_grow_and_every_evaluation_is_shown(make, photo, painting, changes, counts, name):
     shown = Shown()
-    make(**changes, **OPTIMIZERS[name]).run(photo, [Style(painting)], watch=shown)
+    make(**changes, **OPTIMIZERS[name]).run(photo, [Style(painting)], callback=shown)
     total = sum(counts)
     assert [iterate.step for iterate in shown.iterates] == list(range(1, total + 1))
     assert {iterate.steps for iterate in shown.iterates} == {total}
@@ -182,7 +182,7 @@ def test_sizes_grow_and_every_evaluation_is_shown(make, photo, painting, changes
 @pytest.mark.parametrize("name", ["adam", "adam_free", "lbfgs"])
 def test_the_last_picture_shown_is_the_one_that_comes_out(make, photo, painting, color, name):
     shown = Shown()
-    found = make(color=color, **OPTIMIZERS[name]).run(photo, [Style(painting)], watch=shown)
+    found = make(color=color, **OPTIMIZERS[name]).run(photo, [Style(painting)], callback=shown)
     assert torch.equal(shown.pictures[-1], found)
 
 
@@ -190,7 +190,7 @@ def test_an_iterates_terms_are_the_losss_and_their_weights_too(make, photo, pain
     shown = Shown()
     loss = partial(TINY_LOSS, content_weight=2.0, style_weight=3.0, tv_weight=5.0, range_weight=7.0, strength=1.5)
     method = make(loss=loss, smallest=None)
-    method.run(photo, [Style(painting)], watch=shown, start=photo)
+    method.run(photo, [Style(painting)], callback=shown, init_image=photo)
     by_hand = {"content/relu2": 2.0, "style/relu1": 4.5, "style/conv2": 2.25, "tv": 5.0, "range": 7.0}
     for iterate in shown.iterates:
         assert list(iterate.terms) == list(iterate.weighted) == list(by_hand)
@@ -199,7 +199,7 @@ def test_an_iterates_terms_are_the_losss_and_their_weights_too(make, photo, pain
             assert not iterate.terms[name].requires_grad
             assert iterate.weighted[name].item() == pytest.approx(weight * iterate.terms[name].item())
     # At first the picture is the photo.
-    terms = method.loss_at((HEIGHT, WIDTH), method.canvas(photo, [Style(painting)]))(photo)
+    terms = method.loss_at((HEIGHT, WIDTH), method.targets(photo, [Style(painting)]))(photo)
     for name, term in terms.items():
         assert shown.iterates[0].terms[name].item() == pytest.approx(term.item(), rel=1e-4, abs=1e-7)
     assert torch.equal(shown.pictures[0], photo)
@@ -210,7 +210,7 @@ def test_an_iterates_terms_are_the_losss_and_their_weights_too(make, photo, pain
 def test_the_start_is_photo_and_noise(make, photo, painting, ratio, amplitude):
     shown = Shown()
     method = make(noise_ratio=ratio, noise_amplitude=amplitude, smallest=None, steps=1)
-    method.run(photo, [Style(painting)], watch=shown)
+    method.run(photo, [Style(painting)], callback=shown)
     noise = shown.pictures[0] - (1 - ratio) * photo
     assert (noise - 0.5 * ratio).abs().max() <= amplitude * ratio + 1e-6
     if amplitude:
@@ -224,7 +224,7 @@ def test_the_next_size_goes_on_from_the_last_with_what_adam_has_learnt(make, pho
         optimizers.append(torch.optim.Adam(parameters, lr=0.02))
         return optimizers[-1]
 
-    make(optimizer=optimizer, steps=5).run(photo, [Style(painting)], watch=shown)
+    make(optimizer=optimizer, steps=5).run(photo, [Style(painting)], callback=shown)
     for former, first in zip(shown.pictures[4::5], shown.pictures[5::5], strict=False):
         again = torch.nn.functional.interpolate(former, size=first.shape[-2:], mode="bicubic", antialias=True)
         torch.testing.assert_close(first, again.clamp(0, 1), rtol=0, atol=1e-6)
@@ -240,7 +240,7 @@ def test_going_on_from_a_picture_leaves_smaller_sizes_out(make, photo, painting)
     for start, left in (((8, 10), SIZES), ((9, 11), SIZES[1:]), ((17, 21), SIZES[2:]), ((24, 30), SIZES[3:])):
         shown = Shown()
         picture = torch.rand(1, 3, *start)
-        check_picture(method.run(photo, [Style(painting)], start=picture, watch=shown), (HEIGHT, WIDTH))
+        check_picture(method.run(photo, [Style(painting)], init_image=picture, callback=shown), (HEIGHT, WIDTH))
         assert list(dict.fromkeys(iterate.size for iterate in shown.iterates)) == left
         assert len(shown.iterates) == shown.iterates[-1].steps == 3 + 2 * (len(left) - 1)
         if start == left[0]:
@@ -249,7 +249,7 @@ def test_going_on_from_a_picture_leaves_smaller_sizes_out(make, photo, painting)
 
 def test_a_larger_picture_to_go_on_from_is_shrunk(make, photo, painting):
     shown = Shown()
-    picture = make().run(photo, [Style(painting)], start=torch.rand(1, 3, 48, 60), watch=shown)
+    picture = make().run(photo, [Style(painting)], init_image=torch.rand(1, 3, 48, 60), callback=shown)
     check_picture(picture, (HEIGHT, WIDTH))
     assert {iterate.size for iterate in shown.iterates} == {(HEIGHT, WIDTH)}
 
@@ -257,7 +257,7 @@ def test_a_larger_picture_to_go_on_from_is_shrunk(make, photo, painting):
 @pytest.mark.parametrize("size", [(24, 24), (30, 24), (24, 33), (8, 12)])
 def test_a_picture_of_another_shape_is_not_gone_on_from(make, photo, painting, size):
     with pytest.raises(ValueError, match=rf"^[^\n]* {size[1]}x{size[0]} pixels, [^\n]* 30x24, [^\n]*\.$"):
-        make().run(photo, [Style(painting)], start=torch.rand(1, 3, *size))
+        make().run(photo, [Style(painting)], init_image=torch.rand(1, 3, *size))
 
 
 ODD_STARTS = {
@@ -271,7 +271,7 @@ ODD_STARTS = {
 @pytest.mark.parametrize("shape", ODD_STARTS.values(), ids=ODD_STARTS)
 def test_what_is_not_one_picture_is_not_gone_on_from(make, photo, painting, shape):
     with pytest.raises(ValueError, match=r"^The picture to go on from [^\n]*\.$"):
-        make().run(photo, [Style(painting)], start=torch.rand(shape))
+        make().run(photo, [Style(painting)], init_image=torch.rand(shape))
 
 
 @pytest.mark.parametrize("name", ["adam", "lbfgs", "lbfgs_wolfe"])
@@ -279,7 +279,7 @@ def test_what_is_not_one_picture_is_not_gone_on_from(make, photo, painting, shap
 def test_it_stops_with_a_picture_of_the_size_of_the_moment(make, photo, painting, name, last, size):
     shown = Shown()
     picture = make(**OPTIMIZERS[name]).run(
-        photo, [Style(painting)], watch=shown, stop=lambda: shown.iterates[-1].step >= last
+        photo, [Style(painting)], callback=shown, stop=lambda: shown.iterates[-1].step >= last
     )  # Asked after it was shown.
     assert len(shown.iterates) == last
     check_picture(picture, size)
@@ -296,7 +296,7 @@ def test_nothing_given_is_changed(make, photo, painting):
     styles = [Style(painting, region=mask)]
     for changes in ({}, OPTIMIZERS["lbfgs"], {"color": "keep"}, {"color": "match"}):
         make(**changes).run(photo, styles)
-        make(**changes).run(photo, styles, start=start)
+        make(**changes).run(photo, styles, init_image=start)
     assert all(torch.equal(x, y) for x, y in zip(given, before, strict=True))
     assert not any(tensor.requires_grad for tensor in given)
     assert len(styles) == 1
@@ -398,7 +398,7 @@ def test_settings_that_do_not_do_are_refused_at_once(make, changes, sentence):
 def test_settings_that_cannot_paint_are_refused_before_the_first_evaluation(make, photo, painting, changes, sentence):
     shown = Shown()
     with pytest.raises(ValueError, match=sentence):
-        make(**changes).run(photo, [Style(painting)], watch=shown)
+        make(**changes).run(photo, [Style(painting)], callback=shown)
     assert not shown.iterates
 
 

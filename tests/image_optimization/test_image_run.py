@@ -15,10 +15,10 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fast_style import load_image, save_image
-from fast_style.image_optimization.callbacks import Snapshots
+from fast_style.image_optimization.callbacks import SnapshotCallback
 from fast_style.image_optimization.loss import PictureLoss, Style
 from fast_style.image_optimization.method import Iterate, PictureOptimization
-from fast_style.image_optimization.run import Outcome, Paintings, optimize_file
+from fast_style.image_optimization.run import OptimizationResult, StyleFiles, optimize_file
 from fast_style.image_optimization.scales import resized
 from fast_style.images.tensors import read_picture
 from fast_style.interrupts import Interrupted
@@ -26,7 +26,7 @@ from fast_style.networks.loss_network import LossNetwork
 
 LOSS = partial(PictureLoss, content_layers=["relu2"], style_layers=["relu1", "relu2"])
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
-Paint = Callable[..., Outcome]
+Paint = Callable[..., OptimizationResult]
 
 
 def lay_out(folder: Path) -> None:
@@ -63,11 +63,11 @@ def paint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_loss_network: Lo
         weights: Sequence[float] | None = None,
         masks: Sequence[str | Path] | None = None,
         **changes: Any,
-    ) -> Outcome:
+    ) -> OptimizationResult:
         settings = {"loss": LOSS, "steps": 3, "precision": "32-true"} | (recipe or {})
         method = PictureOptimization(loss_network=tiny_loss_network, **settings)
         files = {"content": "photo.png", "output": "out.png", "size": None, "runs": None} | changes
-        return optimize_file(method, paintings=Paintings(images, weights, masks), **files)
+        return optimize_file(method, style_files=StyleFiles(images, weights, masks), **files)
 
     return run
 
@@ -261,21 +261,21 @@ def test_a_picture_goes_on_from_an_intermediate_one(paint: Paint) -> None:
     assert every == [(16, 12)] * 3 + [(23, 17)] * 3 + [(32, 24)] * 3
     os.replace("count_00006.png", "middle.png")
     os.replace("count_00009.png", "end.png")
-    assert evaluations(paint, init="middle.png") == every[3:]
-    assert evaluations(paint, init="end.png") == every[6:]
+    assert evaluations(paint, init_image="middle.png") == every[3:]
+    assert evaluations(paint, init_image="end.png") == every[6:]
 
 
 def test_it_goes_on_from_what_it_is_given(paint: Paint) -> None:
     still = partial(torch.optim.Adam, lr=1e-6)
     save_image(load_image("photo.png").flip(-1), "other.png")
-    paint({"optimizer": still}, init="other.png")
+    paint({"optimizer": still}, init_image="other.png")
     torch.testing.assert_close(load_image("out.png"), load_image("other.png"), rtol=0, atol=1.01 / 255)
 
 
 def test_the_output_may_be_what_it_goes_on_from(paint: Paint) -> None:
     paint()
     first = load_image("out.png")
-    paint({"steps": 20}, init="out.png")
+    paint({"steps": 20}, init_image="out.png")
     assert (load_image("out.png") - first).abs().max() > 0.02
 
 
@@ -306,8 +306,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"size": [32, 24]}, "shorter side"),
     ({"content": None}, "texture needs a size"),
     ({"content": None, "size": [0, 9]}, "size is"),
-    ({"init": "nowhere.png"}, r"nowhere\.png"),
-    ({"init": "portrait.png"}, "another shape"),
+    ({"init_image": "nowhere.png"}, r"nowhere\.png"),
+    ({"init_image": "portrait.png"}, "another shape"),
     ({"output": "photo.png"}, r"photo\.png is one of the pictures"),
     ({"output": "dots.png"}, r"dots\.png is one of the pictures"),
     ({"output": "left.png", "masks": ["left.png"]}, r"left\.png is one of the pictures"),
@@ -374,7 +374,7 @@ def test_a_folder_that_can_not_be_written_to_is_said_at_once(paint: Paint, outpu
 
 def test_the_paintings_say_what_is_wrong_with_them() -> None:
     with pytest.raises(ValueError, match=r"style\.weights has 3 entries for 2 styles \(a\.png, b\.png\)"):
-        Paintings(["a.png", Path("b.png")], weights=[1, 2, 3])
+        StyleFiles(["a.png", Path("b.png")], weights=[1, 2, 3])
 
 
 # ---- when it goes wrong
@@ -421,13 +421,13 @@ def test_a_loss_that_is_no_number_is_said_and_leaves_nothing(paint: Paint, recip
 def test_a_failure_on_the_way_leaves_the_former_output(
     paint: Paint, monkeypatch: pytest.MonkeyPatch, failure: type[BaseException]
 ) -> None:
-    def fail(_self: Snapshots, iterate: Iterate) -> None:
+    def fail(_self: SnapshotCallback, iterate: Iterate) -> None:
         if iterate.step == 2:
             raise failure("on the way")
 
     Path("out.png").write_text("old")
     before, handlers = listing(), [signal.getsignal(number) for number in SIGNALS]
-    monkeypatch.setattr(Snapshots, "__call__", fail)
+    monkeypatch.setattr(SnapshotCallback, "__call__", fail)
     with pytest.raises(failure, match="on the way"):
         paint(save_every=1)
     assert listing() == before
@@ -469,13 +469,13 @@ def heard() -> Iterator[list[int]]:
 def signal_at(step: int, number: int, *, times: int = 1) -> Iterator[None]:
     """Within it, the keeper of pictures on the way sends this process a signal after that evaluation."""
 
-    def ask(_self: Snapshots, iterate: Iterate) -> None:
+    def ask(_self: SnapshotCallback, iterate: Iterate) -> None:
         if iterate.step == step:
             for _ in range(times):
                 os.kill(os.getpid(), number)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Snapshots, "__call__", ask)
+        patch.setattr(SnapshotCallback, "__call__", ask)
         yield
 
 
@@ -490,7 +490,7 @@ def test_a_stop_saves_the_picture_so_far_and_says_how_to_go_on(
     assert heard == []
     assert [signal.getsignal(n) for n in SIGNALS] == handlers
     assert (stopped.value.signal_number, stopped.value.saved) == (number, Path("out.png"))
-    for part in ("evaluation 5 of 9", "23x17 pixels", "init=out.png"):
+    for part in ("evaluation 5 of 9", "23x17 pixels", "init_image=out.png"):
         assert part in str(stopped.value)
     assert listing() - before == {"out.png"}
     assert size_of("out.png") == (23, 17)
@@ -500,7 +500,7 @@ def test_a_stopped_run_goes_on_where_it_was(paint: Paint, heard: list[int]) -> N
     with signal_at(5, signal.SIGINT), pytest.raises(Interrupted) as stopped:
         paint({"smallest": 12}, save_every=1)
     assert heard == []
-    assert len(evaluations(paint, init=stopped.value.saved)) == 6
+    assert len(evaluations(paint, init_image=stopped.value.saved)) == 6
 
 
 def test_a_stop_keeps_transparency_and_curves(paint: Paint, heard: list[int]) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fast_style.image_optimization.loss import PictureLoss, Style
-from fast_style.image_optimization.optimizer_loop import Descent
+from fast_style.image_optimization.optimizer_loop import OptimizerLoop
 
 ADAM = partial(torch.optim.Adam, lr=0.1)
 LBFGS = torch.optim.LBFGS
@@ -65,8 +65,8 @@ def scripted(values):
     return lambda picture: (picture - picture.detach()).sum().neg() + next(said)
 
 
-def descent(start, loss, optimizer=ADAM, *, average_decay=0.0, clamp=True, precision="32-true"):
-    return Descent(start, loss, optimizer, average_decay=average_decay, clamp=clamp, precision=precision)
+def loop(start, loss, optimizer=ADAM, *, average_decay=0.0, clamp=True, precision="32-true"):
+    return OptimizerLoop(start, loss, optimizer, average_decay=average_decay, clamp=clamp, precision=precision)
 
 
 def always(_):
@@ -81,13 +81,13 @@ def always(_):
 @pytest.mark.parametrize("average_decay", [0.0, 0.9])
 def test_the_loss_is_evaluated_exactly_so_many_times(optimizer, count, average_decay):
     loss, counts = Seen(valley), []
-    made = descent(torch.rand(1, 3, 4, 5), loss, optimizer, average_decay=average_decay)
+    made = loop(torch.rand(1, 3, 4, 5), loss, optimizer, average_decay=average_decay)
 
     def after(now):
         counts.append(now.evaluations)
         return True
 
-    assert made.go(count, after) is True
+    assert made.run(count, after) is True
     assert len(loss.pictures) == made.evaluations == count
     assert counts == list(range(1, count + 1))
 
@@ -96,8 +96,8 @@ def test_the_loss_is_evaluated_exactly_so_many_times(optimizer, count, average_d
 def test_they_are_as_many_where_there_is_nothing_left_to_gain(optimizer):
     target = torch.full((1, 3, 4, 5), 0.5)
     loss = Seen(bowl(target))
-    made = descent(target, loss, optimizer)
-    assert made.go(45, always)
+    made = loop(target, loss, optimizer)
+    assert made.run(45, always)
     assert len(loss.pictures) == made.evaluations == 45
     assert torch.equal(made.picture, target)
 
@@ -106,24 +106,24 @@ def test_they_are_as_many_where_there_is_nothing_left_to_gain(optimizer):
 @pytest.mark.parametrize("last", [1, 4, 23])
 def test_it_stops_where_it_is_told_to(optimizer, last):
     loss = Seen(valley)
-    made = descent(torch.rand(1, 3, 4, 5), loss, optimizer)
-    assert made.go(60, lambda now: now.evaluations < last) is False
+    made = loop(torch.rand(1, 3, 4, 5), loss, optimizer)
+    assert made.run(60, lambda now: now.evaluations < last) is False
     assert len(loss.pictures) == made.evaluations == last
 
 
 def test_told_to_stop_at_its_end_it_says_so():
-    made = descent(torch.rand(1, 3, 4, 5), Seen(valley))
-    assert made.go(3, lambda now: now.evaluations < 3) is False
+    made = loop(torch.rand(1, 3, 4, 5), Seen(valley))
+    assert made.run(3, lambda now: now.evaluations < 3) is False
 
 
 @pytest.mark.parametrize(("name", "first"), [("adam", 3), ("sgd", 1), ("lbfgs", 20)])
 def test_it_can_go_on(name, first):
     start = torch.rand(1, 3, 4, 5)
     straight, interrupted = Seen(valley), Seen(valley)
-    descent(start, straight, OPTIMIZERS[name]).go(31, always)
-    made = descent(start, interrupted, OPTIMIZERS[name])
+    loop(start, straight, OPTIMIZERS[name]).run(31, always)
+    made = loop(start, interrupted, OPTIMIZERS[name])
     for count in (first, 31, 31, 2):
-        assert made.go(count, always)
+        assert made.run(count, always)
     assert torch.equal(torch.stack(interrupted.pictures), torch.stack(straight.pictures))
 
 
@@ -132,7 +132,7 @@ def test_another_error_is_not_taken_for_the_end():
         raise KeyError("mine")
 
     with pytest.raises(KeyError, match="mine"):
-        descent(torch.rand(1, 3, 4, 5), Seen(valley)).go(3, after)
+        loop(torch.rand(1, 3, 4, 5), Seen(valley)).run(3, after)
 
 
 # ---- where to
@@ -142,8 +142,8 @@ def test_another_error_is_not_taken_for_the_end():
 def test_the_loss_decreases(optimizer):
     start, target = torch.rand(1, 3, 4, 5), torch.rand(1, 3, 4, 5)
     loss = Seen(bowl(target))
-    made = descent(start, loss, optimizer)
-    made.go(40, always)
+    made = loop(start, loss, optimizer)
+    made.run(40, always)
     assert min(loss.losses) < 0.1 * loss.losses[0]
     assert bowl(target)(made.picture) < 0.1 * bowl(target)(start)
 
@@ -151,15 +151,15 @@ def test_the_loss_decreases(optimizer):
 def test_it_descends_along_the_weighted_loss():
     start = torch.full((1, 3, 2, 2), 0.5)
     loss = Seen(lambda picture: picture.sum())
-    descent(start, loss, partial(torch.optim.SGD, lr=0.01)).go(3, always)
+    loop(start, loss, partial(torch.optim.SGD, lr=0.01)).run(3, always)
     torch.testing.assert_close(loss.pictures[2], torch.full_like(start, 0.5 - 2 * 0.01 * 2))
 
 
 def test_the_start_stays_what_it_was():
     start = torch.rand(1, 3, 4, 5, requires_grad=True)
     before = start.detach().clone()
-    made = descent(start, Seen(bowl(torch.zeros(1, 3, 4, 5))))
-    made.go(5, always)
+    made = loop(start, Seen(bowl(torch.zeros(1, 3, 4, 5))))
+    made.run(5, always)
     assert torch.equal(start, before)
     assert start.grad is None
     assert not torch.equal(made.picture, before)
@@ -169,16 +169,16 @@ def test_the_first_evaluation_is_of_the_start():
     start = torch.rand(1, 3, 4, 5)
     for clamp in (True, False):
         loss = Seen(valley)
-        made = descent(start, loss, clamp=clamp, average_decay=0.9)
-        made.go(1, always)
+        made = loop(start, loss, clamp=clamp, average_decay=0.9)
+        made.run(1, always)
         assert torch.equal(loss.pictures[0], start)
         assert torch.equal(made.picture, start)
 
 
 def test_what_is_told_of_an_evaluation_is_the_evaluations():
     loss, told = Seen(valley), []
-    made = descent(torch.rand(1, 3, 4, 5), loss, average_decay=0.9)
-    made.go(4, lambda now: told.append((now.terms, now.weighted)) or True)
+    made = loop(torch.rand(1, 3, 4, 5), loss, average_decay=0.9)
+    made.run(4, lambda now: told.append((now.terms, now.weighted)) or True)
     for (terms, weighted), value in zip(told, loss.losses, strict=True):
         assert terms["term"].item() == pytest.approx(value / 2)
         assert weighted["term"].item() == pytest.approx(value)
@@ -193,8 +193,8 @@ def test_what_is_told_of_an_evaluation_is_the_evaluations():
 @pytest.mark.parametrize("name", ["adam", "lbfgs"])
 def test_the_average_is_an_exponential_one_that_forgets_its_youth(name, decay):
     loss, found = Seen(bowl(torch.rand(1, 3, 4, 5))), []
-    made = descent(torch.rand(1, 3, 4, 5), loss, OPTIMIZERS[name], average_decay=decay, clamp=name == "adam")
-    made.go(30, lambda now: found.append(now.picture) or True)
+    made = loop(torch.rand(1, 3, 4, 5), loss, OPTIMIZERS[name], average_decay=decay, clamp=name == "adam")
+    made.run(30, lambda now: found.append(now.picture) or True)
     iterates = torch.stack(loss.pictures).double()
     assert (iterates[0] - iterates[-1]).abs().max() > 0.2
     for count in (1, 2, 3, 10, 30):
@@ -206,8 +206,8 @@ def test_the_average_is_an_exponential_one_that_forgets_its_youth(name, decay):
 def test_without_an_average_the_iterate_of_the_lowest_loss_is_kept():
     values = [5.0, 3.0, 4.0, 1.0, 2.0, 1.5, 0.5, 6.0]
     loss, found = Seen(scripted(values)), []
-    made = descent(torch.zeros(1, 3, 4, 5), loss, partial(torch.optim.SGD, lr=0.01))
-    made.go(len(values), lambda now: found.append(now.picture) or True)
+    made = loop(torch.zeros(1, 3, 4, 5), loss, partial(torch.optim.SGD, lr=0.01))
+    made.run(len(values), lambda now: found.append(now.picture) or True)
     assert not torch.equal(loss.pictures[0], loss.pictures[1])
     for picture, lowest in zip(found, [0, 1, 1, 3, 3, 3, 6, 6], strict=True):
         assert torch.equal(picture, loss.pictures[lowest])
@@ -215,8 +215,8 @@ def test_without_an_average_the_iterate_of_the_lowest_loss_is_kept():
 
 def test_of_a_descent_that_climbs_the_best_is_kept():
     loss = Seen(bowl(torch.full((1, 3, 4, 5), 0.5)))
-    made = descent(torch.rand(1, 3, 4, 5), loss, partial(torch.optim.SGD, lr=0.5), clamp=False)
-    made.go(12, always)
+    made = loop(torch.rand(1, 3, 4, 5), loss, partial(torch.optim.SGD, lr=0.5), clamp=False)
+    made.run(12, always)
     best = loss.losses.index(min(loss.losses))
     assert loss.losses[-1] > 10 * loss.losses[best]
     assert torch.equal(made.picture, loss.pictures[best].clamp(0, 1))
@@ -231,8 +231,8 @@ def test_of_a_descent_that_climbs_the_best_is_kept():
 def test_pixels_stay_in_range_where_they_are_clamped_and_the_picture_always(name, average_decay, clamp):
     target = torch.where(torch.rand(1, 3, 4, 5) < 0.5, -1.0, 2.0)
     loss, found = Seen(bowl(target)), []
-    made = descent(torch.rand(1, 3, 4, 5), loss, OPTIMIZERS[name], average_decay=average_decay, clamp=clamp)
-    made.go(40, lambda now: found.append(now.picture) or True)
+    made = loop(torch.rand(1, 3, 4, 5), loss, OPTIMIZERS[name], average_decay=average_decay, clamp=clamp)
+    made.run(40, lambda now: found.append(now.picture) or True)
     seen, shown = torch.stack(loss.pictures), torch.stack(found)
     assert shown.min() >= 0
     assert shown.max() <= 1
@@ -252,16 +252,16 @@ def test_pixels_stay_in_range_where_they_are_clamped_and_the_picture_always(name
 def test_a_loss_that_is_no_number_ends_it_at_once(bad, name, first):
     loss = Seen(poisoned(valley, first, bad))
     with pytest.raises(ValueError, match=rf"^The loss is {bad} at evaluation {first}, so [^\n]*\.$"):
-        descent(torch.rand(1, 3, 4, 5), loss, OPTIMIZERS[name]).go(40, always)
+        loop(torch.rand(1, 3, 4, 5), loss, OPTIMIZERS[name]).run(40, always)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf], ids=["nan", "inf"])
 @pytest.mark.parametrize("first", [1, 2, 10, 11, 12, 20])
 def test_with_an_average_it_ends_within_ten_evaluations(bad, first):
     loss = Seen(poisoned(valley, first, bad))
-    made = descent(torch.rand(1, 3, 4, 5), loss, average_decay=0.9)
+    made = loop(torch.rand(1, 3, 4, 5), loss, average_decay=0.9)
     with pytest.raises(ValueError, match=r"^The loss is (nan|inf) at evaluation \d+, so [^\n]*\.$") as caught:
-        made.go(40, always)
+        made.run(40, always)
     named = int(str(caught.value).split("evaluation ")[1].split(",")[0])
     assert first <= named < first + 10
     assert named == made.evaluations
@@ -269,9 +269,9 @@ def test_with_an_average_it_ends_within_ten_evaluations(bad, first):
 
 @pytest.mark.parametrize(("first", "count"), [(2, 3), (3, 5), (12, 20)])
 def test_nor_does_it_end_with_a_picture_that_is_no_number(first, count):
-    made = descent(torch.rand(1, 3, 4, 5), Seen(poisoned(valley, first, math.nan)), average_decay=0.9)
+    made = loop(torch.rand(1, 3, 4, 5), Seen(poisoned(valley, first, math.nan)), average_decay=0.9)
     with pytest.raises(ValueError, match=r"^The loss is nan at evaluation "):
-        made.go(count, always)
+        made.run(count, always)
 
 
 # ---- precision
@@ -289,8 +289,8 @@ def picture_loss(tiny_loss_network):
 
 
 def descended(loss, precision):
-    made = descent(torch.full((1, 3, 16, 16), 0.5), loss, partial(torch.optim.SGD, lr=0.1), precision=precision)
-    made.go(25, always)
+    made = loop(torch.full((1, 3, 16, 16), 0.5), loss, partial(torch.optim.SGD, lr=0.1), precision=precision)
+    made.run(25, always)
     return made
 
 

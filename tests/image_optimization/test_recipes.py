@@ -159,7 +159,7 @@ def test_the_loss_and_each_of_its_terms_are_the_sources(case: Case) -> None:
     source, tolerance = SOURCES[case.name]
     photo, painting = torch.rand(1, 3, *SIZE), torch.rand(1, 3, *SIZE) ** 3
     picture = torch.rand(1, 3, *SIZE).lerp(photo, 0.5) * 1.4 - 0.2  # Strays from 0..1 on both sides.
-    loss = case.method.loss_at(SIZE, case.method.canvas(photo, [Style(painting)]))
+    loss = case.method.loss_at(SIZE, case.method.targets(photo, [Style(painting)]))
     with torch.no_grad():
         weighted = loss.weigh(loss(picture))
     expected = source(case, photo, painting, picture)
@@ -258,7 +258,7 @@ def started(method: PictureOptimization, photo: Tensor, **run: int) -> Tensor:
     def look(iterate: Iterate) -> None:
         first.append(iterate.picture())
 
-    method.run(photo, [Style(torch.rand(1, 3, 20, 20))], watch=look, stop=lambda: True, **run)
+    method.run(photo, [Style(torch.rand(1, 3, 20, 20))], callback=look, stop=lambda: True, **run)
     (picture,) = first
     return picture
 
@@ -266,13 +266,13 @@ def started(method: PictureOptimization, photo: Tensor, **run: int) -> Tensor:
 def is_noise(pixels: Tensor, photo: Tensor, amplitude: float) -> bool:
     """Uniform, so far around mid-grey, and nothing of the photo in it."""
     centred = (pixels - 0.5).flatten()
-    likeness = torch.corrcoef(torch.stack([centred, photo.flatten()]))[0, 1].abs()
+    frechet_distance = torch.corrcoef(torch.stack([centred, photo.flatten()]))[0, 1].abs()
     return bool(
         centred.abs().max() <= amplitude * 1.0001
         and centred.abs().max() > amplitude * 0.98
         and abs(centred.std() / (amplitude / 3**0.5) - 1) < 0.05
         and abs(centred.mean()) < 0.05 * amplitude
-        and likeness < 0.05
+        and frechet_distance < 0.05
     )
 
 
@@ -307,7 +307,7 @@ def test_exactly_so_many_evaluations_are_made(
     looked_at: list[Tensor] = []
     tiny_loss_network.register_forward_pre_hook(lambda _, args: looked_at.append(args[0].clone()))
     iterates: list[Iterate] = []
-    method.run(torch.rand(1, 3, *SIZE), [Style(torch.rand(1, 3, *SIZE) ** 3)], watch=iterates.append)
+    method.run(torch.rand(1, 3, *SIZE), [Style(torch.rand(1, 3, *SIZE) ** 3)], callback=iterates.append)
     assert [iterate.step for iterate in iterates] == list(range(1, steps + 1))
     assert {iterate.steps for iterate in iterates} == {steps}
     evaluated = [picture for picture in looked_at if picture.requires_grad]  # The others are for the targets.

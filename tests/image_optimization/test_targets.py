@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fast_style.image_optimization.loss import Style
-from fast_style.image_optimization.targets import Canvas
+from fast_style.image_optimization.targets import Targets
 
 HEIGHT, WIDTH = 24, 36
 WEIGHTS = np.array([0.299, 0.587, 0.114])
@@ -129,7 +129,7 @@ REFUSED = {
 def test_what_cannot_be_painted_is_refused_in_a_sentence(case):
     content, styles, options, *said = REFUSED[case]
     with pytest.raises(ValueError, match=re.escape(said[0])) as caught:
-        Canvas(content, styles, **options)
+        Targets(content, styles, **options)
     sentence = str(caught.value)
     assert all(part in sentence for part in said)
     assert sentence.endswith(".")
@@ -140,47 +140,47 @@ def test_what_cannot_be_painted_is_refused_in_a_sentence(case):
 def test_what_can_be_painted_is_not_refused(photo):
     size = (HEIGHT, WIDTH)
     for color in ("style",) if photo is None else ("style", "keep", "match"):
-        assert Canvas(photo, STYLES, size=size, color=color).size == size
-    assert Canvas(PHOTO, STYLES).size == size
-    Canvas(flat(8, 9) + 0.01 * random(1, 3, 8, 9), STYLES)
+        assert Targets(photo, STYLES, size=size, color=color).size == size
+    assert Targets(PHOTO, STYLES).size == size
+    Targets(flat(8, 9) + 0.01 * random(1, 3, 8, 9), STYLES)
 
 
 # ---- colours
 
 
 def test_the_paintings_colours_are_as_they_are():
-    canvas = Canvas(PHOTO, STYLES)
-    assert torch.equal(canvas.content_at((HEIGHT, WIDTH)), PHOTO)
-    (style,) = canvas.styles_at((HEIGHT, WIDTH))
+    targets = Targets(PHOTO, STYLES)
+    assert torch.equal(targets.content_at((HEIGHT, WIDTH)), PHOTO)
+    (style,) = targets.styles_at((HEIGHT, WIDTH))
     assert torch.equal(style.picture, PAINTING)
-    assert torch.equal(canvas.finished(PICTURE), PICTURE)
+    assert torch.equal(targets.finished(PICTURE), PICTURE)
 
 
 def test_matched_paintings_have_the_photos_mean_and_covariance():
     photo = muted(1, 3, HEIGHT, WIDTH, mean=[0.3, 0.5, 0.6])
     styles = [Style(0.5 * random(1, 3, 20, n) ** 2 + 0.1, weight=n) for n in (15, 25)]
-    canvas = Canvas(photo, styles, color="match")
-    assert torch.equal(canvas.content_at((HEIGHT, WIDTH)), photo)
-    found = canvas.styles_at((HEIGHT, WIDTH))
+    targets = Targets(photo, styles, color="match")
+    assert torch.equal(targets.content_at((HEIGHT, WIDTH)), photo)
+    found = targets.styles_at((HEIGHT, WIDTH))
     assert [style.weight for style in found] == [15, 25]
     mean, covariance = statistics(photo)
     for style in found:
         np.testing.assert_allclose(statistics(style.picture)[0], mean, rtol=0, atol=1e-5)
         np.testing.assert_allclose(statistics(style.picture)[1], covariance, rtol=0, atol=1e-6)
-    assert torch.equal(canvas.finished(PICTURE), PICTURE)
+    assert torch.equal(targets.finished(PICTURE), PICTURE)
 
 
 def test_kept_colours_are_the_photos_and_the_light_is_the_pictures():
     photo = muted(1, 3, HEIGHT, WIDTH, mean=[0.3, 0.5, 0.6])
     picture = muted(1, 3, HEIGHT, WIDTH, mean=[0.6, 0.4, 0.4])
-    found = Canvas(photo, STYLES, color="keep").finished(picture)
+    found = Targets(photo, STYLES, color="keep").finished(picture)
     chroma = photo.double().numpy() - luma_of(photo)
     np.testing.assert_allclose(luma_of(found), luma_of(picture), rtol=0, atol=1e-6)
     np.testing.assert_allclose(found.double().numpy() - luma_of(found), chroma, rtol=0, atol=1e-6)
 
 
 def test_where_colours_do_not_fit_the_light_still_does():
-    found = Canvas(PHOTO, STYLES, color="keep").finished(PICTURE)
+    found = Targets(PHOTO, STYLES, color="keep").finished(PICTURE)
     np.testing.assert_allclose(luma_of(found), luma_of(PICTURE), rtol=0, atol=1e-6)
     assert found.min() >= 0
     assert found.max() <= 1
@@ -188,11 +188,11 @@ def test_where_colours_do_not_fit_the_light_still_does():
 
 def test_to_keep_colours_only_light_is_painted():
     photo = muted(1, 3, HEIGHT, WIDTH, mean=[0.3, 0.5, 0.6])
-    canvas = Canvas(photo, [Style(PAINTING), Style(random(1, 3, 9, 9), weight=3)], color="keep")
-    painted_from = canvas.content_at((HEIGHT, WIDTH))
+    targets = Targets(photo, [Style(PAINTING), Style(random(1, 3, 9, 9), weight=3)], color="keep")
+    painted_from = targets.content_at((HEIGHT, WIDTH))
     np.testing.assert_allclose(painted_from, np.broadcast_to(luma_of(photo), photo.shape), rtol=0, atol=1e-6)
     (mean,), ((variance,),) = statistics(painted_from[:, :1])
-    styles = canvas.styles_at((HEIGHT, WIDTH))
+    styles = targets.styles_at((HEIGHT, WIDTH))
     assert [style.weight for style in styles] == [1, 3]
     for style in styles:
         grey = style.picture
@@ -204,7 +204,7 @@ def test_to_keep_colours_only_light_is_painted():
 def test_on_the_way_the_photos_colours_are_kept_at_the_pictures_size():
     left, right = (torch.tensor(colour).view(1, 3, 1, 1) for colour in ([0.2, 0.7, 0.4], [0.4, 0.2, 0.7]))
     photo = torch.cat([left.expand(-1, -1, HEIGHT, WIDTH // 2), right.expand(-1, -1, HEIGHT, WIDTH // 2)], -1)
-    found = Canvas(photo, STYLES, color="keep").finished(torch.full((1, 3, 12, 18), 0.5))
+    found = Targets(photo, STYLES, color="keep").finished(torch.full((1, 3, 12, 18), 0.5))
     assert found.shape == (1, 3, 12, 18)
     for half, colour in ((found[..., :7], left), (found[..., -7:], right)):
         expected = 0.5 + colour - torch.from_numpy(luma_of(colour)).float()
@@ -217,37 +217,37 @@ def test_on_the_way_the_photos_colours_are_kept_at_the_pictures_size():
 @pytest.mark.parametrize("color", ["style", "keep", "match"])
 def test_outside_of_all_regions_the_photo_stays_exactly(color):
     upper, left = region(rows=8), region(columns=10)
-    canvas = Canvas(PHOTO, [Style(PAINTING, region=upper), Style(PAINTING, region=left)], color=color)
-    found = canvas.finished(PICTURE)
+    targets = Targets(PHOTO, [Style(PAINTING, region=upper), Style(PAINTING, region=left)], color=color)
+    found = targets.finished(PICTURE)
     assert torch.equal(found[..., 8:, 10:], PHOTO[..., 8:, 10:])
-    everywhere = Canvas(PHOTO, STYLES, color=color).finished(PICTURE)
+    everywhere = Targets(PHOTO, STYLES, color=color).finished(PICTURE)
     painted = (upper + left > 0).expand_as(found)
     torch.testing.assert_close(found[painted], everywhere[painted], rtol=0, atol=1e-6)
     assert (found - PHOTO)[painted].abs().mean() > 0.05
 
 
 def test_at_a_regions_soft_edge_picture_and_photo_mix():
-    found = Canvas(PHOTO, [Style(PAINTING, region=0.25 * region())]).finished(PICTURE)
+    found = Targets(PHOTO, [Style(PAINTING, region=0.25 * region())]).finished(PICTURE)
     torch.testing.assert_close(found, 0.75 * PHOTO + 0.25 * PICTURE)
 
 
 def test_a_style_without_a_region_paints_everywhere():
-    canvas = Canvas(PHOTO, [Style(PAINTING, region=region(rows=3)), Style(PAINTING)])
-    assert torch.equal(canvas.finished(PICTURE), PICTURE)
+    targets = Targets(PHOTO, [Style(PAINTING, region=region(rows=3)), Style(PAINTING)])
+    assert torch.equal(targets.finished(PICTURE), PICTURE)
 
 
 def test_regions_and_the_photo_grow_with_the_picture():
-    canvas = Canvas(PHOTO, [Style(PAINTING, region=region(columns=WIDTH // 2)), Style(PAINTING)])
-    half, everywhere = canvas.styles_at((12, 18))
+    targets = Targets(PHOTO, [Style(PAINTING, region=region(columns=WIDTH // 2)), Style(PAINTING)])
+    half, everywhere = targets.styles_at((12, 18))
     assert everywhere.region is None
     assert half.region.shape == (1, 1, 12, 18)
     assert half.region[..., :7].min() > 0.99
     assert half.region[..., 11:].max() < 0.01
-    assert canvas.content_at((12, 18)).shape == (1, 3, 12, 18)
-    alone = Canvas(PHOTO, [Style(PAINTING, region=region(columns=WIDTH // 2))])
+    assert targets.content_at((12, 18)).shape == (1, 3, 12, 18)
+    alone = Targets(PHOTO, [Style(PAINTING, region=region(columns=WIDTH // 2))])
     found = alone.finished(torch.ones(1, 3, 12, 18))
     assert found[..., :7].min() > 0.99
-    torch.testing.assert_close(found[..., 11:], canvas.content_at((12, 18))[..., 11:])
+    torch.testing.assert_close(found[..., 11:], targets.content_at((12, 18))[..., 11:])
 
 
 # ---- the paintings' size
@@ -270,18 +270,18 @@ def test_regions_and_the_photo_grow_with_the_picture():
 )
 def test_the_paintings_size_goes_with_the_pictures_and_is_never_enlarged(options, size, expected):
     # Upright, beside a photo that is not.
-    canvas = Canvas(PHOTO, [Style(random(1, 3, 100, 50)), Style(random(1, 3, 10, 5))], **options)
-    large, small = canvas.styles_at(size)
+    targets = Targets(PHOTO, [Style(random(1, 3, 100, 50)), Style(random(1, 3, 10, 5))], **options)
+    large, small = targets.styles_at(size)
     assert large.picture.shape[-2:] == expected
     assert torch.equal(small.picture, random(1, 3, 10, 5))
 
 
 def test_a_texture_has_its_paintings_and_nothing_to_show():
-    canvas = Canvas(None, [Style(random(1, 3, 100, 50))], size=(40, 20), style_scale=0.5)
-    assert canvas.content_at((20, 10)) is None
-    assert [style.picture.shape[-2:] for style in canvas.styles_at((20, 10))] == [(10, 5)]
+    targets = Targets(None, [Style(random(1, 3, 100, 50))], size=(40, 20), style_scale=0.5)
+    assert targets.content_at((20, 10)) is None
+    assert [style.picture.shape[-2:] for style in targets.styles_at((20, 10))] == [(10, 5)]
     picture = random(1, 3, 20, 10)
-    assert torch.equal(canvas.finished(picture), picture)
+    assert torch.equal(targets.finished(picture), picture)
 
 
 # ---- arguments
@@ -293,11 +293,11 @@ def test_nothing_given_is_changed(color):
     before = [tensor.clone() for tensor in given]
     photo, painting, mask, picture = given
     styles = [Style(painting, region=mask)]
-    canvas = Canvas(photo, styles, color=color)
+    targets = Targets(photo, styles, color=color)
     for size in ((HEIGHT, WIDTH), (12, 18)):
-        canvas.styles_at(size)
-        canvas.content_at(size)
-    canvas.finished(picture)
+        targets.styles_at(size)
+        targets.content_at(size)
+    targets.finished(picture)
     assert all(torch.equal(x, y) for x, y in zip(given, before, strict=True))
     assert styles[0].picture is painting
     assert styles[0].region is mask
@@ -307,16 +307,16 @@ def test_nothing_given_is_changed(color):
 @pytest.mark.parametrize("color", ["style", "keep", "match"])
 def test_floats_of_other_widths_become_float32(dtype, color):
     styles = [Style(PAINTING.to(dtype), region=region(rows=3).to(dtype))]
-    canvas = Canvas(PHOTO.to(dtype), styles, color=color)
-    (style,) = canvas.styles_at((12, 18))
+    targets = Targets(PHOTO.to(dtype), styles, color=color)
+    (style,) = targets.styles_at((12, 18))
     assert style.picture.dtype == style.region.dtype == torch.float32
-    assert canvas.content_at((12, 18)).dtype == torch.float32
-    assert canvas.finished(random(1, 3, 12, 18)).dtype == torch.float32
+    assert targets.content_at((12, 18)).dtype == torch.float32
+    assert targets.finished(random(1, 3, 12, 18)).dtype == torch.float32
 
 
 def test_gradients_stay_outside():
     photo, painting, mask = (tensor.clone().requires_grad_() for tensor in (PHOTO, PAINTING, region(rows=3)))
-    canvas = Canvas(photo, [Style(painting, region=mask)])
-    (style,) = canvas.styles_at((12, 18))
-    kept = [canvas.content_at((12, 18)), style.picture, style.region, canvas.finished(PICTURE)]
+    targets = Targets(photo, [Style(painting, region=mask)])
+    (style,) = targets.styles_at((12, 18))
+    kept = [targets.content_at((12, 18)), style.picture, style.region, targets.finished(PICTURE)]
     assert not any(tensor.requires_grad for tensor in kept)

@@ -45,7 +45,7 @@ def method(generator: dict[str, Any] | None = None, **changes: Any) -> CycleGanM
         "discriminators": [PatchDiscriminator(width=4) for _ in range(2)],
         "optimizer": ADAM,
     }
-    return CycleGanMethod(**(parts | {"start_std": 0.1, "pool": 2} | changes))
+    return CycleGanMethod(**(parts | {"init_std": 0.1, "pool": 2} | changes))
 
 
 class SameStart(pl.LightningDataModule):
@@ -61,15 +61,15 @@ class SameStart(pl.LightningDataModule):
 
 def authors_loop(learner: CycleGanMethod, batches: list[Tensor], *, identity: float) -> None:
     """`cycle_gan_model.py` of the authors' release, step by step, with its own order of steps and pictures in -1..1."""
-    a2b, b2a, judge_a, judge_b = (
-        copy.deepcopy(part) for part in (learner.a2b, learner.b2a, learner.judge_a, learner.judge_b)
+    a2b, b2a, disc_a, disc_b = (
+        copy.deepcopy(part) for part in (learner.a2b, learner.b2a, learner.disc_a, learner.disc_b)
     )
     learner.setup("fit")  # As the run will do: the pools' chance.
     pools = {side: ImagePool(pool.size, seed=0) for side, pool in learner.pools.items()}
     for side, pool in pools.items():
         pool.load_state_dict(learner.pools[side].state_dict())
     of_generators = ADAM([*a2b.parameters(), *b2a.parameters()])
-    of_discriminators = ADAM([*judge_a.parameters(), *judge_b.parameters()])
+    of_discriminators = ADAM([*disc_a.parameters(), *disc_b.parameters()])
     mse, l1 = torch.nn.MSELoss(), torch.nn.L1Loss()
     lambda_cycle = 10.0
 
@@ -80,28 +80,28 @@ def authors_loop(learner: CycleGanMethod, batches: list[Tensor], *, identity: fl
         real_a, real_b = batch[:, 0], batch[:, 1]
         fake_b, fake_a = a2b(real_a), b2a(real_b)
         rec_a, rec_b = b2a(fake_b), a2b(fake_a)
-        for judge in (judge_a, judge_b):
-            judge.requires_grad_(False)
+        for disc in (disc_a, disc_b):
+            disc.requires_grad_(False)
         of_generators.zero_grad()
-        total = mse(judge_b(fake_b), torch.ones_like(judge_b(fake_b)))
-        total = total + mse(judge_a(fake_a), torch.ones_like(judge_a(fake_a)))
+        total = mse(disc_b(fake_b), torch.ones_like(disc_b(fake_b)))
+        total = total + mse(disc_a(fake_a), torch.ones_like(disc_a(fake_a)))
         total = total + lambda_cycle * (l1(signed(rec_a), signed(real_a)) + l1(signed(rec_b), signed(real_b)))
         if identity:
-            same_b, same_a = a2b(real_b), b2a(real_a)
-            total = total + l1(signed(same_b), signed(real_b)) * lambda_cycle * identity
-            total = total + l1(signed(same_a), signed(real_a)) * lambda_cycle * identity
+            idt_b, idt_a = a2b(real_b), b2a(real_a)
+            total = total + l1(signed(idt_b), signed(real_b)) * lambda_cycle * identity
+            total = total + l1(signed(idt_a), signed(real_a)) * lambda_cycle * identity
         total.backward()
         of_generators.step()
-        for judge in (judge_a, judge_b):
-            judge.requires_grad_(True)
+        for disc in (disc_a, disc_b):
+            disc.requires_grad_(True)
         of_discriminators.zero_grad()
-        shown_a, shown_b = pools["A"].exchange(fake_a), pools["B"].exchange(fake_b)
-        for judge, real, fake in ((judge_a, real_a, shown_a), (judge_b, real_b, shown_b)):
-            said_of_real, said_of_fake = judge(real), judge(fake.detach())
+        pooled_a, pooled_b = pools["A"].exchange(fake_a), pools["B"].exchange(fake_b)
+        for disc, real, fake in ((disc_a, real_a, pooled_a), (disc_b, real_b, pooled_b)):
+            said_of_real, said_of_fake = disc(real), disc(fake.detach())
             loss = mse(said_of_real, torch.ones_like(said_of_real)) + mse(said_of_fake, torch.zeros_like(said_of_fake))
             (loss * 0.5).backward()
         of_discriminators.step()
-    learner.expected = [a2b, b2a, judge_a, judge_b]  # type: ignore[assignment]
+    learner.expected = [a2b, b2a, disc_a, disc_b]  # type: ignore[assignment]
 
 
 @pytest.mark.filterwarnings("ignore")  # Of a trainer as it is.
@@ -117,9 +117,7 @@ def test_four_steps_are_the_authors(identity: float) -> None:
         enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     trainer.fit(learner, SameStart(pairs))
-    for ours, theirs in zip(
-        (learner.a2b, learner.b2a, learner.judge_a, learner.judge_b), expected.expected, strict=True
-    ):
+    for ours, theirs in zip((learner.a2b, learner.b2a, learner.disc_a, learner.disc_b), expected.expected, strict=True):
         for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9)
     moved = [(p - q).abs().max() for p, q in zip(learner.a2b.parameters(), before.parameters(), strict=True)]
@@ -132,23 +130,23 @@ def test_no_identity_computes_nothing_of_it() -> None:
     for weight, calls in ((0.5, 3), (0.0, 2)):
         learner, counted = method(identity_weight=weight), []
         learner.a2b.register_forward_hook(lambda *_, counted=counted: counted.append(1))
-        made = learner._made(pairs)
-        terms, _ = learner._terms(made, {"A": made.to_a, "B": made.to_b})
+        batch = learner._translate(pairs)
+        terms, _ = learner._terms(batch, {"A": batch.fake_a, "B": batch.fake_b})
         assert len(counted) == calls
         assert any(name.startswith("identity") for name in terms) is (weight > 0)
 
 
 def test_the_generators_losses_leave_no_gradient_in_the_discriminators() -> None:
     learner = method()
-    made = learner._made(torch.rand(1, 2, 3, 24, 24))
-    terms, _ = learner._terms(made, {"A": made.to_a, "B": made.to_b})
+    batch = learner._translate(torch.rand(1, 2, 3, 24, 24))
+    terms, _ = learner._terms(batch, {"A": batch.fake_a, "B": batch.fake_b})
     (terms["gan_AB"] + terms["gan_BA"]).backward()
-    assert all(p.grad is None for judge in (learner.judge_a, learner.judge_b) for p in judge.parameters())
+    assert all(p.grad is None for disc in (learner.disc_a, learner.disc_b) for p in disc.parameters())
     assert all(p.requires_grad for p in learner.parameters())
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in learner.a2b.parameters())
     learner.zero_grad()
-    made = learner._made(torch.rand(1, 2, 3, 24, 24))
-    terms, _ = learner._terms(made, {"A": made.to_a, "B": made.to_b})
+    batch = learner._translate(torch.rand(1, 2, 3, 24, 24))
+    terms, _ = learner._terms(batch, {"A": batch.fake_a, "B": batch.fake_b})
     (terms["discriminator_A"] + terms["discriminator_B"]).backward()
     assert all(p.grad is None for generator in learner.networks.values() for p in generator.parameters())
 
@@ -210,7 +208,7 @@ def test_steps_are_training_steps_everywhere(tmp_path: Path, capfd: pytest.Captu
     assert names == ["step-000004", "step-000006"]
     last = read_checkpoint(checkpoint(tmp_path, 6))
     assert last["global_step"] == 6
-    assert last["UnpairedPictures"]["batches_seen"] == 6
+    assert last["UnpairedDataModule"]["batches_seen"] == 6
     assert [schedule["last_epoch"] for schedule in last["lr_schedulers"]] == [6, 6]
     for optimizer in last["optimizer_states"]:
         assert {float(state["step"]) for state in optimizer["state"].values()} == {6.0}
@@ -272,7 +270,7 @@ def test_both_directions_become_files_that_say_which_they_are(tmp_path: Path) ->
 def test_a_checkpoint_holds_the_four_networks_and_what_goes_on(tmp_path: Path) -> None:
     translate(tmp_path, steps=2)
     content = read_checkpoint(checkpoint(tmp_path, 2))
-    assert {name.split(".")[0] for name in content["state_dict"]} == {"a2b", "b2a", "judge_a", "judge_b"}
+    assert {name.split(".")[0] for name in content["state_dict"]} == {"a2b", "b2a", "disc_a", "disc_b"}
     assert len(content["optimizer_states"]) == len(content["lr_schedulers"]) == 2
     assert content["image_pools"].keys() == {"A", "B"}
     groups = [optimizer["param_groups"][0] for optimizer in content["optimizer_states"]]
@@ -318,7 +316,7 @@ def test_a_step_that_is_not_finite_changes_nothing(
         ({"precision": 16}, "precision=bf16-mixed or 32-true"),
         ({"method.pool": -1}, "method.pool is how many pictures are kept, 0 or more; got -1"),
         ({"method.cycle_weight": -1}, "method.cycle_weight and method.identity_weight are 0 or more; got -1"),
-        ({"start": "wave.safetensors"}, "method=cyclegan begins two at random: leave start null"),
+        ({"init_from": "wave.safetensors"}, "method=cyclegan begins two at random: leave init_from null"),
         ({"data.size": 16}, "With discriminator.layers=3, data.size is at least 24; got 16"),
         ({"data.size": 15, "discriminator.layers": 1}, "data.size is at least 16; got 15"),
     ],
@@ -353,7 +351,7 @@ def test_pools_of_processes_and_sides_draw_for_themselves(monkeypatch: pytest.Mo
 
 
 def test_pools_are_gathered_where_the_processes_meet(monkeypatch: pytest.MonkeyPatch) -> None:
-    # After a run Lightning has moved the networks into the processor's memory, where NCCL gathers nothing.
+    # After a run Lightning has moved the networks into the CPU's memory, where NCCL gathers nothing.
     one, seen = method(), []
     strategy = SimpleNamespace(root_device=torch.device("meta"))
     monkeypatch.setattr(CycleGanMethod, "trainer", SimpleNamespace(world_size=2, strategy=strategy))
@@ -409,5 +407,5 @@ def test_a_short_run_has_its_forecast_too(
 
 def test_a_generator_starts_flat_grey() -> None:
     # What a generator of N(0, 0.02) makes at first says whether its range is 0..1.
-    made = method(start_std=0.02).a2b(torch.rand(1, 3, 24, 24))
+    made = method(init_std=0.02).a2b(torch.rand(1, 3, 24, 24))
     assert F.l1_loss(made, torch.full_like(made, 0.5)) < 0.1

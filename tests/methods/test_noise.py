@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fast_style.methods.perceptual import PerceptualMethod, grainy
+from fast_style.methods.perceptual import PerceptualMethod, add_noise
 from fast_style.networks.transform_net import TransformNet
 
 
@@ -12,24 +12,24 @@ def photos():
 
 
 def test_it_is_normal_noise_of_this_deviation():
-    noise = grainy(torch.zeros(2, 3, 64, 64), 0.05, step=3)
+    noise = add_noise(torch.zeros(2, 3, 64, 64), 0.05, step=3)
     assert noise.std().item() == pytest.approx(0.05, rel=0.03)
     assert abs(noise.mean().item()) < 0.002
     assert (noise.abs() > 0.1).float().mean().item() == pytest.approx(0.0455, abs=0.008)
 
 
 def test_a_step_has_its_noise():
-    assert torch.equal(grainy(photos(), 0.1, step=3), grainy(photos(), 0.1, step=3))
-    assert not torch.equal(grainy(photos(), 0.1, step=3), grainy(photos(), 0.1, step=4))
+    assert torch.equal(add_noise(photos(), 0.1, step=3), add_noise(photos(), 0.1, step=3))
+    assert not torch.equal(add_noise(photos(), 0.1, step=3), add_noise(photos(), 0.1, step=4))
 
 
 def test_without_a_deviation_photos_stay_as_they_are():
     given = photos()
-    assert grainy(given, 0.0, step=3) is given
+    assert add_noise(given, 0.0, step=3) is given
 
 
-@pytest.mark.parametrize("grain", [0.0, 0.1])
-def test_the_generator_alone_sees_it(monkeypatch, grain):
+@pytest.mark.parametrize("noise_std", [0.0, 0.1])
+def test_the_generator_alone_sees_it(monkeypatch, noise_std):
     seen = []
 
     class Loss(torch.nn.Module):
@@ -41,7 +41,7 @@ def test_the_generator_alone_sees_it(monkeypatch, grain):
             return dict(terms)
 
     method = PerceptualMethod(
-        generator=TransformNet(width=2, blocks=0), loss=Loss(), optimizer=torch.optim.SGD, grain=grain
+        generator=TransformNet(width=2, blocks=0), loss=Loss(), optimizer=torch.optim.SGD, noise_std=noise_std
     )
     monkeypatch.setattr(PerceptualMethod, "global_step", 7)
     monkeypatch.setattr(PerceptualMethod, "_log_train", lambda self, named, batch_idx: None)
@@ -50,7 +50,7 @@ def test_the_generator_alone_sees_it(monkeypatch, grain):
     method.training_step(given, 0)
     to_paint, to_compare = seen
     assert to_compare is given
-    assert torch.equal(to_paint, grainy(given, grain, step=7))
+    assert torch.equal(to_paint, add_noise(given, noise_std, step=7))
     seen.clear()
     method.average.module.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     method.validation_step(given, 0)
@@ -58,7 +58,7 @@ def test_the_generator_alone_sees_it(monkeypatch, grain):
 
 
 def test_less_than_none_is_refused():
-    with pytest.raises(ValueError, match=r"method.grain is the deviation of noise, 0 or more; got -0.1"):
+    with pytest.raises(ValueError, match=r"method.noise_std is the deviation of noise, 0 or more; got -0.1"):
         PerceptualMethod(
-            generator=TransformNet(width=2, blocks=0), loss=torch.nn.Module(), optimizer=torch.optim.SGD, grain=-0.1
+            generator=TransformNet(width=2, blocks=0), loss=torch.nn.Module(), optimizer=torch.optim.SGD, noise_std=-0.1
         )

@@ -15,9 +15,9 @@ from training_runs import train
 
 from fast_style.losses.perceptual import PerceptualLoss
 from fast_style.methods import perceptual
-from fast_style.methods.nonfinite import skip_unless_finite, sound
+from fast_style.methods.nonfinite import propagate_nonfinite, skip_unless_finite
 from fast_style.methods.perceptual import PerceptualMethod
-from fast_style.training.callbacks import progress
+from fast_style.training.callbacks import image_grids
 from fast_style.training.callbacks.skip_nonfinite import SkipNonFinite
 from fast_style.training.checkpoint_io import read_checkpoint
 
@@ -28,7 +28,7 @@ PLAIN = {"method.optimizer.fused": "false"}
 @pytest.mark.parametrize("value", [0.0, 1.5, -2.0, 1e-30, 1e38])
 def test_a_finite_loss_is_left_alone_to_the_bit(value: float) -> None:
     x = torch.tensor(value, requires_grad=True)
-    loss = sound(x * 3 - 1e-3)
+    loss = propagate_nonfinite(x * 3 - 1e-3)
     loss.backward()
     assert torch.equal(loss, x.detach() * 3 - 1e-3)
     assert x.grad is not None
@@ -42,7 +42,7 @@ def test_a_loss_that_is_not_finite_reaches_every_gradient(flaw: float) -> None:
     assert x.grad is not None
     assert x.grad.isfinite().all()  # Why the loss has to be made sound.
     x.grad = None
-    sound(x.sum() + flaw).backward()
+    propagate_nonfinite(x.sum() + flaw).backward()
     assert x.grad.isnan().all()
 
 
@@ -162,7 +162,9 @@ def test_a_flawed_step_changes_nothing_and_is_named(
 ) -> None:
     flaw = Flaw(monkeypatch, way, range(3, 4))
     shown: list[dict[str, str]] = []
-    monkeypatch.setattr(progress.Panels, "on_train_batch_end", lambda self, t, m, *_: shown.append(dict(m.newest)))
+    monkeypatch.setattr(
+        image_grids.ImageGridCallback, "on_train_batch_end", lambda self, t, m, *_: shown.append(dict(m.newest))
+    )
     outcome = train(tmp_path, steps=6, val_every=6, checkpoint_every=3, **changes)
     assert same(flaw.states[2], flaw.states[3])
     for step in (0, 1, 3, 4):
@@ -191,7 +193,7 @@ def test_the_named_photos_are_those_of_that_step(
     def note(self: Any, trainer: Any, *_: object) -> None:
         seen[trainer.global_step] = trainer.datamodule.files_of()
 
-    monkeypatch.setattr(progress.Panels, "on_train_batch_start", note)
+    monkeypatch.setattr(image_grids.ImageGridCallback, "on_train_batch_start", note)
     Flaw(monkeypatch, "photos", range(2, 4))
     train(tmp_path, steps=5, val_every=5, **{"data.workers": 2})
     warnings = [r.getMessage() for r in caplog.records if "skipped" in r.getMessage()]
@@ -240,7 +242,7 @@ def test_a_run_without_flaws_is_the_same_without_the_guard(
 ) -> None:
     guarded = train(tmp_path, steps=5, val_every=5, checkpoint_every=5, **changes)
     with monkeypatch.context() as free:
-        free.setattr(perceptual, "sound", lambda loss: loss)
+        free.setattr(perceptual, "propagate_nonfinite", lambda loss: loss)
         free.setattr(perceptual, "skip_unless_finite", lambda optimizer, norm: torch.tensor(True))
         unguarded = train(tmp_path, steps=5, val_every=5, checkpoint_every=5, **changes)
     one, other = (

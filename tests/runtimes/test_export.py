@@ -10,7 +10,7 @@ from torch import nn
 
 from fast_style.networks.transform_net import TransformNet
 from fast_style.runtimes import export as exporting
-from fast_style.runtimes.export import NEEDED, READERS, SUFFIXES, NotTheSame, describe, export
+from fast_style.runtimes.export import NEEDED, READERS, SUFFIXES, ParityError, describe, export
 
 ORIGIN = {"style": "wave", "recipe": "{}", "version": "0.1.0", "format": "fast_style/1"}
 NETWORKS = {
@@ -98,7 +98,7 @@ def test_what_paints_something_else_is_not_written(tmp_path: Path, monkeypatch) 
     monkeypatch.setitem(exporting.WRITERS, "onnx", lambda network, file, about, precision: file.write_bytes(b"x"))
     monkeypatch.setitem(exporting.READERS, "onnx", lambda file: lambda pictures: 1 - pictures)
     (tmp_path / "wave.onnx").write_bytes(b"an earlier one")
-    with pytest.raises(NotTheSame, match=r"from PyTorch, where 0\.0001 is allowed; nothing was written"):
+    with pytest.raises(ParityError, match=r"from PyTorch, where 0\.0001 is allowed; nothing was written"):
         export(nn.Identity(), tmp_path / "wave.onnx", origin=ORIGIN)
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"an earlier one"]
 

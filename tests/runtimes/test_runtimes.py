@@ -13,7 +13,7 @@ from fast_style import load_stylizer
 from fast_style.networks.serialization import save_network
 from fast_style.networks.transform_net import TransformNet
 from fast_style.runtimes import select
-from fast_style.runtimes.cache import default_cache, source_of
+from fast_style.runtimes.cache import default_cache, read_network_file
 from fast_style.runtimes.runtime import allowed_threads
 from fast_style.runtimes.select import ON_CPU, choose
 
@@ -62,7 +62,7 @@ def test_half_precision_is_near(folder: Path, runtime) -> None:
     try:
         stylizer = load(folder, runtime, "bf16")
     except ValueError as error:
-        assert "does not compute in bf16" in str(error)  # noqa: PT017 - so it is where the processor has none
+        assert "does not compute in bf16" in str(error)  # noqa: PT017 - so it is where the CPU has none
         return
     assert stylizer.runtime.precision == "bf16"
     torch.testing.assert_close(stylizer(pictures), load(folder, "torch")(pictures), rtol=0, atol=0.05)
@@ -133,7 +133,9 @@ def test_a_cache_that_can_not_be_written_is_done_without(folder: Path, tmp_path:
 def test_another_network_of_the_same_name_is_another(folder: Path, tmp_path: Path) -> None:
     torch.manual_seed(1)
     save_network(tmp_path / "wave.safetensors", TransformNet(width=4, blocks=1), origin={"style": "wave"})
-    assert source_of(tmp_path / "wave.safetensors").digest != source_of(folder / "wave.safetensors").digest
+    assert (
+        read_network_file(tmp_path / "wave.safetensors").digest != read_network_file(folder / "wave.safetensors").digest
+    )
 
 
 def test_auto_takes_the_fastest_that_is_installed(monkeypatch) -> None:

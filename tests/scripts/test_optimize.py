@@ -29,7 +29,7 @@ SHALLOW = "conv1_1 conv1_2 pool conv2_1 conv2_2 pool conv3_1"
 DEEP = f"{SHALLOW} conv3_2 conv3_3 conv3_4 pool conv4_1 conv4_2 conv4_3 conv4_4 pool conv5_1"
 # What the defaults are looked for in is in the current folder; all else is a person's own.
 TINY = [
-    "material=.",
+    "assets_dir=.",
     "loss_network=vgg19_mix",
     "content=photo.png",
     "output=out.png",
@@ -167,7 +167,7 @@ def test_an_original_is_taken_where_it_is_asked_for_and_the_sentence_says_how_to
     assert fetching.startswith("Fetching")
     assert error.startswith("Error: The original of wave (Katsushika Hokusai")
     assert f"at {by_hand.absolute()} by hand" in error
-    assert "style.source=swatch" in error
+    assert "style.source=texture" in error
     save_image(load_image("my.jpg"), by_hand)
     checksum = hashlib.sha256(by_hand.read_bytes()).hexdigest()
     made = painted(paint, *original, f"style.pictures.wave.sha256={checksum}")
@@ -223,7 +223,7 @@ def test_pictures_on_the_way_are_kept_and_gone_on_from(paint: Paint) -> None:
     kept = sorted(path.name for path in Path().glob("out_*.png"))
     assert kept == ["out_00004.png", "out_00008.png", "out_00012.png"]
     # The first of three sizes is done.
-    code, _, err = paint(*sizes, "init=out_00008.png", "output=more.png")
+    code, _, err = paint(*sizes, "init_image=out_00008.png", "output=more.png")
     assert code == 0, err
     assert "8/8" in err
     assert load_image("more.png").shape == (1, 3, 32, 43)
@@ -300,8 +300,8 @@ MISTAKES = [
     ("style.image=text.jpg", "text.jpg"),
     ("style.image=one_colour.png", "one colour"),
     ("style=[wave,the_scream] style.image=[my.jpg,one_colour.png]", "Painting 2"),
-    ("style=shipwreck style.pictures.shipwreck.swatch=no.png", "no.png"),
-    ("style.source=photo", "style.source is swatch or painting"),
+    ("style=shipwreck style.pictures.shipwreck.texture=no.png", "no.png"),
+    ("style.source=photo", "style.source is texture or painting"),
     ("style.masks=black.png", "black.png is empty"),
     ("style.masks=small_mask.png", "40x30 pixels and the photo 48x36"),
     ("style.masks=nowhere.png", "nowhere.png"),
@@ -335,7 +335,7 @@ MISTAKES = [
     ("loss.content_layers=[relu9_9]", "relu1_1"),
     ("loss.normalization=x", "gatys2016"),
     ("loss_network=vgg19 loss_network.weights=nowhere.pth", "nowhere.pth"),
-    ("material=nowhere", "nowhere/weights"),
+    ("assets_dir=nowhere", "nowhere/weights"),
     ("method.steps=0", "steps"),
     ("method.smallest=0", "smallest"),
     ("method.smallest=-1", "smallest"),
@@ -351,9 +351,9 @@ MISTAKES = [
     ("loss.content_weight=-1", "at least 0"),
     ("max_memory=0.0001", "size="),
     ("device=quantum", "quantum"),
-    ("init=nowhere.png", "nowhere.png"),
-    ("init=text.jpg", "text.jpg"),
-    ("init=portrait.png", "36x48"),
+    ("init_image=nowhere.png", "nowhere.png"),
+    ("init_image=text.jpg", "text.jpg"),
+    ("init_image=portrait.png", "36x48"),
     ("save_every=0", "save_every"),
     ("log_every=0", "log_every"),
     ("runs=text.jpg", "text.jpg"),
@@ -477,7 +477,7 @@ def test_ctrl_c_saves_the_picture_and_says_how_to_go_on(stopped: Stopped) -> Non
     assert step
     assert int(step[1]) >= 20
     assert "43x32 pixels" in last
-    assert "init=" in last
+    assert "init_image=" in last
 
 
 @pytest.mark.slow
@@ -502,4 +502,4 @@ def test_the_answer_to_ctrl_c_has_a_line_of_its_own(stopped: Stopped) -> None:
 def test_the_way_to_go_on_can_be_pasted_into_a_shell(stopped: Stopped) -> None:
     advice = stopped.err.splitlines()[-1].partition(" with ")[2]
     (argument,) = shlex.split(advice)
-    assert argument.replace('"', "") == "init=two words.png"
+    assert argument.replace('"', "") == "init_image=two words.png"

@@ -105,7 +105,7 @@ def test_help_in_a_process_of_its_own(tmp_path):
 # ---- then train
 
 
-SHARDS = {"data": "shards", "data.root": None, "data.lanes": 2}
+SHARDS = {"data": "shards", "data.root": None, "data.num_streams": 2}
 
 
 @pytest.mark.parametrize("source", ["folder", "server"])
@@ -120,7 +120,7 @@ def test_a_training_from_shards_resumes_in_the_same_weights(tmp_path, command, s
     one, other = (read_tensors(outcome.network_file)[0] for outcome in (straight, resumed))
     assert all(torch.equal(one[name], other[name]) for name in one)
     state = torch.load(resumed.folder / "checkpoints" / "step-000006.ckpt", weights_only=True)
-    assert state["ContentShards"]["batches_seen"] == 6
+    assert state["ShardDataModule"]["batches_seen"] == 6
 
 
 def test_shards_named_by_a_relative_path_are_found_from_elsewhere(tmp_path, command, monkeypatch):

@@ -108,7 +108,7 @@ def test_train_to_translate_then_stylize_and_resume(tmp_path: Path, command: Com
     assert code == 0, err
     code, _, err = command("train", f"resume={next(Path('runs').glob('*/*'))}")
     assert code == 1
-    assert "learns translation, and this one would learn style" in err
+    assert "has task=translation, and this one has task=style" in err
 
 
 @pytest.mark.parametrize(
@@ -234,8 +234,8 @@ TRAINING_MISTAKES = [
     ("style=painting style.image=null", "style.image"),
     ("style=[wave,the_scream] style.image=null", "one style"),
     ("style.image=[a.jpg,b.jpg]", "one style"),
-    ("style=wave style.image=null style.pictures.wave.swatch=no.png", "no.png"),
-    ("style=wave style.image=null style.source=photo", "swatch or painting"),
+    ("style=wave style.image=null style.pictures.wave.texture=no.png", "no.png"),
+    ("style=wave style.image=null style.source=photo", "texture or painting"),
     ("style.size=big", "sizes"),
     ("style.crops=0", "crop"),
     ("steps=0", "steps"),
@@ -261,11 +261,11 @@ def test_a_training_mistake_is_one_sentence(tmp_path: Path, command: Command, mi
 )
 def test_material_that_is_not_there_is_said_with_the_way_to_name_it(command: Command, root: str, missing: str) -> None:
     chosen = ["style=wave", "loss_network=vgg19_relu3_1", "data=folder", f"data.root={root}"]
-    code, _, err = command("train", *chosen, "material=nowhere")
+    code, _, err = command("train", *chosen, "assets_dir=nowhere")
     assert code == 1
     assert f"nowhere/{missing}" in err
     assert "does not come along" in err
-    assert "material=" in err
+    assert "assets_dir=" in err
     assert err.strip().count("\n") == 0
 
 

@@ -6,7 +6,7 @@ import torch
 
 from fast_style.images.color_transfer import luminance, with_luminance
 from fast_style.stylize import blending
-from fast_style.stylize.blending import Controls
+from fast_style.stylize.blending import Blending
 from fast_style.stylize.guided_upsampling import slope, upsampled
 
 
@@ -16,17 +16,17 @@ def pixels(seed: int, height: int = 12, width: int = 10) -> np.ndarray:
 
 def test_strength_goes_straight_from_photo_to_painting() -> None:
     photo, painted = pixels(0), pixels(1)
-    distances = [np.abs(Controls(strength=s)(photo, painted, top=0) - photo).mean() for s in (0, 0.25, 0.5, 1)]
+    distances = [np.abs(Blending(strength=s)(photo, painted, top=0) - photo).mean() for s in (0, 0.25, 0.5, 1)]
     assert distances[0] == 0
     assert distances == pytest.approx([0, distances[3] / 4, distances[3] / 2, distances[3]])
-    assert np.array_equal(Controls()(photo, painted, top=0), painted)
+    assert np.array_equal(Blending()(photo, painted, top=0), painted)
 
 
 def test_a_mask_is_of_the_whole_picture_and_strips_take_their_part() -> None:
     photo, painted, mask = pixels(0), pixels(1), pixels(2)[..., 0]
-    whole = Controls(mask=mask)(photo, painted, top=0)
+    whole = Blending(mask=mask)(photo, painted, top=0)
     np.testing.assert_allclose(whole, photo + mask[..., None] * (painted - photo))
-    strips = [Controls(mask=mask)(photo[t : t + 5], painted[t : t + 5], top=t) for t in (0, 5, 10)]
+    strips = [Blending(mask=mask)(photo[t : t + 5], painted[t : t + 5], top=t) for t in (0, 5, 10)]
     assert np.array_equal(np.concatenate(strips), whole)
 
 
@@ -34,7 +34,7 @@ def test_kept_colours_are_those_of_the_tensors_function() -> None:
     photo, painted = pixels(0), pixels(1)
     as_tensor = lambda x: torch.from_numpy(x).permute(2, 0, 1)[None]  # noqa: E731
     wanted = with_luminance(as_tensor(photo), luminance(as_tensor(painted)))
-    found = Controls(color="keep")(photo, painted, top=0)
+    found = Blending(color="keep")(photo, painted, top=0)
     torch.testing.assert_close(as_tensor(found), wanted)
     assert blending.with_luminance(photo, painted @ blending._LUMA).dtype == np.float32
 
@@ -45,7 +45,7 @@ def test_kept_colours_are_those_of_the_tensors_function() -> None:
 )
 def test_what_can_not_be_is_refused(settings, sentence) -> None:
     with pytest.raises(ValueError, match=sentence):
-        Controls(**settings)
+        Blending(**settings)
 
 
 def step(height: int, width: int) -> np.ndarray:

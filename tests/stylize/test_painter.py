@@ -11,8 +11,8 @@ from fast_style.images.decode import Arrays
 from fast_style.networks.transform_net import TransformNet
 from fast_style.runtimes.pytorch import Torch
 from fast_style.stylize import painter
-from fast_style.stylize.blending import Controls
-from fast_style.stylize.painter import MASK, PICTURE, PROCESS, STRIP, WHOLE, Painter, check_painting
+from fast_style.stylize.blending import Blending
+from fast_style.stylize.painter import BYTES_PER_PIXEL, MASK, PICTURE, PROCESS, STRIP, Painter, check_painting
 
 MIB = 2**20
 
@@ -37,7 +37,7 @@ def test_strips_are_the_whole(statistics: str) -> None:
 
 @pytest.mark.parametrize("width", [4, 32, 64])
 def test_a_picture_is_painted_whole_if_it_fits(width: int) -> None:
-    pixels, need = 1000 * 1000, WHOLE["torch"] * width / 32
+    pixels, need = 1000 * 1000, BYTES_PER_PIXEL["torch"] * width / 32
     for spare, whole in ((1.01, True), (0.99, False)):
         limit = int(PROCESS + pixels * (need * spare + PICTURE))
         rows = Painter(stylizer(width), max_memory=limit).rows_of_strips(1000, 1000, beside=pixels * PICTURE)
@@ -65,8 +65,8 @@ def test_what_is_beside_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Painter, "rows_of_strips", lambda self, h, w, *, beside: told.append(beside))
     mask = np.ones((64, 48), np.float32)
     for scale in (1, 2):
-        Painter(stylizer(), scale=scale)(picture())
-        Painter(stylizer(), scale=scale, controls=Controls(mask=mask))(picture())
+        Painter(stylizer(), brush_scale=scale)(picture())
+        Painter(stylizer(), brush_scale=scale, controls=Blending(mask=mask))(picture())
     assert told == 2 * [64 * 48 * PICTURE, 64 * 48 * (PICTURE + MASK)]
 
 
@@ -80,7 +80,7 @@ def test_a_large_picture_is_one_that_fills_its_share() -> None:
 @pytest.mark.parametrize("grey", [False, True])
 def test_the_size_stays_whatever_the_brush(scale: float, grey: bool) -> None:
     photo = Arrays(np.random.default_rng(0).random((65, 49), np.float32), None) if grey else picture(65, 49)
-    painted = Painter(stylizer(), scale=scale)(photo)
+    painted = Painter(stylizer(), brush_scale=scale)(photo)
     assert painted.shape == (65, 49, 3)
     assert painted.std() > 0
 
@@ -89,15 +89,15 @@ def test_a_broad_brush_paints_a_small_copy(monkeypatch: pytest.MonkeyPatch) -> N
     seen: list[tuple[int, ...]] = []
     own = Stylizer.__call__
     monkeypatch.setattr(Stylizer, "__call__", lambda self, x: (seen.append(x.shape), own(self, x))[1])
-    Painter(stylizer(), scale=2)(picture())
+    Painter(stylizer(), brush_scale=2)(picture())
     assert seen == [(1, 3, 32, 24)]
 
 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"scale": 0.5}, "scale is at least 1"),
-        ({"scale": float("nan")}, "scale is at least 1"),
+        ({"brush_scale": 0.5}, "brush_scale is at least 1"),
+        ({"brush_scale": float("nan")}, "brush_scale is at least 1"),
         ({"tiles": 0}, "tiles is auto, off, or the height of a strip"),
         ({"tiles": True}, "tiles is auto, off, or the height of a strip"),
         ({"tiles": "on"}, "got 'on'"),

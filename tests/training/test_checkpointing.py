@@ -11,8 +11,8 @@ import pytorch_lightning as pl
 import torch
 
 from fast_style import atomic_files
-from fast_style.training.callbacks.checkpointing import KeepNewest
-from fast_style.training.checkpoint_io import is_whole, newest_whole, read_checkpoint, way_on, write_checkpoint
+from fast_style.training.callbacks.checkpointing import PeriodicCheckpoint
+from fast_style.training.checkpoint_io import disk_error_hint, is_valid, latest_valid, read_checkpoint, write_checkpoint
 
 CONTENT = {"global_step": 7, "weights": torch.arange(1000.0), "nested": {"list": [1, (2.5, None)], "name": "x"}}
 
@@ -43,7 +43,7 @@ def test_torch_alone_would_not_see_a_flipped_byte(checkpoint: Path) -> None:
     place = content.index(torch.arange(500.0, 510.0).numpy().tobytes())
     checkpoint.write_bytes(flipped(content, place))
     assert not torch.equal(torch.load(checkpoint, weights_only=True)["weights"], CONTENT["weights"])
-    assert not is_whole(checkpoint)
+    assert not is_valid(checkpoint)
 
 
 @pytest.mark.parametrize("sealed", [True, False])
@@ -55,7 +55,7 @@ def test_no_flipped_byte_brings_other_values(checkpoint: Path, sealed: bool) -> 
     unnoticed = []
     for place in places:
         checkpoint.write_bytes(flipped(content, place))
-        if is_whole(checkpoint):
+        if is_valid(checkpoint):
             unnoticed.append(place)
     if sealed:  # Nothing but the length of the seal itself is outside of it.
         assert set(unnoticed) <= {len(content) - 72, len(content) - 73}
@@ -66,7 +66,7 @@ def test_no_flipped_byte_brings_other_values(checkpoint: Path, sealed: bool) -> 
 @pytest.mark.parametrize("length", [0, 1, 100, 2000, -1, -2, -70, -71, -72, -73, -74, -300])
 def test_a_truncated_one_is_no_whole_one(checkpoint: Path, length: int) -> None:
     checkpoint.write_bytes(checkpoint.read_bytes()[:length])
-    assert not is_whole(checkpoint)
+    assert not is_valid(checkpoint)
     with pytest.raises(ValueError, match=r"step-000007\.ckpt is no whole checkpoint; resume from another"):
         read_checkpoint(checkpoint)
 
@@ -80,7 +80,7 @@ def test_whole_files_that_are_no_checkpoints_are_refused(tmp_path: Path, content
 
 def test_a_missing_one_and_a_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nowhere.ckpt"):
-        assert not is_whole(path)
+        assert not is_valid(path)
         with pytest.raises(ValueError, match="no whole checkpoint"):
             read_checkpoint(path)
 
@@ -123,22 +123,22 @@ def test_a_full_disk_leaves_the_one_before_and_says_how_to_go_on(
     write_checkpoint(CONTENT, folder / "step-000003.ckpt")
     fill_disk(monkeypatch, room)
     sentence = r"step-000006\.ckpt can't be written: No space left on device;"
-    with pytest.raises(OSError, match=sentence) as full, way_on(tmp_path):
+    with pytest.raises(OSError, match=sentence) as full, disk_error_hint(tmp_path):
         write_checkpoint(CONTENT, folder / "step-000006.ckpt")
     assert (full.value.strerror or "").endswith(f"resume={folder / 'step-000003.ckpt'}.")
     assert os.listdir(folder) == ["step-000003.ckpt"]
-    assert is_whole(folder / "step-000003.ckpt")
+    assert is_valid(folder / "step-000003.ckpt")
 
 
 def test_a_full_disk_that_names_no_file_and_a_run_without_checkpoints(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="once that is mended, start it again") as full, way_on(tmp_path):
+    with pytest.raises(OSError, match="once that is mended, start it again") as full, disk_error_hint(tmp_path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert str(tmp_path) in str(full.value)
 
 
 def test_other_errors_pass_unchanged(tmp_path: Path) -> None:
     error = FileNotFoundError(errno.ENOENT, "No such file", "photo.jpg")
-    with pytest.raises(FileNotFoundError) as passed, way_on(tmp_path):
+    with pytest.raises(FileNotFoundError) as passed, disk_error_hint(tmp_path):
         raise error
     assert passed.value is error
 
@@ -150,7 +150,7 @@ class Recorder(pl.Trainer):
         write_checkpoint(CONTENT, path)
 
 
-def steps(keeper: KeepNewest, monkeypatch: pytest.MonkeyPatch, numbers: range) -> None:
+def steps(keeper: PeriodicCheckpoint, monkeypatch: pytest.MonkeyPatch, numbers: range) -> None:
     trainer = Recorder(accelerator="cpu", logger=False, enable_checkpointing=False)
     module = pl.LightningModule()
     monkeypatch.setattr(pl.Trainer, "global_step", numbers[0] - 1)
@@ -167,16 +167,16 @@ def kept(folder: Path) -> list[int]:
 
 
 def test_the_newest_and_the_one_before_it_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps(KeepNewest(tmp_path, every=3), monkeypatch, range(1, 14))
+    steps(PeriodicCheckpoint(tmp_path, every=3), monkeypatch, range(1, 14))
     assert kept(tmp_path) == [9, 12]
 
 
 def test_batches_that_make_no_step_save_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keeper = KeepNewest(tmp_path, every=3)
+    keeper = PeriodicCheckpoint(tmp_path, every=3)
     steps(keeper, monkeypatch, range(4, 5))
     trainer = Recorder(accelerator="cpu", logger=False, enable_checkpointing=False)
     monkeypatch.setattr(pl.Trainer, "global_step", 3)
-    resumed = KeepNewest(tmp_path, every=3)
+    resumed = PeriodicCheckpoint(tmp_path, every=3)
     resumed.on_train_start(trainer, pl.LightningModule())
     resumed.on_train_batch_end(trainer, pl.LightningModule())
     assert kept(tmp_path) == []
@@ -192,7 +192,7 @@ def test_a_resumed_run_keeps_a_whole_one_before_its_own_and_no_damaged_one(
     (tmp_path / "step-000008.ckpt").write_bytes(b"PK damaged")
     (tmp_path / "mine.ckpt").write_text("a person's")
     os.utime(tmp_path / "step-000008.ckpt", (5, 5))
-    steps(KeepNewest(tmp_path, every=3), monkeypatch, range(7, 10))
+    steps(PeriodicCheckpoint(tmp_path, every=3), monkeypatch, range(7, 10))
     assert kept(tmp_path) == [6, 9]
     assert (tmp_path / "mine.ckpt").exists()
 
@@ -201,15 +201,15 @@ def test_a_run_that_went_back_keeps_what_it_wrote_last(tmp_path: Path, monkeypat
     for age, step in enumerate((3, 30, 33)):
         write_checkpoint(CONTENT, tmp_path / f"step-{step:06d}.ckpt")
         os.utime(tmp_path / f"step-{step:06d}.ckpt", (age, age))
-    steps(KeepNewest(tmp_path, every=3), monkeypatch, range(4, 10))
+    steps(PeriodicCheckpoint(tmp_path, every=3), monkeypatch, range(4, 10))
     assert kept(tmp_path) == [6, 9]
 
 
 def test_a_failed_save_removes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps(KeepNewest(tmp_path, every=3), monkeypatch, range(1, 8))
+    steps(PeriodicCheckpoint(tmp_path, every=3), monkeypatch, range(1, 8))
     fill_disk(monkeypatch, 10)
     with pytest.raises(OSError, match=r"step-000009\.ckpt"):
-        steps(KeepNewest(tmp_path, every=3), monkeypatch, range(8, 10))
+        steps(PeriodicCheckpoint(tmp_path, every=3), monkeypatch, range(8, 10))
     assert kept(tmp_path) == [3, 6]
 
 
@@ -222,6 +222,6 @@ def test_the_newest_whole_one_is_found_and_the_damaged_ones_named(
         if name in ("truncated", "empty"):
             path.write_bytes(path.read_bytes()[: 500 if name == "truncated" else 0])
         os.utime(path, (age, age))
-    assert newest_whole(tmp_path.glob("*.ckpt")) == tmp_path / "whole.ckpt"
+    assert latest_valid(tmp_path.glob("*.ckpt")) == tmp_path / "whole.ckpt"
     assert [Path(record.args[0]).stem for record in caplog.records if record.args] == ["empty", "truncated"]
-    assert newest_whole([]) is None
+    assert latest_valid([]) is None

@@ -12,8 +12,8 @@ from training_runs import train
 from fast_style.networks.serialization import read_tensors
 from fast_style.training.callbacks.throughput import Throughput
 from fast_style.training.checkpoint_io import read_checkpoint
-from fast_style.training.effective_batch import EffectiveBatch, SameBatch
-from fast_style.training.run import Outcome
+from fast_style.training.effective_batch import BatchSizeCheck, EffectiveBatch
+from fast_style.training.run import TrainingResult
 
 
 @pytest.mark.parametrize(
@@ -61,18 +61,18 @@ def test_what_is_no_rule_is_said(wrong: dict[str, object], named: str) -> None:
 
 
 def test_another_number_of_processes_does_not_go_on() -> None:
-    saved = SameBatch(EffectiveBatch(photos=4, processes=2)).state_dict()
-    SameBatch(EffectiveBatch(photos=4, processes=2, rule="sqrt")).load_state_dict(saved)
+    saved = BatchSizeCheck(EffectiveBatch(photos=4, processes=2)).state_dict()
+    BatchSizeCheck(EffectiveBatch(photos=4, processes=2, rule="sqrt")).load_state_dict(saved)
     with pytest.raises(ValueError, match=r"4 photos x 2 processes.*trainer\.devices"):
-        SameBatch(EffectiveBatch(photos=4, processes=4)).load_state_dict(saved)
+        BatchSizeCheck(EffectiveBatch(photos=4, processes=4)).load_state_dict(saved)
 
 
-def curves(outcome: Outcome) -> dict[str, list[tuple[int, float]]]:
+def curves(outcome: TrainingResult) -> dict[str, list[tuple[int, float]]]:
     events = EventAccumulator(str(outcome.folder)).Reload()
     return {name: [(event.step, event.value) for event in events.Scalars(name)] for name in events.Tags()["scalars"]}
 
 
-def weights(outcome: Outcome, step: int) -> dict[str, torch.Tensor]:
+def weights(outcome: TrainingResult, step: int) -> dict[str, torch.Tensor]:
     state: dict[str, torch.Tensor] = read_checkpoint(outcome.folder / f"checkpoints/step-{step:06d}.ckpt")["state_dict"]
     return state
 
@@ -85,7 +85,9 @@ def test_a_step_that_accumulates_is_one_step(tmp_path: Path) -> None:
     drawn = curves(outcome)
     for name in ("train/total", "val/total", "images_per_second", "lr-Adam", "gradient_norm"):
         assert [step for step, _ in drawn[name] if step] in ([1, 3], [2, 4]), name
-    assert read_checkpoint(outcome.folder / "checkpoints/step-000004.ckpt")["ContentPhotos"]["batches_seen"] == 8
+    assert (
+        read_checkpoint(outcome.folder / "checkpoints/step-000004.ckpt")["ImageFolderDataModule"]["batches_seen"] == 8
+    )
     # The same photos in one piece; a wrong sum, mean or order is another loss altogether.
     whole = curves(
         train(tmp_path / "whole", **ACCUMULATING | {"trainer.accumulate_grad_batches": 1, "data.batch_size": 4})

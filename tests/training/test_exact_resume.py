@@ -18,14 +18,14 @@ from killed_runs import EVERY, STEPS
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fast_style.networks.serialization import read_tensors
-from fast_style.training.checkpoint_io import is_whole, read_checkpoint
+from fast_style.training.checkpoint_io import is_valid, read_checkpoint
 
 pytestmark = pytest.mark.slow
 
 TRIALS = 20
 NAMES = [f"{number:02d}" for number in range(TRIALS)]
 #: What the weights and all that comes after depend on. Lightning's counts of epochs and validations do not belong.
-STATES = ["state_dict", "optimizer_states", "lr_schedulers", "global_step", "callbacks", "ContentPhotos"]
+STATES = ["state_dict", "optimizer_states", "lr_schedulers", "global_step", "callbacks", "ImageFolderDataModule"]
 Points = list[tuple[int, float]]
 
 
@@ -125,7 +125,7 @@ def test_a_full_disk_ends_the_run_in_a_sentence_and_leaves_the_checkpoint_before
     sentence = (played.folder / "full" / "sentence").read_text()
     assert f"step-{3 * EVERY:06d}.ckpt can't be written: File too large" in sentence
     assert sentence.endswith(f"step-{2 * EVERY:06d}.ckpt.")
-    assert is_whole(Path(sentence.split("resume=")[1].removesuffix(".")).with_name(f"step-{STEPS:06d}.ckpt"))
+    assert is_valid(Path(sentence.split("resume=")[1].removesuffix(".")).with_name(f"step-{STEPS:06d}.ckpt"))
 
 
 def curves(run: Path) -> dict[str, Points]:

@@ -5,7 +5,7 @@ import sys
 
 from training_runs import train
 
-from fast_style.training.callbacks.image_grids import Panels
+from fast_style.training.callbacks.image_grids import ImageGridCallback
 
 
 def test_what_is_logged_has_lines_of_its_own_beside_the_bar(tmp_path, monkeypatch, capsys):
@@ -15,7 +15,7 @@ def test_what_is_logged_has_lines_of_its_own_beside_the_bar(tmp_path, monkeypatc
     console = logging.StreamHandler(sys.stderr)
     console.setFormatter(logging.Formatter("%(message)s"))
     monkeypatch.setattr(logging.root, "handlers", [console])
-    monkeypatch.setattr(Panels, "on_train_batch_start", warn)
+    monkeypatch.setattr(ImageGridCallback, "on_train_batch_start", warn)
     train(tmp_path)
     assert logging.root.handlers == [console]
     out, err = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""Muon against its formulas, and what it does to a whole training's needs: resuming, skipping, other processors."""
+"""Muon against its formulas, and what it does to a whole training's needs: resuming, skipping, other CPUs."""
 
 import copy
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from training_runs import composed, train
 
-from fast_style.training.checkpoint_io import is_whole
+from fast_style.training.checkpoint_io import is_valid
 from fast_style.training.resume import find_resumable
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
@@ -84,7 +84,7 @@ def test_a_run_goes_on_from_the_one_before_and_replaces_the_damaged_one(tmp_path
     newest = damage(first.folder / "checkpoints" / "step-000004.ckpt", "zeroed")
     second = train(tmp_path, steps=4, resume="auto")
     assert second.folder == first.folder
-    assert is_whole(newest)
+    assert is_valid(newest)
 
 
 def test_settings_younger_than_the_run_have_their_defaults(folder: Path) -> None:

@@ -15,8 +15,8 @@ from training_runs import composed, settings, train
 from fast_style import load_image, load_stylizer, save_image
 from fast_style.interrupts import Interrupted
 from fast_style.networks.serialization import load_network, read_tensors
-from fast_style.training.callbacks import progress
-from fast_style.training.run import Outcome, run
+from fast_style.training.callbacks import image_grids
+from fast_style.training.run import TrainingResult, run
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -39,7 +39,7 @@ def test_two_steps_and_two_resumed_equal_four_straight(tmp_path: Path, optimizer
     again = {"network_file": tmp_path / "resumed.safetensors", "resume": checkpoint(tmp_path, 2)}
     resumed = train(tmp_path, **chosen, **again)
     assert same(weights(straight.network_file), weights(resumed.network_file))
-    assert torch.load(checkpoint(tmp_path, 4), weights_only=True)["ContentPhotos"]["batches_seen"] == 4
+    assert torch.load(checkpoint(tmp_path, 4), weights_only=True)["ImageFolderDataModule"]["batches_seen"] == 4
 
 
 def test_the_second_half_of_training_moves_the_weights(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_resume_auto_takes_the_newest_run_with_its_own_settings(tmp_path: Path) 
     assert (outcome.folder / "checkpoints" / "step-000003.ckpt").exists()
 
 
-def train_again(tmp_path: Path, *overrides: str) -> Outcome:
+def train_again(tmp_path: Path, *overrides: str) -> TrainingResult:
     given = [f"runs={tmp_path / 'runs'}", *overrides]
     return run(composed(given), given)
 
@@ -80,12 +80,12 @@ def test_resume_needs_neither_the_folder_nor_the_environment_of_the_start(
 ) -> None:
     settings(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FAST_STYLE_MATERIAL", str(tmp_path))
-    relative = {"style.image": "${material}/dots.png", "data.root": "photos", "method.schedule": "null"}
+    monkeypatch.setenv("FAST_STYLE_ASSETS_DIR", str(tmp_path))
+    relative = {"style.image": "${assets_dir}/dots.png", "data.root": "photos", "method.schedule": "null"}
     first = train(tmp_path, steps=2, **relative)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    monkeypatch.delenv("FAST_STYLE_MATERIAL")
+    monkeypatch.delenv("FAST_STYLE_ASSETS_DIR")
     assert train_again(tmp_path, f"resume={first.folder}", "steps=3").folder == first.folder
 
 
@@ -136,7 +136,9 @@ class Draws(pl.Callback):
 def test_random_numbers_go_on_where_they_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     straight, resumed = Draws(), Draws()
     for draws, changes in ((straight, {}), (resumed, {"resume": "CHECKPOINT"})):
-        monkeypatch.setattr(progress.Panels, "on_train_batch_start", lambda self, *_, d=draws: d.on_train_batch_start())
+        monkeypatch.setattr(
+            image_grids.ImageGridCallback, "on_train_batch_start", lambda self, *_, d=draws: d.on_train_batch_start()
+        )
         if changes:
             changes = {"resume": checkpoint(tmp_path, 2)}
         train(tmp_path, **changes)
@@ -168,7 +170,7 @@ def test_a_stop_finishes_the_step_saves_and_says_where(
             os.kill(os.getpid(), number)
 
     before = signal.getsignal(number)
-    monkeypatch.setattr(progress.Panels, "on_train_batch_start", ask_during_step_2)
+    monkeypatch.setattr(image_grids.ImageGridCallback, "on_train_batch_start", ask_during_step_2)
     with pytest.raises(Interrupted) as stopped:
         train(tmp_path, checkpoint_every=100)
     monkeypatch.undo()
@@ -202,13 +204,13 @@ def test_a_run_starts_from_the_weights_of_another_style(tmp_path: Path, kind: st
     start = first.network_file if kind == "network file" else checkpoint(tmp_path, 4)
     before = weights(first.network_file)
     # The first step of one cycle moves little.
-    second = train(tmp_path, start=start, steps=1, network_file=tmp_path / "second.safetensors")
+    second = train(tmp_path, init_from=start, steps=1, network_file=tmp_path / "second.safetensors")
     assert all(torch.allclose(x, before[name], atol=0.05) for name, x in weights(second.network_file).items())
     third = train(tmp_path, steps=1, seed=1, network_file=tmp_path / "third.safetensors")
     assert not all(torch.allclose(x, before[name], atol=0.05) for name, x in weights(third.network_file).items())
-    assert json.loads(read_tensors(second.network_file)[1]["recipe"])["start"] == start.name
-    with pytest.raises(ValueError, match=r"start=.* holds another generator .* than this run's"):
-        train(tmp_path, start=start, **{"generator.width": 6})
+    assert json.loads(read_tensors(second.network_file)[1]["recipe"])["init_from"] == start.name
+    with pytest.raises(ValueError, match=r"init_from=.* holds another generator .* than this run's"):
+        train(tmp_path, init_from=start, **{"generator.width": 6})
 
 
 def test_the_two_newest_checkpoints_stay(tmp_path: Path) -> None:

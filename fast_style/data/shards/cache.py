@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from fast_style.atomic_files import whole_file
+from fast_style.atomic_files import atomic_write
 from fast_style.data.shards import remote
 from fast_style.data.shards.index import Shard
 
@@ -50,7 +50,7 @@ class ShardCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             if not path.exists():  # Nobody else fetched it while this process waited.
-                remote.patiently(lambda: self._fetch(shard, path), shard.url)
+                remote.retry(lambda: self._fetch(shard, path), shard.url)
         return str(path)
 
     def fetch_soon(self, shard: Shard) -> None:
@@ -69,12 +69,12 @@ class ShardCache:
                 self.path_of(waiting.get())
 
     def _fetch(self, shard: Shard, path: Path) -> None:
-        with whole_file(path) as file:
+        with atomic_write(path) as file:
             with FileLock(self.folder / "room.lock"):
                 self._make_room(shard.bytes)
-                file.truncate(shard.bytes)  # Taken, as others who make room will see.
+                file.truncate(shard.bytes)  # StepRecord, as others who make room will see.
             if remote.copy(shard.url, file) != shard.sha256:
-                raise remote.Dropped("its checksum is not the one in the index: it is damaged, or came so")
+                raise remote.TransientError("its checksum is not the one in the index: it is damaged, or came so")
 
     def _make_room(self, needed: int) -> None:
         files = []

@@ -2,24 +2,24 @@
 
 from collections.abc import Sequence
 
-from fast_style.data.datamodule import Parts, PhotoBatches
+from fast_style.data.datamodule import PhotoDataModule, PhotoSplit
 from fast_style.data.dataset import Pictures
 from fast_style.data.image_folder import PictureFiles
 from fast_style.data.shards import remote
 from fast_style.data.shards.cache import ShardCache
-from fast_style.data.shards.dataset import KeptPictures, ShardPictures
-from fast_style.data.shards.index import Shard, check_whole, find_shards
-from fast_style.data.shards.sampler import LanedPasses
+from fast_style.data.shards.dataset import PreloadedPictures, ShardPictures
+from fast_style.data.shards.index import Shard, find_shards, verify_checksums
+from fast_style.data.shards.sampler import InterleavedShardOrder
 from fast_style.images.listing import find_pictures
 
 
-class ContentShards(PhotoBatches):
+class ShardDataModule(PhotoDataModule):
     """Photos in tar files, as `scripts/prepare_shards.py` writes them and the WebDataset library reads them.
 
     Args:
         urls: see `find_shards`.
         held_out_root: folder of photos that are never trained on; None takes the `held_out` that would come first.
-        lanes: how many shards are read at a time; a multiple of the number of processes lets each read its own.
+        num_streams: how many shards are read at a time; a multiple of the number of processes lets each read its own.
         cache: folder for shards from afar.
         cache_gb: what it may hold.
         verify: whether to compare the shards on this machine with their checksums first; those from afar always are.
@@ -37,7 +37,7 @@ class ContentShards(PhotoBatches):
         flip: float = 0.5,
         workers: int = 2,
         seed: int = 0,
-        lanes: int = 16,
+        num_streams: int = 16,
         cache: str = "~/.cache/fast_style/shards",
         cache_gb: float = 20,
         verify: bool = False,
@@ -51,17 +51,19 @@ class ContentShards(PhotoBatches):
             workers=workers,
             seed=seed,
         )
-        if lanes < 1 or cache_gb <= 0:
-            raise ValueError(f"data.lanes is at least 1 and data.cache_gb above 0; got {lanes}, {cache_gb}.")
-        self.urls, self.held_out_root, self.lanes = urls, held_out_root, lanes
+        if num_streams < 1 or cache_gb <= 0:
+            raise ValueError(
+                f"data.num_streams is at least 1 and data.cache_gb above 0; got {num_streams}, {cache_gb}."
+            )
+        self.urls, self.held_out_root, self.num_streams = urls, held_out_root, num_streams
         self.cache, self.cache_gb, self.verify = cache, cache_gb, verify
 
-    def parts(self) -> Parts:
+    def photo_split(self) -> PhotoSplit:
         """Read the index."""
         shards = find_shards(self.urls)
         self._check_cache(shards)
         if self.verify:
-            check_whole(shards)
+            verify_checksums(shards)
         cache = ShardCache(self.cache, max_bytes=int(self.cache_gb * 1e9))
         left_out: dict[int, list[int]] = {}
         validation: Pictures
@@ -70,15 +72,19 @@ class ContentShards(PhotoBatches):
             kept = self._first_ones(everything)
             for shard, number in sorted(everything.locate(index) for index in kept):
                 left_out.setdefault(shard, []).append(number)
-            validation = KeptPictures(everything, kept)
+            validation = PreloadedPictures(everything, kept)
         else:
             validation = PictureFiles(find_pictures(self.held_out_root)[: self.held_out])
         counts = [shard.samples - len(left_out.get(number, ())) for number, shard in enumerate(shards)]
-        passes = LanedPasses(counts, lanes=self.lanes, seed=self.seed)
+        epoch_order = InterleavedShardOrder(counts, num_streams=self.num_streams, seed=self.seed)
         training = ShardPictures(
-            shards, cache=cache, left_out=left_out, following=passes.next_in_lane, remembered=self.lanes + 4
+            shards,
+            cache=cache,
+            left_out=left_out,
+            following=epoch_order.next_in_stream,
+            remembered=self.num_streams + 4,
         )
-        return Parts(training, validation, passes)
+        return PhotoSplit(training, validation, epoch_order)
 
     def _first_ones(self, pictures: ShardPictures) -> Sequence[int]:
         if len(pictures) < 2:
@@ -87,15 +93,15 @@ class ContentShards(PhotoBatches):
                 "besides. Name other shards, or set data.held_out_root."
             )
         # Those that the training would begin with lie in shards that are needed at once anyway.
-        order = LanedPasses(pictures.counts, lanes=self.lanes, seed=self.seed).order_of(0)
+        order = InterleavedShardOrder(pictures.counts, num_streams=self.num_streams, seed=self.seed).order_of(0)
         # Never more than a half, so that a small set still trains.
         return order[: min(self.held_out, len(pictures) // 2)]
 
     def _check_cache(self, shards: Sequence[Shard]) -> None:
         sizes = [shard.bytes for shard in shards if remote.is_remote(shard.url)]
-        needed = min(sum(sizes), 2 * self.lanes * max(sizes, default=0))
+        needed = min(sum(sizes), 2 * self.num_streams * max(sizes, default=0))
         if needed > self.cache_gb * 1e9:
             raise ValueError(
-                f"{self.lanes} shards are read at a time and as many fetched ahead, {needed / 1e9:.2g} GB in all; "
-                f"data.cache_gb allows {self.cache_gb:g}: raise it, or lower data.lanes."
+                f"{self.num_streams} shards are read at a time and as many fetched ahead, {needed / 1e9:.2g} GB in "
+                f"all; data.cache_gb allows {self.cache_gb:g}: raise it, or lower data.num_streams."
             )

@@ -7,7 +7,7 @@ from itertools import accumulate
 
 from torch import Tensor
 
-from fast_style.data.sampler import Place
+from fast_style.data.sampler import SampleIndex
 from fast_style.data.shards.cache import ShardCache
 from fast_style.data.shards.index import INDEX, Shard
 from fast_style.data.shards.tar import Members, bytes_of, name_within, pictures_in
@@ -49,7 +49,7 @@ class ShardPictures:
         shard, number = self.locate(index)
         return name_within(self.shards[shard].name, self._members_of(shard).names[number])
 
-    def load(self, place: Place, *, at_least: int | None) -> Tensor:
+    def load(self, place: SampleIndex, *, at_least: int | None) -> Tensor:
         """Its pixels; errors of `images.load_pixels` and `ShardCache.path_of`."""
         position, index = place
         shard, _ = self.locate(index)
@@ -95,7 +95,7 @@ class ShardPictures:
         return self._members[number]
 
 
-class KeptPictures:
+class PreloadedPictures:
     """A few pictures out of shards, whose bytes stay in memory: their shards need not be fetched for them again.
 
     Args:
@@ -115,7 +115,7 @@ class KeptPictures:
         """As in the shards."""
         return self._kept(index)[0]
 
-    def load(self, place: Place, *, at_least: int | None) -> Tensor:
+    def load(self, place: SampleIndex, *, at_least: int | None) -> Tensor:
         """As from the shards."""
         name, data = self._kept(place[1])
         return load_pixels(name, data=data, at_least=at_least)

@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from fast_style.atomic_files import whole_file
+from fast_style.atomic_files import atomic_write
 from fast_style.data.shards import remote
 from fast_style.data.shards.tar import pictures_in
 
@@ -84,7 +84,7 @@ def write_index(folder: str, shards: Sequence[Shard], made_from: dict[str, Any])
         "made_from": made_from,
         "shards": [{key: entry[key] for key in ("name", "samples", "bytes", "sha256")} for entry in listed],
     }
-    with whole_file(Path(folder) / INDEX) as file:
+    with atomic_write(Path(folder) / INDEX) as file:
         file.write(json.dumps(content, indent=1).encode())
 
 
@@ -107,7 +107,7 @@ def checksum(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_whole(shards: Sequence[Shard]) -> None:
+def verify_checksums(shards: Sequence[Shard]) -> None:
     """Compare every shard on this machine with its checksum; ValueError for the first that differs."""
     known = [shard for shard in shards if shard.sha256 and not remote.is_remote(shard.url)]
     for shard in tqdm(known, desc="Checking shards", unit="shard", delay=1):

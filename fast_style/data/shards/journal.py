@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fast_style.atomic_files import whole_file
+from fast_style.atomic_files import atomic_write
 from fast_style.data.shards.index import INDEX, JOURNAL, checksum
 
 
@@ -30,7 +30,7 @@ class Written:
     skipped: tuple[tuple[str, str], ...]
 
 
-def is_whole(folder: Path, line: Written) -> bool:
+def is_intact(folder: Path, line: Written) -> bool:
     """Whether a line's shard is there as it was written."""
     path = folder / line.name
     if not line.name:
@@ -50,7 +50,7 @@ def read_journal(folder: Path, made_from: dict[str, Any]) -> list[Written]:
     if not path.exists():
         if any(folder.glob("shard-*.tar")) or (folder / INDEX).exists():
             raise ValueError(f"{folder} holds shards, but no {JOURNAL} that says what of; name another output.")
-        with whole_file(path) as file:
+        with atomic_write(path) as file:
             file.write(json.dumps(made_from).encode() + b"\n")
         return []
     # A line that was being written when the run was killed has no end yet.

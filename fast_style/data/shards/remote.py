@@ -10,17 +10,17 @@ import fsspec
 T = TypeVar("T")
 
 #: Seconds to wait before each further try.
-PAUSES = (1.0, 4.0, 15.0)
+BACKOFF = (1.0, 4.0, 15.0)
 #: Seconds without a byte after which a connection counts as dropped.
-SILENCE = 60.0
+TIMEOUT = 60.0
 _CHUNK = 1 << 20
 
 
-class Dropped(Exception):  # noqa: N818 - a connection is.
+class TransientError(Exception):
     """What came from afar did not come whole; another try may do better."""
 
 
-class Missing(Exception):  # noqa: N818 - a file is.
+class NotFound(Exception):  # noqa: N818 - a file is.
     """Nothing is there."""
 
 
@@ -30,55 +30,55 @@ def is_remote(url: str) -> bool:
 
 
 def read_text(url: str) -> str:
-    """A small file's text; errors of `patiently`."""
-    return patiently(lambda: _from_afar(lambda: _text(url)), url)
+    """A small file's text; errors of `retry`."""
+    return retry(lambda: _translate_errors(lambda: _text(url)), url)
 
 
 def matching(pattern: str) -> list[str]:
-    """The URLs that fit a pattern with `*`; errors of `patiently`."""
+    """The URLs that fit a pattern with `*`; errors of `retry`."""
 
     def match() -> list[str]:
         files, path = _filesystem(pattern)
-        return sorted(_from_afar(lambda: [files.unstrip_protocol(found) for found in files.glob(path)]))
+        return sorted(_translate_errors(lambda: [files.unstrip_protocol(found) for found in files.glob(path)]))
 
-    return patiently(match, pattern)
+    return retry(match, pattern)
 
 
 def copy(url: str, to: BinaryIO) -> str:
-    """Copy a file and return its SHA-256; `Dropped` or `Missing` once something goes wrong over there."""
+    """Copy a file and return its SHA-256; `TransientError` or `NotFound` once something goes wrong over there."""
     digest = hashlib.sha256()
-    with _from_afar(lambda: _open(url)) as file:
-        while chunk := _from_afar(lambda: file.read(_CHUNK)):
+    with _translate_errors(lambda: _open(url)) as file:
+        while chunk := _translate_errors(lambda: file.read(_CHUNK)):
             digest.update(chunk)
             to.write(chunk)
     return digest.hexdigest()
 
 
-def patiently(action: Callable[[], T], url: str) -> T:
+def retry(action: Callable[[], T], url: str) -> T:
     """Try a few times what a network may spoil.
 
     Raises:
         ValueError: nothing is there, nothing knows such URLs, or every try failed.
     """
-    for pause in (*PAUSES, None):
+    for pause in (*BACKOFF, None):
         try:
             return action()
-        except Missing as error:
+        except NotFound as error:
             raise ValueError(
                 f"{url} was wanted, and nothing is there; check data.urls, or make an index with "
                 "scripts/prepare_shards.py where the shards are at hand."
             ) from error
-        except Dropped as error:
+        except TransientError as error:
             if pause is None:
                 raise ValueError(
-                    f"{url} can't be fetched, tried {len(PAUSES) + 1} times ({error}); check the connection and the "
+                    f"{url} can't be fetched, tried {len(BACKOFF) + 1} times ({error}); check the connection and the "
                     "server, then go on with resume=auto."
                 ) from error
             time.sleep(pause)
     raise AssertionError
 
 
-def _from_afar(action: Callable[[], T]) -> T:
+def _translate_errors(action: Callable[[], T]) -> T:
     """Tell what goes wrong over there from what goes wrong here; each backend has errors of its own."""
     try:
         return action()
@@ -86,12 +86,12 @@ def _from_afar(action: Callable[[], T]) -> T:
         cause = error.__cause__
         # For HTTP, fsspec says so of whatever went wrong, a refused connection too; the cause knows better.
         if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in (404, 410):
-            raise Missing from error
-        raise Dropped(_in_a_line(cause)) from error
+            raise NotFound from error
+        raise TransientError(_in_a_line(cause)) from error
     except (ImportError, ValueError) as error:
         raise ValueError(f"fsspec can't read it: {error}") from error
     except Exception as error:
-        raise Dropped(_in_a_line(error)) from error
+        raise TransientError(_in_a_line(error)) from error
 
 
 def _in_a_line(error: BaseException) -> str:
@@ -110,7 +110,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
         from aiohttp import ClientTimeout
 
         # Left alone it gives up after five minutes in all, however well the bytes flow.
-        options["client_kwargs"] = {"timeout": ClientTimeout(total=None, sock_connect=SILENCE, sock_read=SILENCE)}
+        options["client_kwargs"] = {"timeout": ClientTimeout(total=None, sock_connect=TIMEOUT, sock_read=TIMEOUT)}
     return fsspec.core.url_to_fs(url, **options)  # type: ignore[no-any-return]
 
 

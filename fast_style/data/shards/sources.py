@@ -25,7 +25,7 @@ class Candidate(NamedTuple):
     problem: str = ""
 
 
-class Source(Protocol):
+class ShardSource(Protocol):
     """Encoded pictures in an order that stays.
 
     Attributes:
@@ -42,7 +42,7 @@ class Source(Protocol):
         """All from the one numbered `start`, one at a time."""
 
 
-def source_at(given: str, *, field: str) -> Source:
+def source_at(given: str, *, field: str) -> ShardSource:
     """A folder of pictures, or the TFRecord file or files at a path or pattern; ValueError where neither is."""
     if os.path.isdir(given):
         return PictureFolder(given)

@@ -13,17 +13,17 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
-from fast_style.atomic_files import remove_leftovers, whole_file
+from fast_style.atomic_files import atomic_write, remove_leftovers
 from fast_style.data.shards.index import Shard, write_index
-from fast_style.data.shards.journal import Written, append, is_whole, read_journal
-from fast_style.data.shards.sources import Candidate, Source
+from fast_style.data.shards.journal import Written, append, is_intact, read_journal
+from fast_style.data.shards.sources import Candidate, ShardSource
 from fast_style.images.decode import MAX_PIXELS, UnreadablePicture, checked_picture
 
 SKIPPED = "skipped.tsv"
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ShardSettings:
     """How shards are made.
 
     Attributes:
@@ -54,7 +54,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Progress:
+class ShardProgress:
     """How far it is: candidates used up, pictures written, candidates skipped, finished shards."""
 
     taken: int = 0
@@ -62,15 +62,19 @@ class Progress:
     skipped: int = 0
     shards: int = 0
 
-    def after(self, line: Written) -> "Progress":
+    def after(self, line: Written) -> "ShardProgress":
         """Once a shard is finished."""
         skipped, shards = self.skipped + len(line.skipped), self.shards + bool(line.name)
-        return Progress(line.taken, self.samples + line.samples, skipped, shards)
+        return ShardProgress(line.taken, self.samples + line.samples, skipped, shards)
 
 
 def write_shards(
-    source: Source, output: str, recipe: Recipe, *, progress: Callable[[Progress], None] = lambda _: None
-) -> Progress:
+    source: ShardSource,
+    output: str,
+    recipe: ShardSettings,
+    *,
+    progress: Callable[[ShardProgress], None] = lambda _: None,
+) -> ShardProgress:
     """Write all of a source's pictures into shards, with an index and a list of what was skipped.
 
     Shards that an earlier, interrupted call finished are kept if they have their checksum, and made again otherwise.
@@ -93,16 +97,18 @@ def write_shards(
         raise ValueError(f"Another process is writing into {output}; wait for it, or name another output.") from error
 
 
-def _write_all(source: Source, folder: Path, recipe: Recipe, progress: Callable[[Progress], None]) -> Progress:
+def _write_all(
+    source: ShardSource, folder: Path, recipe: ShardSettings, progress: Callable[[ShardProgress], None]
+) -> ShardProgress:
     made_from = source.made_from | asdict(recipe)
     remove_leftovers(folder)
     earlier = read_journal(folder, made_from)
     _check_space(source, folder, recipe, sum(line.bytes for line in earlier))
     lines: list[Written] = []
-    reached, intake = Progress(), _Intake(source, recipe)
+    reached, intake = ShardProgress(), _Intake(source, recipe)
     while not (lines and not lines[-1].name):
         known = earlier[len(lines)] if len(lines) < len(earlier) else None
-        if known is not None and is_whole(folder, known):
+        if known is not None and is_intact(folder, known):
             line = known
         else:
             intake.go_to(reached.taken)
@@ -125,7 +131,7 @@ def _write_all(source: Source, folder: Path, recipe: Recipe, progress: Callable[
 
 
 def _write_lists(folder: Path, lines: list[Written], made_from: dict[str, Any]) -> None:
-    with whole_file(folder / SKIPPED) as file:
+    with atomic_write(folder / SKIPPED) as file:
         rows = [("name", "reason"), *chain.from_iterable(line.skipped for line in lines)]
         file.write("".join(f"{name}\t{reason}\n" for name, reason in rows).encode())
     shards = [Shard(line.name, line.samples, line.bytes, line.sha256) for line in lines if line.name]
@@ -135,7 +141,7 @@ def _write_lists(folder: Path, lines: list[Written], made_from: dict[str, Any]) 
 class _Intake:
     """Takes pictures from a source, one at a time, in order; sets aside what is none."""
 
-    def __init__(self, source: Source, recipe: Recipe) -> None:
+    def __init__(self, source: ShardSource, recipe: ShardSettings) -> None:
         self.source, self.recipe = source, recipe
         self.taken, self.skipped = 0, list[tuple[str, str]]()
         self._candidates = source.candidates(0)
@@ -182,13 +188,15 @@ class _Hashing:
         return self.size
 
 
-def _write_one(path: Path, intake: _Intake, before: Progress, progress: Callable[[Progress], None]) -> Written:
+def _write_one(
+    path: Path, intake: _Intake, before: ShardProgress, progress: Callable[[ShardProgress], None]
+) -> Written:
     pictures = iter(intake)
     first = next(pictures, None)
     if first is None:
         return Written("", 0, 0, "", intake.taken, tuple(intake.skipped))
     samples = 0
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         out = _Hashing(file)
         # Old and plain, so that every library reads it; TarInfo's own owner and time are nobody and 1970.
         with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:  # type: ignore[call-overload]
@@ -204,7 +212,7 @@ def _write_one(path: Path, intake: _Intake, before: Progress, progress: Callable
     return Written(path.name, samples, out.size, out.digest.hexdigest(), intake.taken, tuple(intake.skipped))
 
 
-def _check_space(source: Source, folder: Path, recipe: Recipe, written: int) -> None:
+def _check_space(source: ShardSource, folder: Path, recipe: ShardSettings, written: int) -> None:
     # What reducing leaves can't be known before.
     needed = source.bytes + 1024 * (source.count or 0) - written if recipe.size is None else 0
     free = shutil.disk_usage(folder).free

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from fast_style.data.datamodule import Parts, PhotoBatches
+from fast_style.data.datamodule import PhotoDataModule, PhotoSplit
 from fast_style.data.dataset import Transform
 from fast_style.data.image_folder import PictureFiles
 from fast_style.data.sampler import seed_of
 from fast_style.images.listing import find_pictures
 
 
-class VariedPictures(PhotoBatches):
+class DistillationData(PhotoDataModule):
     """Crops from several folders, each with a share of its own, as unlike as training will make them.
 
     What a generator paints while it learns looks like no photo; a student of photos alone can be fooled by it.
@@ -66,13 +66,15 @@ class VariedPictures(PhotoBatches):
         self.roots, self.shares, self.held_out_root = roots, shares, held_out_root
         self.jitter, self.permute, self.blur, self.noise = jitter, permute, blur, noise
 
-    def parts(self) -> Parts:
+    def photo_split(self) -> PhotoSplit:
         """List the files."""
         folders = [find_pictures(root) for root in self.roots]
         counts = [len(folder) for folder in folders]
-        passes = SharedPasses(counts, self.shares or counts, seed=self.seed)
+        epoch_order = WeightedOrder(counts, self.shares or counts, seed=self.seed)
         kept = find_pictures(self.held_out_root)[: self.held_out]
-        return Parts(PictureFiles([file for folder in folders for file in folder]), PictureFiles(kept), passes)
+        return PhotoSplit(
+            PictureFiles([file for folder in folders for file in folder]), PictureFiles(kept), epoch_order
+        )
 
     def augmentation(self) -> Transform:
         """Crops and flips, then colours, then what blurs and what adds noise."""
@@ -87,8 +89,8 @@ class VariedPictures(PhotoBatches):
         return v2.Compose(steps)  # type: ignore[no-any-return]
 
 
-class SharedPasses:
-    """Passes over several lists laid end to end, every place drawn from a list by its share, and within it by chance.
+class WeightedOrder:
+    """Draws from several lists laid end to end, every place drawn from a list by its share, and within it by chance.
 
     Args:
         lengths: of the lists.
@@ -104,9 +106,9 @@ class SharedPasses:
         """Number of pictures."""
         return int(self.lengths.sum())
 
-    def order_of(self, pass_number: int) -> Sequence[int]:
+    def order_of(self, epoch: int) -> Sequence[int]:
         """As many indices as there are pictures; not each comes once."""
-        generator = torch.Generator().manual_seed(seed_of(self.seed, pass_number))
+        generator = torch.Generator().manual_seed(seed_of(self.seed, epoch))
         lists = torch.multinomial(self.shares, len(self), replacement=True, generator=generator)
         within = torch.rand(len(self), generator=generator, dtype=torch.float64) * self.lengths[lists]
         starts = self.lengths.cumsum(0) - self.lengths

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from fast_style.losses.functional import gram, relative_error
 
 
-class Provocations(nn.Module):
+class HardExamples(nn.Module):
     """Pictures on their way down a student's own style error: hard examples, in place of a part of each batch.
 
     A generator trained on a student ends where the student's error is small, and there, off all photos and paintings,
@@ -26,16 +26,16 @@ class Provocations(nn.Module):
         size: height and width of the batches' pictures.
         share: of each batch that gives way to pictures of chains, the last of it; rounded down, and never
             more than there are chains.
-        moves: that the longest chain has before it starts again from a picture of the batch; the lengths of the others
+        max_steps: of the longest chain before it starts again from a picture of the batch; those of the others
             are spread evenly from 1 move on, so that the student sees pictures at every distance.
-        length: of a move: root of the mean square of the change of a picture, in 0..1.
+        step_size: of a step: root of the mean square of the change of a picture, in 0..1.
         layers: whose Gram matrices a chain follows.
     """
 
     pictures: Tensor
     styles: Tensor
     ages: Tensor
-    lives: Tensor
+    max_ages: Tensor
     next: Tensor
 
     def __init__(
@@ -44,22 +44,22 @@ class Provocations(nn.Module):
         count: int,
         size: int,
         share: float,
-        moves: int,
-        length: float,
+        max_steps: int,
+        step_size: float,
         layers: Sequence[str],
     ) -> None:
         super().__init__()
-        if not (0 < share < 1 and count > 0 and moves > 0):
+        if not (0 < share < 1 and count > 0 and max_steps > 0):
             raise ValueError(
-                "Provocations need a share between 0 and 1, and at least one chain of at least one move; got "
-                f"share={share}, count={count}, moves={moves}."
+                "HardExamples need a share between 0 and 1, and at least one chain of at least one step; got "
+                f"share={share}, count={count}, max_steps={max_steps}."
             )
-        self.share, self.length, self.layers = share, length, tuple(layers)
+        self.share, self.step_size, self.layers = share, step_size, tuple(layers)
         self.register_buffer("pictures", torch.zeros(count, 3, size, size))
         self.register_buffer("styles", torch.zeros(count, 3, size, size))
         # Whoever has lived long enough starts again: at first all of them.
-        self.register_buffer("ages", torch.full((count,), moves))
-        self.register_buffer("lives", torch.linspace(1, moves, count).round().long())
+        self.register_buffer("ages", torch.full((count,), max_steps))
+        self.register_buffer("max_ages", torch.linspace(1, max_steps, count).round().long())
         self.register_buffer("next", torch.tensor(0))
 
     @torch.no_grad()
@@ -76,7 +76,7 @@ class Provocations(nn.Module):
             return batch
         chains = (self.next + torch.arange(moved, device=batch.device)) % len(self.ages)
         # A batch that is not finite is skipped, and must not stay in the chains.
-        again = (self.ages[chains] >= self.lives[chains]) & batch.isfinite().all()
+        again = (self.ages[chains] >= self.max_ages[chains]) & batch.isfinite().all()
         where = again[:, None, None, None]
         pictures = torch.where(where, batch[-moved:], self.pictures[chains])
         styles = torch.where(where, batch.roll(1, 0)[-moved:], self.styles[chains])
@@ -96,4 +96,4 @@ class Provocations(nn.Module):
             error = torch.stack([relative_error(gram(found[name]), wanted[name]).sum() for name in self.layers]).sum()
             (slope,) = torch.autograd.grad(error, pictures)
         rms = slope.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-20)
-        return (pictures.detach() - self.length * (slope / rms).nan_to_num(0, 0, 0)).clamp(0, 1)
+        return (pictures.detach() - self.step_size * (slope / rms).nan_to_num(0, 0, 0)).clamp(0, 1)

@@ -83,7 +83,7 @@ class DistillationLoss(nn.Module):
         with torch.no_grad():
             wanted = self.teacher(pictures, self.layers)
             wanted = {name: wanted[name] / root for name, root in zip(self.layers, self.roots, strict=True)}
-        found = self.spoken(student, pictures, list(self.layers), heads=heads)
+        found = self.projected_features(student, pictures, list(self.layers), heads=heads)
         terms = {}
         for name in self.layers:
             if f"feature/{name}" in self.weights:
@@ -92,7 +92,7 @@ class DistillationLoss(nn.Module):
                 terms[f"gram/{name}"] = batch_error(gram(found[name]), gram(wanted[name]))
         return terms
 
-    def spoken(
+    def projected_features(
         self,
         student: Student,
         pictures: Tensor,

@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from fast_style.methods.distillation.hard_examples import Provocations
+from fast_style.methods.distillation.hard_examples import HardExamples
 from fast_style.methods.distillation.loss import DistillationLoss
 from fast_style.methods.ema import MovingAverage
 from fast_style.methods.metrics import MeanTerms, is_seen, named_losses
-from fast_style.methods.nonfinite import skip_unless_finite, sound
+from fast_style.methods.nonfinite import propagate_nonfinite, skip_unless_finite
 from fast_style.networks.loss_network import check_names
 from fast_style.networks.student import Student
 
 
-class Lesson(nn.Module):
+class DistillationModule(nn.Module):
     """A student and its loss: all that learns, one graph to compile."""
 
     def __init__(self, student: Student, loss: DistillationLoss) -> None:
@@ -42,7 +42,7 @@ class DistillationMethod(pl.LightningModule):
         optimizer: makes the optimiser of given parameters.
         schedule: makes a learning-rate schedule of an optimiser, stepped every training step; None keeps it constant.
         average_decay: of the moving average of the weights, which is what validation sees and what is written.
-        provocations: pictures that fool the student, for a part of each batch; None teaches on batches as they come.
+        hard_examples: pictures that fool the student, for a part of each batch; None teaches on batches as they come.
         origin: text by name that the file carries: `recipe`, `version`.
     """
 
@@ -54,17 +54,17 @@ class DistillationMethod(pl.LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         schedule: Callable[[Optimizer], LRScheduler] | None = None,
         average_decay: float = 0.999,
-        provocations: Provocations | None = None,
+        hard_examples: HardExamples | None = None,
         origin: dict[str, str] | None = None,
     ) -> None:
         super().__init__()
-        self.lesson = Lesson(student, loss)
+        self.lesson = DistillationModule(student, loss)
         self.make_optimizer, self.make_schedule = optimizer, schedule
         # Only what learns: the average keeps no second teacher.
         self.average = MovingAverage(nn.ModuleDict({"student": student, "heads": loss.heads}), decay=average_decay)
-        if provocations is not None:
-            check_names(provocations.layers, student.names)
-        self.provocations = provocations
+        if hard_examples is not None:
+            check_names(hard_examples.layers, student.names)
+        self.hard_examples = hard_examples
         self.origin = origin or {}
         #: This process's losses of the newest batch, by the names they are logged under.
         self.newest: dict[str, Tensor] = {}
@@ -87,16 +87,16 @@ class DistillationMethod(pl.LightningModule):
 
     def training_step(self, pictures: Tensor, batch_idx: int) -> Tensor:
         """How far the student is from the teacher on `(N, 3, H, W)`."""
-        if self.provocations is not None:
-            speak = partial(self.lesson.loss.spoken, self.lesson.student)
+        if self.hard_examples is not None:
+            speak = partial(self.lesson.loss.projected_features, self.lesson.student)
             with torch.compiler.set_stance("force_eager"):
-                pictures = self.provocations(speak, pictures)
+                pictures = self.hard_examples(speak, pictures)
         self.newest, total = self._named("train", self.lesson(pictures))
         if is_seen(self.trainer):
             self._trained.add(self.newest)
             if (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0:
                 self.log_dict(self._trained.take())
-        return sound(total)
+        return propagate_nonfinite(total)
 
     def validation_step(self, pictures: Tensor, batch_idx: int) -> None:
         """The same with the averages."""

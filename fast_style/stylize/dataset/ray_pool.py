@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from fast_style.stylize.dataset.work_units import Recipe, Unit
+from fast_style.stylize.dataset.work_units import PaintSettings, Unit
 from fast_style.stylize.dataset.worker import Result, paint_unit
 from fast_style.stylize.painter import Painter, half_of_what_is_free
 from fast_style.stylize.stylizer import load_stylizer
@@ -47,7 +47,7 @@ def ray_at(address: str | None) -> Iterator[None]:
 
 
 def paint_units(
-    units: Sequence[Unit], recipe: Recipe, stylizer: Mapping[str, Any], *, workers: int | None
+    units: Sequence[Unit], recipe: PaintSettings, stylizer: Mapping[str, Any], *, workers: int | None
 ) -> Iterator[Result]:
     """Paint units; yield results as they come, in any order.
 
@@ -90,7 +90,7 @@ class UnitPainter:
         workers: how many there are, on this machine perhaps; they share its memory.
     """
 
-    def __init__(self, recipe: Recipe, stylizer: Mapping[str, Any], workers: int = 1) -> None:
+    def __init__(self, recipe: PaintSettings, stylizer: Mapping[str, Any], workers: int = 1) -> None:
         self.recipe, self.settings, self.workers = recipe, dict(stylizer), workers
         self.painter: Painter | None = None
 
@@ -118,8 +118,8 @@ class Share:
 
 def shares(resources: Mapping[str, float], units: int, stylizer: Mapping[str, Any], workers: int | None) -> Share:
     """Divide the `CPU` and `GPU` of a cluster among workers, of which there are no more than units."""
-    for_processors = stylizer["runtime"] in ("openvino", "onnxruntime") and stylizer["device"] == "auto"
-    gpus = 0 if for_processors or stylizer["device"] not in ("auto", "cuda") else int(resources.get("GPU", 0))
+    for_cpus = stylizer["runtime"] in ("openvino", "onnxruntime") and stylizer["device"] == "auto"
+    gpus = 0 if for_cpus or stylizer["device"] not in ("auto", "cuda") else int(resources.get("GPU", 0))
     cpus = max(1, int(resources.get("CPU", 1)))
     count = min(units, workers or gpus or max(1, cpus // 2))
     threads = max(1, cpus // count)

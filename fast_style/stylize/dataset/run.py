@@ -9,19 +9,27 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from fast_style.atomic_files import remove_leftovers, whole_file
+from fast_style.atomic_files import atomic_write, remove_leftovers
 from fast_style.images.decode import MAX_PIXELS
-from fast_style.runtimes.cache import source_of
+from fast_style.runtimes.cache import read_network_file
 from fast_style.runtimes.select import choose
 from fast_style.stylize.dataset.ray_pool import check_installed, in_one_line, paint_units, ray_at
-from fast_style.stylize.dataset.work_units import FINISHED, FolderPart, Marker, Recipe, Unit, finished, plan_units
+from fast_style.stylize.dataset.work_units import (
+    FINISHED,
+    FolderPart,
+    Marker,
+    PaintSettings,
+    Unit,
+    finished,
+    plan_units,
+)
 from fast_style.stylize.dataset.worker import Result
 
 SKIPPED = "skipped.tsv"
 
 
 @dataclass(frozen=True)
-class Progress:
+class DatasetProgress:
     """How far it is, in pictures.
 
     Attributes:
@@ -57,14 +65,14 @@ def paint_dataset(
     workers: int | None = None,
     unit: int = 500,
     ray_address: str | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
-) -> Progress:
+    progress: Callable[[DatasetProgress], None] = lambda _: None,
+) -> DatasetProgress:
     """Paint a folder tree, or tar shards; started again, it goes on with the units that are not finished.
 
     Args:
         source, output: of `plan_units`; all workers see both, and the network file.
         ckpt, runtime, precision, device, cache: of `load_stylizer`.
-        size, quality, suffix, max_pixels, unit: of `Recipe`.
+        size, quality, suffix, max_pixels, unit: of `PaintSettings`.
         workers: processes that paint; None: one a GPU, or one for two cores.
         ray_address: of a Ray cluster to join, as `auto`; None starts Ray on this machine and ends it.
         progress: told after each unit.
@@ -77,7 +85,7 @@ def paint_dataset(
     if workers is not None and workers < 1:
         raise ValueError(f"workers is at least 1, or null for as many as fit; got {workers}.")
     choose(runtime, device)
-    recipe = Recipe(source_of(ckpt).digest, size, quality, suffix, max_pixels, unit)
+    recipe = PaintSettings(read_network_file(ckpt).digest, size, quality, suffix, max_pixels, unit)
     stylizer: dict[str, str | None] = {"runtime": runtime, "precision": precision, "device": device}
     stylizer |= {"path": os.path.abspath(ckpt), "cache": os.path.abspath(cache) if cache else None}
     units = plan_units(source, output, recipe)
@@ -122,18 +130,18 @@ def _tidy(output: Path, waiting: Sequence[Unit]) -> None:
         remove_leftovers(folder)
 
 
-def _start(units: Sequence[Unit], markers: Sequence[Marker]) -> Progress:
+def _start(units: Sequence[Unit], markers: Sequence[Marker]) -> DatasetProgress:
     """Where a run begins, by the markers of earlier ones."""
     painted, skipped = sum(m.painted for m in markers), sum(len(m.skipped) for m in markers)
-    return Progress(sum(unit.count for unit in units), painted + skipped, painted, skipped)
+    return DatasetProgress(sum(unit.count for unit in units), painted + skipped, painted, skipped)
 
 
-def _after(reached: Progress, result: Result) -> Progress:
+def _after(reached: DatasetProgress, result: Result) -> DatasetProgress:
     painted, skipped = reached.painted + result.painted, reached.skipped + result.skipped
     return replace(reached, painted=painted, skipped=skipped)
 
 
 def _write_skipped(output: Path, markers: Sequence[Marker]) -> None:
     rows = chain([("name", "reason")], *(marker.skipped for marker in markers))
-    with whole_file(output / SKIPPED) as file:
+    with atomic_write(output / SKIPPED) as file:
         file.writelines(("\t".join(map(in_one_line, row)) + "\n").encode() for row in rows)

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from fast_style.atomic_files import whole_file
+from fast_style.atomic_files import atomic_write
 from fast_style.data.shards.index import INDEX, Shard, find_shards
 from fast_style.data.shards.remote import is_remote
 from fast_style.images.decode import MAX_PIXELS
@@ -20,7 +20,7 @@ FINISHED = ".finished"
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PaintSettings:
     """What decides how the paintings look and what they are called; one output has one recipe.
 
     Attributes:
@@ -133,7 +133,7 @@ class Marker:
     bytes: int | None = None
 
 
-def plan_units(source: str, output: str, recipe: Recipe) -> list[Unit]:
+def plan_units(source: str, output: str, recipe: PaintSettings) -> list[Unit]:
     """Cut a data set into units, the same ones each time.
 
     Args:
@@ -178,15 +178,15 @@ def marker_path(unit: Unit) -> Path:
 
 
 def write_marker(
-    unit: Unit, recipe: Recipe, painted: int, skipped: Sequence[tuple[str, str]], size: int | None
+    unit: Unit, recipe: PaintSettings, painted: int, skipped: Sequence[tuple[str, str]], size: int | None
 ) -> None:
     """Say that a unit is finished; `size` is its tar file's, in bytes."""
     marker = Marker(asdict(recipe), unit.checksum, painted, tuple(skipped), size)
-    with whole_file(marker_path(unit)) as file:
+    with atomic_write(marker_path(unit)) as file:
         file.write(json.dumps(asdict(marker), indent=1).encode())
 
 
-def finished(unit: Unit, recipe: Recipe) -> Marker | None:
+def finished(unit: Unit, recipe: PaintSettings) -> Marker | None:
     """The marker of a unit that is finished; None if it is to be painted, for the first time or again.
 
     Raises:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from fast_style.atomic_files import whole_file
+from fast_style.atomic_files import atomic_write
 from fast_style.data.shards.tar import Members, bytes_of, name_within, pictures_in
 from fast_style.images.decode import UnreadablePicture, read_arrays
 from fast_style.images.encode import encode_levels
 from fast_style.stylize.dataset.work_units import (
     FolderPart,
-    Recipe,
+    PaintSettings,
     TarShard,
     Unit,
     finished,
@@ -45,7 +45,7 @@ class Result:
     problem: str = ""
 
 
-def paint_unit(unit: Unit, painter: Painter, recipe: Recipe) -> Result:
+def paint_unit(unit: Unit, painter: Painter, recipe: PaintSettings) -> Result:
     """Paint a unit and mark it finished; one that is finished already stays as it is.
 
     Raises:
@@ -66,18 +66,18 @@ def paint_unit(unit: Unit, painter: Painter, recipe: Recipe) -> Result:
     return Result(unit.name, done.painted, len(done.skipped), time.monotonic() - began)
 
 
-def _paint_folder(part: FolderPart, painter: Painter, recipe: Recipe) -> None:
+def _paint_folder(part: FolderPart, painter: Painter, recipe: PaintSettings) -> None:
     pairs = [(Path(part.root, photo), Path(part.output, target)) for photo, target in part.pictures]
     results = paint(painter, pairs, size=recipe.size, quality=recipe.quality, max_pixels=recipe.max_pixels)
     skipped = [(os.path.relpath(r.source, part.root), r.problem) for r in results if r.problem is not None]
     write_marker(part, recipe, part.count - len(skipped), skipped, None)
 
 
-def _paint_shard(shard: TarShard, painter: Painter, recipe: Recipe) -> None:
+def _paint_shard(shard: TarShard, painter: Painter, recipe: PaintSettings) -> None:
     members = pictures_in(shard.source)
     # An older one, as large by chance, would pass for the one that the marker speaks of.
     shard.target.unlink(missing_ok=True)
-    with whole_file(shard.target) as file:
+    with atomic_write(shard.target) as file:
         with tarfile.open(fileobj=file, mode="w") as tar:
             skipped = _paint_members(shard, members, tar, painter, recipe)
         # Before the file takes its place: at no moment is a shard finished and not known to be.
@@ -85,7 +85,7 @@ def _paint_shard(shard: TarShard, painter: Painter, recipe: Recipe) -> None:
 
 
 def _paint_members(
-    shard: TarShard, members: Members, tar: tarfile.TarFile, painter: Painter, recipe: Recipe
+    shard: TarShard, members: Members, tar: tarfile.TarFile, painter: Painter, recipe: PaintSettings
 ) -> Skipped:
     skipped: Skipped = []
     for number, target in enumerate(target_names(members.names, recipe.suffix)):
@@ -110,7 +110,7 @@ def _encoded(shard: TarShard, members: Members, number: int) -> bytes:
         raise ValueError(f"{shard.source} can't be read: {error.strerror or error}.") from error
 
 
-def _painted(name: str, data: bytes, target: str, painter: Painter, recipe: Recipe) -> bytes:
+def _painted(name: str, data: bytes, target: str, painter: Painter, recipe: PaintSettings) -> bytes:
     picture = read_arrays(name, size=recipe.size, max_pixels=recipe.max_pixels, data=data)
     try:
         levels = painter(picture)

@@ -47,7 +47,7 @@ def _reflected(source: Rows, top: int, bottom: int) -> Tensor:
     return found[:, :, torch.from_numpy(wanted - first)]
 
 
-class Photo:
+class PhotoRows:
     """A picture `(H, W, 3)`, uint8, or float32 in 0..1, extended by reflection to multiples of `multiple`."""
 
     channels = 3
@@ -66,7 +66,7 @@ class Photo:
         return F.pad(found, (0, self.width - width, 0, 0), mode="reflect")
 
 
-class Convolved:
+class ConvRows:
     """A convolution, padded by reflection, of another one's rows."""
 
     def __init__(self, source: Rows, conv: nn.Conv2d) -> None:
@@ -83,7 +83,7 @@ class Convolved:
         return F.conv2d(found, self.conv.weight, self.conv.bias, self.stride)
 
 
-class Doubled:
+class UpsampleRows:
     """A stride-1/2 convolution of another one's rows."""
 
     def __init__(self, source: Rows, conv: FractionalConv | ResizeConv) -> None:
@@ -103,7 +103,7 @@ class Doubled:
         return doubled[:, :, top - offset : bottom - offset]
 
 
-class Mapped:
+class MapRows:
     """A function of another one's values, each on its own."""
 
     def __init__(self, source: Rows, function: Callable[[Tensor], Tensor]) -> None:
@@ -115,7 +115,7 @@ class Mapped:
         return self.function(self.source.rows(top, bottom))
 
 
-class Sum:
+class SumRows:
     """The sum of two."""
 
     def __init__(self, one: Rows, other: Rows) -> None:
@@ -127,7 +127,7 @@ class Sum:
         return self.one.rows(top, bottom) + self.other.rows(top, bottom)
 
 
-class Spooled:
+class DiskRows:
     """Rows that were computed once and are kept in a file, in `dtype`, row by row.
 
     Read and written, not mapped: mapped pages would count as the process's memory. The file has no name where the

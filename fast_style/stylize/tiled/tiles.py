@@ -19,7 +19,16 @@ from torch import Tensor, nn
 from fast_style.networks.blocks import FractionalConv, ResidualBlock, ResizeConv
 from fast_style.networks.layers import InstanceNorm
 from fast_style.networks.transform_net import STRIDE, TransformNet
-from fast_style.stylize.tiled.lazy_rows import Convolved, Doubled, Mapped, Photo, Rows, Spooled, Sum, strips
+from fast_style.stylize.tiled.lazy_rows import (
+    ConvRows,
+    DiskRows,
+    MapRows,
+    PhotoRows,
+    Rows,
+    SumRows,
+    UpsampleRows,
+    strips,
+)
 
 Statistics = Literal["exact", "thumbnail"]
 #: Shorter side in pixels of the copy whose statistics `thumbnail` takes.
@@ -64,14 +73,14 @@ class Tiles:
             From the top on, the number of a strip's first row and its pixels `(rows, W, 3)`, float32 in 0..1.
         """
         height, width = pixels.shape[:2]
-        photo = Photo(pixels, multiple=STRIDE)
+        photo = PhotoRows(pixels, multiple=STRIDE)
         with ExitStack() as stack:
             work = _Work(self, progress, photo.height)
             stack.callback(work.close)
             if self.statistics == "thumbnail":
                 work.known = thumbnail_moments(self.network, pixels)
             features = work.decoded(work.through_residuals(work.encoded(photo)))
-            painted = Mapped(Convolved(features, self.network.to_rgb), self._to_picture)
+            painted = MapRows(ConvRows(features, self.network.to_rgb), self._to_picture)
             for top, bottom in work.strips_of(painted):
                 if top < height:
                     strip = painted.rows(top, min(bottom, height))[0, :, :, :width]
@@ -88,7 +97,7 @@ class _Work:
         self.network, self.rows, self.folder, self.progress = tiles.network, tiles.rows, tiles.spool, progress
         self.known: list[Moments] | None = None
         self._norms = 0
-        self._spooled: list[Spooled] = []
+        self._spooled: list[DiskRows] = []
         blocks = len(tiles.network.residual)
         exact = tiles.statistics == "exact"
         # Passes over the picture: encoder, two a residual block and its sum, decoder and painting.
@@ -106,7 +115,7 @@ class _Work:
             self.progress(min(1.0, (self._passed + bottom / source.height) / self._passes))
         self._passed += 1
 
-    def encoded(self, photo: Photo) -> Rows:
+    def encoded(self, photo: PhotoRows) -> Rows:
         self.quarter_height = photo.height // STRIDE
         features: Rows = photo
         for block in self.network.encoder:
@@ -121,7 +130,7 @@ class _Work:
             for part in block.branch:
                 branch = self._normalised(self._convolved(branch, part), part, spool=True)
                 self._drop(held, len(self._spooled) - 1)  # What this part was made of.
-            features = self._kept(Sum(features, branch))
+            features = self._kept(SumRows(features, branch))
             self._drop(0, len(self._spooled) - 1)
         return features
 
@@ -130,13 +139,13 @@ class _Work:
             assert isinstance(block, nn.Sequential)
             conv = block[0]
             assert isinstance(conv, FractionalConv | ResizeConv)
-            features = self._normalised(Doubled(features, conv), block, spool=False)
+            features = self._normalised(UpsampleRows(features, conv), block, spool=False)
         return features
 
     def _convolved(self, features: Rows, block: Any) -> Rows:
         conv = block[0]
         assert isinstance(conv, nn.Conv2d)
-        return Convolved(features, conv)
+        return ConvRows(features, conv)
 
     def _normalised(self, features: Rows, block: Any, *, spool: bool) -> Rows:
         """What comes out of a block's normalisation, and of its ReLU if it has one."""
@@ -154,7 +163,7 @@ class _Work:
         shift = norm.bias - mean * scale
         scale, shift = scale[:, None, None], shift[:, None, None]
         relu = len(block) > 2
-        return Mapped(
+        return MapRows(
             features, lambda x: torch.addcmul(shift, x, scale).relu_() if relu else torch.addcmul(shift, x, scale)
         )
 
@@ -185,8 +194,8 @@ class _Work:
             kept.put(top, features.rows(top, bottom))
         return kept
 
-    def _file(self, like: Rows) -> Spooled:
-        self._spooled.append(Spooled(like, self.folder, torch.float32))
+    def _file(self, like: Rows) -> DiskRows:
+        self._spooled.append(DiskRows(like, self.folder, torch.float32))
         return self._spooled[-1]
 
     def _drop(self, first: int, end: int) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fast_style.images.decode import Arrays, read_mask
 from fast_style.images.encode import levels_of, planes_of
-from fast_style.interrupts import Interrupted, StopRequest
+from fast_style.interrupts import Interrupted, SignalHandler
 from fast_style.stylize.painter import Painter
 from fast_style.stylize.video.temporal_smoothing import TemporalSmoothing
 
@@ -29,7 +29,7 @@ CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", "
 
 
 @dataclass(frozen=True)
-class Progress:
+class VideoProgress:
     """``done``: frames that are painted; ``expected``: how many there should be, None if nobody knows."""
 
     done: int
@@ -102,7 +102,7 @@ def paint_video(
     smoothing: float = 0.0,
     quality: int = 95,
     mask: str | Path | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[VideoProgress], None] = lambda _: None,
 ) -> PaintedVideo:
     """Paint every frame; times, size, the shape of pixels and the sound stay, what was turned is upright.
 
@@ -140,12 +140,12 @@ def paint_video(
         levels = painter(Arrays(pixels, None), controls=controls)
         return levels_of(smooth(planes_of(pixels), planes_of(levels))) if smoothing else levels
 
-    with read_clip(source, size=size) as clip, StopRequest() as stop:
+    with read_clip(source, size=size) as clip, SignalHandler() as stop:
         kind = CONTAINERS[target.suffix.lower()]
         with write_clip(target, kind, clip, quality=quality) as writer:
             done, interrupt = _paint_frames(clip, writer, painted, progress, stop)
     if interrupt is not None or stop.signal_number is not None:
-        _go_on_stopping(Progress(done, clip.expected), target, interrupt, stop)
+        _go_on_stopping(VideoProgress(done, clip.expected), target, interrupt, stop)
     return PaintedVideo(source, target, frames=done, skipped=clip.skipped)
 
 
@@ -153,8 +153,8 @@ def _paint_frames(
     clip: "Clip",
     writer: "ClipWriter",
     painted: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
-    progress: Callable[[Progress], None],
-    stop: StopRequest,
+    progress: Callable[[VideoProgress], None],
+    stop: SignalHandler,
 ) -> tuple[int, KeyboardInterrupt | None]:
     """Until the end, or until somebody stops it: how many were painted, and with what it was stopped."""
     done = 0
@@ -162,7 +162,7 @@ def _paint_frames(
         for frame in clip.frames(sound=writer.sound):
             writer.picture(replace(frame, pixels=painted(frame.pixels)))
             done += 1
-            progress(Progress(done, clip.expected))
+            progress(VideoProgress(done, clip.expected))
             if stop.signal_number is not None:
                 break
     except KeyboardInterrupt as interrupt:  # Of whoever is told of the progress, or of a second Ctrl-C.
@@ -172,7 +172,9 @@ def _paint_frames(
     return done, None
 
 
-def _go_on_stopping(reached: Progress, target: Path, interrupt: KeyboardInterrupt | None, stop: StopRequest) -> None:
+def _go_on_stopping(
+    reached: VideoProgress, target: Path, interrupt: KeyboardInterrupt | None, stop: SignalHandler
+) -> None:
     """Now that the file is whole, let what stopped the painting stop the rest."""
     of_how_many = f" of {reached.expected}" if reached.expected else ""
     sentence = f"Stopped: {target} holds the first {reached.done} frames{of_how_many}."

@@ -11,7 +11,7 @@ import numpy as np
 from av.codec.context import Flags
 from av.video.reformatter import VideoReformatter
 
-from fast_style.atomic_files import whole_file
+from fast_style.atomic_files import atomic_write
 from fast_style.stylize.video.audio import add_sound
 from fast_style.stylize.video.reader import Clip, Frame
 
@@ -71,7 +71,7 @@ def write_clip(path: str | os.PathLike[str], kind: str, clip: Clip, *, quality: 
     """
     # Players on the web start before they have the whole file if its index comes first.
     options = {"movflags": "+faststart"} if kind in ("mp4", "mov") else {}
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         try:
             with av.open(file.name, "w", format=kind, options=options) as container:
                 writer = ClipWriter(container, clip, quality=quality)

@@ -14,12 +14,12 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Checkpoint
 
 from fast_style.atomic_files import remove_leftovers
-from fast_style.interrupts import Interrupted, StopRequest
-from fast_style.training.checkpoint_io import newest_whole, read_checkpoint, write_checkpoint
+from fast_style.interrupts import Interrupted, SignalHandler
+from fast_style.training.checkpoint_io import latest_valid, read_checkpoint, write_checkpoint
 from fast_style.training.distributed.process_group import Processes
 
 
-class WholeFiles(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Checkpoints that are written next to their place and renamed, and read as data that can run no code."""
 
     def save_checkpoint(
@@ -38,7 +38,7 @@ class WholeFiles(TorchCheckpointIO):
         return read_checkpoint(path)
 
 
-class KeepNewest(Checkpoint):
+class PeriodicCheckpoint(Checkpoint):
     """Saves after every so many steps, and keeps two: the new one, and the newest whole one before it.
 
     A run that can't save ends. It would lose all that it does from then on; a full disk seldom empties by itself, and
@@ -90,7 +90,7 @@ class KeepNewest(Checkpoint):
     def _make_room(self, newest: Path) -> None:
         older = [path for path in self.folder.glob("step-*.ckpt") if path != newest]
         # Reading takes as long as writing, and what this run wrote needs no look.
-        kept = self._saved if self._saved in older else newest_whole(older)
+        kept = self._saved if self._saved in older else latest_valid(older)
         for path in older:
             if path != kept:
                 path.unlink(missing_ok=True)
@@ -100,7 +100,7 @@ class KeepNewest(Checkpoint):
             trainer.logger.save()
 
 
-class RandomState(pl.Callback):
+class RNGStateCallback(pl.Callback):
     """Puts the random generators' states into the checkpoint, and back when the training goes on."""
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ class RandomState(pl.Callback):
         self._restored = None
 
 
-class StopAndSave(pl.Callback):
+class SignalCheckpoint(pl.Callback):
     """On Ctrl-C or SIGTERM, finish the step, save, and raise `Interrupted`; a second signal stops at once.
 
     Of many processes, those that were not asked stop with the one that was, a step later.
@@ -138,7 +138,7 @@ class StopAndSave(pl.Callback):
 
     def __init__(self, folder: Path, processes: Processes) -> None:
         self.folder, self.processes = folder, processes
-        self._request = StopRequest()
+        self._request = SignalHandler()
         self._listening = ExitStack()
         self._step = 0
 
@@ -157,7 +157,7 @@ class StopAndSave(pl.Callback):
         if trainer.global_step == self._step:
             return  # Gradients are still being accumulated.
         self._step = trainer.global_step
-        number = self.processes.largest(self._request.signal_number or 0)
+        number = self.processes.lagged_max(self._request.signal_number or 0)
         if not number:
             return
         path = self.folder / f"step-{trainer.global_step:06d}.ckpt"

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 
-class TranslationPanels(pl.Callback):
+class TranslationGridCallback(pl.Callback):
     """Puts a grid of the first held-out pictures of either side into TensorBoard at each validation.
 
     A row is what a method's `validation_step` returns by side: a picture, translated, back, and left as it is.
@@ -55,7 +55,7 @@ class TranslationPanels(pl.Callback):
             trainer.logger.experiment.add_image(self.NAMES[side], grid, step)  # type: ignore[attr-defined]
 
 
-class Panels(pl.Callback):
+class ImageGridCallback(pl.Callback):
     """Puts a grid of the first held-out photos, content | painted | style a row, into TensorBoard at each validation.
 
     Args:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 
-class Curves(TensorBoardLogger):
+class RunLogger(TensorBoardLogger):
     """TensorBoard's file alone in a run's folder: `config.yaml` says all that Lightning's `hparams.yaml` would."""
 
     def __init__(self, folder: Path, **options: Any) -> None:

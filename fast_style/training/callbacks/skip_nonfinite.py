@@ -9,12 +9,12 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from fast_style.training.checkpoint_io import newest_whole
+from fast_style.training.checkpoint_io import latest_valid
 
 log = logging.getLogger(__name__)
 
 
-class Taken(NamedTuple):
+class StepRecord(NamedTuple):
     """A step: its number, whether it was finite, and the losses of its batches, all still on the device."""
 
     number: int
@@ -44,7 +44,7 @@ class SkipNonFinite(pl.Callback):
         self.skipped, self.in_a_row = 0, 0
         self._step = 0
         self._losses: list[Tensor] = []
-        self._unread: list[Taken] = []
+        self._unread: list[StepRecord] = []
         self._process: int | None = None  # None where there is one alone.
 
     def state_dict(self) -> dict[str, Any]:
@@ -71,16 +71,16 @@ class SkipNonFinite(pl.Callback):
             return  # One of several batches that make a step.
         self._step = trainer.global_step
         finite = self._is_finite(trainer, pl_module)
-        self._unread.append(Taken(self._step, finite, tuple(self._losses)))
+        self._unread.append(StepRecord(self._step, finite, tuple(self._losses)))
         self._losses.clear()
         if finite.device.type == "cpu" or self._step % self.every == 0:
             self._read()
-            self._end_if_hopeless()
+            self._raise_if_too_many()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at the last ones."""
         self._read()
-        self._end_if_hopeless()
+        self._raise_if_too_many()
 
     def _is_finite(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Tensor:
         finite = pl_module.finite
@@ -103,7 +103,7 @@ class SkipNonFinite(pl.Callback):
             if not finite:
                 self._warn(step, after)
 
-    def _warn(self, step: Taken, after: int) -> None:
+    def _warn(self, step: StepRecord, after: int) -> None:
         """Name the batches to blame; `after` so many others came."""
         to_blame = [back for back, loss in enumerate(reversed(step.losses)) if not loss.isfinite()]
         if self._process is not None and not to_blame:
@@ -118,10 +118,10 @@ class SkipNonFinite(pl.Callback):
         for back in batches_back:
             yield from self.files_of(back)
 
-    def _end_if_hopeless(self) -> None:
+    def _raise_if_too_many(self) -> None:
         if self.in_a_row <= self.max_skips:
             return
-        checkpoint = newest_whole(self.folder.glob("*.ckpt"))
+        checkpoint = latest_valid(self.folder.glob("*.ckpt"))
         otherwise = f", or go on from the last good checkpoint with resume={checkpoint}" if checkpoint else ""
         raise ValueError(
             f"The loss or its gradient was not finite in {self.in_a_row} steps in a row, up to step {self._step}, and "

@@ -12,7 +12,7 @@ from torch import Tensor
 log = logging.getLogger(__name__)
 
 
-class Forecast(pl.Callback):
+class EtaCallback(pl.Callback):
     """Says before the first step what the weights take, and after `steps` steps how fast it goes and when it ends.
 
     Args:

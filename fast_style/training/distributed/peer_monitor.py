@@ -24,7 +24,7 @@ _TOKEN_BYTES = 16
 _KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 
 
-class Lifeline:
+class PeerMonitor:
     """One end of the lines; a thread of its own listens.
 
     Args:
@@ -76,7 +76,7 @@ class Lifeline:
         return None
 
 
-def first_end(count: int, share: Callable[[Any], Any], *, timeout: float = 120) -> dict[int, socket.socket]:
+def listen(count: int, share: Callable[[Any], Any], *, timeout: float = 120) -> dict[int, socket.socket]:
     """Let every other process connect; `share` hands an object to them.
 
     Raises:
@@ -98,9 +98,7 @@ def first_end(count: int, share: Callable[[Any], Any], *, timeout: float = 120) 
     return lines
 
 
-def other_end(
-    rank: int, address: str, share: Callable[[Any], Any], *, timeout: float = 120
-) -> dict[int, socket.socket]:
+def connect(rank: int, address: str, share: Callable[[Any], Any], *, timeout: float = 120) -> dict[int, socket.socket]:
     """Connect to the first process, which is at that address."""
     port, token = share(None)
     line = socket.create_connection((address, port), timeout)

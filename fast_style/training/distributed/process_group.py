@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from fast_style.interrupts import Interrupted
-from fast_style.training.distributed.peer_monitor import DONE, FAILED, Lifeline, first_end, other_end
+from fast_style.training.distributed.peer_monitor import DONE, FAILED, PeerMonitor, connect, listen
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class Processes:
     def __init__(self, rank: int = 0, count: int = 1) -> None:
         self.rank, self.count = rank, count
         self.advice: Callable[[], str] = str
-        # Over the processor: asking a GPU would make it wait.
+        # Over the CPU: asking a GPU would make it wait.
         self._group: Any = dist.new_group(backend="gloo") if count > 1 else None
         self._asked: tuple[Any, torch.Tensor] | None = None
         self._said = False
@@ -50,21 +50,21 @@ class Processes:
         """Whether this is the process that speaks and writes."""
         return self.rank == 0
 
-    def agreed(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """The first process's value, in all of them."""
         values = [value]
         if self.count > 1:
             dist.broadcast_object_list(values, src=0, group=self._group)
         return values[0]
 
-    def gathered(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """Every process's value, in all of them."""
         values = [value] * self.count
         if self.count > 1:
             dist.all_gather_object(values, value, group=self._group)
         return values
 
-    def largest(self, number: int) -> int:
+    def lagged_max(self, number: int) -> int:
         """The largest number that any process said the time before, so that nobody waits for the answer.
 
         Alone, it is the number itself. All processes call it equally often.
@@ -84,7 +84,7 @@ class Processes:
         work.wait()
         return int(said)
 
-    def farewell(self, ended: int) -> str:
+    def lost_message(self, ended: int) -> str:
         """What there is to say of a process that ended; nothing the second time, or where another process speaks."""
         speaker = 1 if ended == 0 else 0
         if self._said or ended == FAILED or self.rank != speaker:
@@ -121,7 +121,7 @@ def connected(trainer: pl.Trainer) -> Iterator[Processes]:
 
 
 @contextmanager
-def _all_or_none(processes: Processes, lifeline: Lifeline) -> Iterator[None]:
+def _all_or_none(processes: Processes, lifeline: PeerMonitor) -> Iterator[None]:
     """Leave with the others, or let them know that this process does not."""
     try:
         yield
@@ -137,7 +137,7 @@ def _all_or_none(processes: Processes, lifeline: Lifeline) -> Iterator[None]:
         if ended is None:
             lifeline.leave(FAILED)
             raise
-        raise ProcessLost(processes.farewell(ended)) from error
+        raise ProcessLost(processes.lost_message(ended)) from error
 
 
 def _restore(environment: dict[str, str]) -> None:
@@ -177,19 +177,19 @@ def _start(trainer: pl.Trainer, children: list[subprocess.Popen[bytes]]) -> None
     strategy.launcher.launch(meet, trainer=trainer)
 
 
-def _lifeline(trainer: pl.Trainer, processes: Processes) -> Lifeline:
+def _lifeline(trainer: pl.Trainer, processes: Processes) -> PeerMonitor:
     strategy: Any = trainer.strategy
     if processes.first:
-        lines = first_end(processes.count, processes.agreed)
+        lines = listen(processes.count, processes.broadcast)
     else:
-        lines = other_end(processes.rank, strategy.cluster_environment.main_address, processes.agreed)
+        lines = connect(processes.rank, strategy.cluster_environment.main_address, processes.broadcast)
 
     def end(ended: int) -> None:
         time.sleep(GRACE)
         # Still here: the main thread waits on a GPU for the lost one, and only this ends that.
-        _end_at_once(processes.farewell(ended))
+        _end_at_once(processes.lost_message(ended))
 
-    return Lifeline(lines, end)
+    return PeerMonitor(lines, end)
 
 
 @contextmanager
@@ -233,7 +233,7 @@ def _end_at_once(sentence: str) -> None:
     os._exit(1)
 
 
-def speak_alone() -> None:
+def silence_nonzero_ranks() -> None:
     """Of many processes let the first alone report; before they have met, their starter's variables tell which."""
     ranks = [os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ]
     if ranks and ranks[0] != "0":

@@ -6,19 +6,19 @@ from pathlib import Path
 from fast_style.training.distributed.process_group import Processes
 
 
-def agreed_folder(processes: Processes, checkpoint: Path | None, make: Callable[[], Path]) -> Path:
+def agree_on_run_dir(processes: Processes, checkpoint: Path | None, make: Callable[[], Path]) -> Path:
     """The run's folder: the one that `checkpoint` lies in, or a new one.
 
     Raises:
         ValueError: the processes found different checkpoints.
     """
-    found = processes.gathered(checkpoint)
+    found = processes.all_gather(checkpoint)
     if len(set(found)) > 1:
         raise ValueError(
             f"The processes of this run found different checkpoints to go on from ({found[0]} and others); let all "
             "machines share the folder of the runs, and name one: resume=..."
         )
-    folder = checkpoint.parents[1] if checkpoint else processes.agreed(make() if processes.first else None)
+    folder = checkpoint.parents[1] if checkpoint else processes.broadcast(make() if processes.first else None)
     assert folder is not None
     processes.advice = lambda: how_to_go_on(folder)
     return folder

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from fast_style.data.datamodule import EndlessBatches
+from fast_style.data.datamodule import InfiniteDataModule
 from fast_style.methods.distillation.method import DistillationMethod
 from fast_style.networks.student import save_student
 from fast_style.training.checkpoint_io import read_checkpoint
@@ -20,7 +20,7 @@ from fast_style.training.tasks.task import _photos, for_batch, recipe_of
 from fast_style.version import __version__
 
 
-class LearnFeatures:
+class DistillationTask:
     """A small loss network that sees what a large one sees (`conf/distill.yaml`).
 
     Raises:
@@ -32,7 +32,7 @@ class LearnFeatures:
         self.name: str = cfg.name
         self.network_files: Sequence[Path] = [Path(cfg.network_file or f"checkpoints/students/{self.name}.safetensors")]
         check_settings(cfg, self.network_files[0])
-        self.data: EndlessBatches = _photos(self.cfg)
+        self.data: InfiniteDataModule = _photos(self.cfg)
         self.watchers: list[pl.Callback] = []
 
     def method(self, batch: EffectiveBatch) -> DistillationMethod:
@@ -42,13 +42,13 @@ class LearnFeatures:
         loss = instantiate(cfg.loss, _convert_="all")(
             teacher=instantiate(cfg.loss_network, _convert_="all"), student=student, examples=_examples(self.data)
         )
-        recipe = recipe_of(self.cfg, batch, ("start", "student", "loss", "loss_network", "method", "data"))
+        recipe = recipe_of(self.cfg, batch, ("init_from", "student", "loss", "loss_network", "method", "data"))
         method = instantiate(cfg.method, _convert_="all")(
             student=student, loss=loss, origin={"recipe": recipe, "version": __version__}
         )
         assert isinstance(method, DistillationMethod)
-        if cfg.start and not cfg.resume:
-            start_from(cfg.start, method)
+        if cfg.init_from and not cfg.resume:
+            load_init_state(cfg.init_from, method)
         return method.to(memory_format=torch.channels_last)
 
     def compiled(self, method: DistillationMethod) -> Sequence[nn.Module]:
@@ -68,33 +68,33 @@ class LearnFeatures:
         )
 
 
-def start_from(checkpoint: str, method: pl.LightningModule) -> None:
+def load_init_state(checkpoint: str, method: pl.LightningModule) -> None:
     """Give a method the weights of another run's checkpoint, and nothing else of it.
 
     Raises:
         ValueError: not such a file, or not the same networks.
     """
-    state = _learnt(read_checkpoint(Path(checkpoint)).get("state_dict", {}))
-    fitting = _learnt(method.state_dict())
+    state = _trainable_state(read_checkpoint(Path(checkpoint)).get("state_dict", {}))
+    fitting = _trainable_state(method.state_dict())
     strange = [name for name in fitting.keys() | state.keys() if _shape(fitting, name) != _shape(state, name)]
     if strange:
         raise ValueError(
-            f"start={checkpoint} holds other networks than this run's (in {len(strange)} weights, as {min(strange)}); "
-            "give the settings that it was made with."
+            f"init_from={checkpoint} holds other networks than this run's (in {len(strange)} weights, as "
+            f"{min(strange)}); give the settings that it was made with."
         )
     method.load_state_dict(state, strict=False)
 
 
-def _learnt(state: Mapping[str, Any]) -> dict[str, Any]:
-    # The chains of provocations are of that run's pictures, and of its own size and number.
-    return {name: value for name, value in state.items() if not name.startswith("provocations.")}
+def _trainable_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    # The chains of hard_examples are of that run's pictures, and of its own size and number.
+    return {name: value for name, value in state.items() if not name.startswith("hard_examples.")}
 
 
 def _shape(state: Mapping[str, Any], name: str) -> tuple[int, ...] | None:
     return tuple(state[name].shape) if name in state else None
 
 
-def _examples(data: EndlessBatches) -> Tensor:
+def _examples(data: InfiniteDataModule) -> Tensor:
     """The held-out pictures, as validation sees them."""
     pixels = [data.validation[index, index].pixels for index in range(len(data.validation))]
     return torch.stack(pixels).float() / 255

@@ -9,19 +9,19 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
-from fast_style.data.datamodule import EndlessBatches
+from fast_style.data.datamodule import InfiniteDataModule
 from fast_style.data.style_images import load_style, pictures_of
 from fast_style.methods.perceptual import PerceptualMethod
 from fast_style.networks.serialization import load_network, save_network
 from fast_style.networks.transform_net import TransformNet
-from fast_style.training.callbacks.image_grids import Panels
+from fast_style.training.callbacks.image_grids import ImageGridCallback
 from fast_style.training.config_checks import check_settings, name_of_style, network_file_of
 from fast_style.training.effective_batch import EffectiveBatch
 from fast_style.training.tasks.task import _photos, _plain, for_batch, recipe_of
 from fast_style.version import __version__
 
 
-class LearnStyle:
+class StyleTask:
     """A generator that paints in one style (`conf/train.yaml`).
 
     Raises:
@@ -35,8 +35,8 @@ class LearnStyle:
         check_settings(cfg, self.network_files[0])
         (picture,) = pictures_of(_plain(self.cfg.style))
         self.style = load_style(picture, size=_plain(self.cfg.style.size), crops=self.cfg.style.crops)
-        self.data: EndlessBatches = _photos(self.cfg)
-        self.watchers: list[pl.Callback] = [Panels(self.style[0])]
+        self.data: InfiniteDataModule = _photos(self.cfg)
+        self.watchers: list[pl.Callback] = [ImageGridCallback(self.style[0])]
 
     def method(self, batch: EffectiveBatch) -> PerceptualMethod:
         """The generator under its loss."""
@@ -44,10 +44,12 @@ class LearnStyle:
         loss = instantiate(cfg.loss, _convert_="all")(
             loss_network=instantiate(cfg.loss_network, _convert_="all"), style=self.style
         )
-        recipe = recipe_of(self.cfg, batch, ("start", "style", "generator", "loss", "loss_network", "method", "data"))
+        recipe = recipe_of(
+            self.cfg, batch, ("init_from", "style", "generator", "loss", "loss_network", "method", "data")
+        )
         generator = instantiate(cfg.generator, _convert_="all")
-        if cfg.start and not cfg.resume:
-            take_weights(cfg.start, generator)
+        if cfg.init_from and not cfg.resume:
+            load_init_weights(cfg.init_from, generator)
         method = instantiate(cfg.method, _convert_="all")(
             generator=generator,
             loss=loss,
@@ -65,7 +67,7 @@ class LearnStyle:
         save_network(self.network_files[0], method.network, origin=method.origin, precision=self.cfg.save_as)
 
 
-def take_weights(file: str, generator: TransformNet) -> None:
+def load_init_weights(file: str, generator: TransformNet) -> None:
     """Give a generator the weights of a network file, or of a checkpoint's averaged generator.
 
     Raises:
@@ -74,7 +76,7 @@ def take_weights(file: str, generator: TransformNet) -> None:
     network, _ = load_network(file)
     if network.architecture != generator.architecture:
         raise ValueError(
-            f"start={file} holds another generator ({network.architecture}) than this run's "
+            f"init_from={file} holds another generator ({network.architecture}) than this run's "
             f"({generator.architecture}); give generator= the one's settings."
         )
     generator.load_state_dict(network.state_dict())

@@ -11,14 +11,26 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from fast_style.data.datamodule import EndlessBatches, PhotoBatches
+from fast_style.data.datamodule import InfiniteDataModule, PhotoDataModule
 from fast_style.training.config_checks import scaled
 from fast_style.training.effective_batch import EffectiveBatch
 
 #: Settings whose values are places on this machine; of those a network file keeps the last part.
 _PLACES = frozenset(
     [
-        *("image", "swatch", "cache", "start", "root", "roots", "urls", "held_out_root", "weights", "shallow", "deep"),
+        *(
+            "image",
+            "texture",
+            "cache",
+            "init_from",
+            "root",
+            "roots",
+            "urls",
+            "held_out_root",
+            "weights",
+            "shallow",
+            "deep",
+        ),
         *("a", "b", "test_a", "test_b"),
     ]
 )
@@ -36,7 +48,7 @@ class Task(Protocol):
 
     name: str
     network_files: Sequence[Path]
-    data: EndlessBatches
+    data: InfiniteDataModule
     watchers: list[pl.Callback]
 
     def method(self, batch: EffectiveBatch) -> pl.LightningModule:
@@ -49,17 +61,17 @@ class Task(Protocol):
         """Write the result."""
 
 
-def opened_data(cfg: DictConfig) -> EndlessBatches:
+def opened_data(cfg: DictConfig) -> InfiniteDataModule:
     """The data that the configuration names, found."""
     data = instantiate(cfg.data, _convert_="all")
     data.setup()
-    assert isinstance(data, EndlessBatches)
+    assert isinstance(data, InfiniteDataModule)
     return data
 
 
-def _photos(cfg: DictConfig) -> PhotoBatches:
+def _photos(cfg: DictConfig) -> PhotoDataModule:
     data = opened_data(cfg)
-    if not isinstance(data, PhotoBatches):
+    if not isinstance(data, PhotoDataModule):
         raise ValueError(
             "This learns from photos: take data=samples, folder or shards; data=unpaired is for method=cyclegan."
         )

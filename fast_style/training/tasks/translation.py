@@ -9,20 +9,20 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
-from fast_style.data.datamodule import EndlessBatches
+from fast_style.data.datamodule import InfiniteDataModule
 from fast_style.methods.cyclegan import CycleGanMethod
 from fast_style.networks.patch_discriminator import SMALLEST_JUDGED
 from fast_style.networks.serialization import save_network
 from fast_style.networks.transform_net import SMALLEST
-from fast_style.training.callbacks.image_grids import TranslationPanels
-from fast_style.training.callbacks.throughput import Forecast
+from fast_style.training.callbacks.image_grids import TranslationGridCallback
+from fast_style.training.callbacks.throughput import EtaCallback
 from fast_style.training.config_checks import check_settings, check_two_optimizers, name_of_collections, network_file_of
 from fast_style.training.effective_batch import EffectiveBatch
 from fast_style.training.tasks.task import for_batch, opened_data, recipe_of
 from fast_style.version import __version__
 
 
-class LearnTranslation:
+class TranslationTask:
     """Two generators, from A to B and back (`conf/method/cyclegan.yaml`).
 
     Raises:
@@ -39,8 +39,8 @@ class LearnTranslation:
         self.network_files: Sequence[Path] = [
             file.with_stem(f"{file.stem}_{direction}") for direction in ("A2B", "B2A")
         ]
-        self.data: EndlessBatches = opened_data(cfg)
-        self.watchers: list[pl.Callback] = [TranslationPanels(), Forecast(kept=_kept(cfg))]
+        self.data: InfiniteDataModule = opened_data(cfg)
+        self.watchers: list[pl.Callback] = [TranslationGridCallback(), EtaCallback(kept=_kept(cfg))]
 
     def method(self, batch: EffectiveBatch) -> CycleGanMethod:
         """Generators and discriminators, two of each."""
@@ -57,7 +57,7 @@ class LearnTranslation:
 
     def compiled(self, method: CycleGanMethod) -> Sequence[nn.Module]:
         """All four networks."""
-        return method.a2b, method.b2a, method.judge_a, method.judge_b
+        return method.a2b, method.b2a, method.disc_a, method.disc_b
 
     def save(self, method: CycleGanMethod) -> None:
         """A slim file of either direction."""
@@ -66,8 +66,10 @@ class LearnTranslation:
 
 
 def _check_start(cfg: DictConfig) -> None:
-    if cfg.start:
-        raise ValueError("start=FILE is one network, and method=cyclegan begins two at random: leave start null.")
+    if cfg.init_from:
+        raise ValueError(
+            "init_from=FILE is one network, and method=cyclegan begins two at random: leave init_from null."
+        )
     smallest = max(SMALLEST, SMALLEST_JUDGED * 2 ** int(cfg.discriminator.layers))
     if "size" in cfg.data and cfg.data.size < smallest:
         raise ValueError(

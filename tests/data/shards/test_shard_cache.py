@@ -21,7 +21,7 @@ def folder(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(remote, "PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(remote, "BACKOFF", (0.01, 0.01))
 
 
 def cache_in(tmp_path, **options):

@@ -13,14 +13,14 @@ from shard_sets import numbered_photos, served, shards
 
 from fast_style.data.shards import remote
 from fast_style.data.shards.cache import ShardCache
-from fast_style.data.shards.datamodule import ContentShards
+from fast_style.data.shards.datamodule import ShardDataModule
 from fast_style.data.shards.dataset import ShardPictures
 from fast_style.data.shards.index import find_shards
 
 
 def data_of(urls, *, seen=None, **options):
-    data = ContentShards(
-        urls=str(urls), **{"size": 8, "batch_size": 2, "held_out": 2, "workers": 0, "lanes": 2, **options}
+    data = ShardDataModule(
+        urls=str(urls), **{"size": 8, "batch_size": 2, "held_out": 2, "workers": 0, "num_streams": 2, **options}
     )
     if seen is not None:
         data.load_state_dict({"batches_seen": seen, "unreadable": []})
@@ -50,7 +50,7 @@ def test_every_picture_comes_once_a_pass_but_the_held_out_ones(folder):
     held_out = [file for batch in data.val_dataloader() for file in batch.files]
     seen = files(data, 12)
     assert len(held_out) == len(set(held_out)) == 2
-    assert len(data.passes) == 12
+    assert len(data.epoch_order) == 12
     for one_pass in (seen[:12], seen[12:]):
         assert len(set(one_pass)) == 12
         assert set(one_pass).isdisjoint(held_out)
@@ -67,14 +67,14 @@ def test_the_same_are_held_out_each_time_and_shown_each_time(folder):
     def shown(**options):
         return [brightness(batch) for batch in data_of(folder, **options).val_dataloader()]
 
-    assert shown() == shown() == shown(batch_size=2, lanes=2)
+    assert shown() == shown() == shown(batch_size=2, num_streams=2)
     assert len({str(shown(seed=seed)) for seed in range(4)}) > 1
 
 
 def test_a_folder_to_validate_with_leaves_all_shards_to_train_on(folder, tmp_path):
     other = numbered_photos(tmp_path / "other", 3)
     data = data_of(folder, held_out_root=str(other))
-    assert len(data.passes) == 14
+    assert len(data.epoch_order) == 14
     assert [file for batch in data.val_dataloader() for file in batch.files] == [
         str(other / f"000{n}.png") for n in (0, 1)
     ]
@@ -118,15 +118,15 @@ def test_a_small_cache_serves_all(folder, tmp_path):
         options = {"cache": str(tmp_path / "cache"), "cache_gb": 4.5 * size / 1e9, "workers": 2}
         assert files(data_of(url, **options), 18) == files(data_of(folder), 18)
         assert len(list((tmp_path / "cache").glob("*.tar"))) <= 4
-        with pytest.raises(ValueError, match=r"3 shards are read at a time.*data\.cache_gb allows .*lower data\.lanes"):
-            data_of(url, lanes=3, **options)
+        with pytest.raises(ValueError, match=r"3 shards .*data\.cache_gb allows .*lower data\.num_streams"):
+            data_of(url, num_streams=3, **options)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_the_shards_to_come_are_fetched_ahead(tmp_path, workers):
     folder = shards(tmp_path, 40, samples=10)
     with served(folder) as (url, asked):
-        data = data_of(url, cache=str(tmp_path / "cache"), lanes=1, batch_size=1, workers=workers)
+        data = data_of(url, cache=str(tmp_path / "cache"), num_streams=1, batch_size=1, workers=workers)
         files(data, 1)
         until = time.monotonic() + 5
         while len(asked) < 3 and time.monotonic() < until:
@@ -196,7 +196,7 @@ def test_an_index_that_counts_otherwise_is_said(folder):
 
 
 def test_a_connection_that_fails_in_a_worker_is_one_sentence(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(remote, "PAUSES", (0.01,))
+    monkeypatch.setattr(remote, "BACKOFF", (0.01,))
     with served(folder) as (url, _):
         data = data_of(url, cache=str(tmp_path / "cache"), workers=1)
     iterator = iter(data.train_dataloader())
@@ -213,7 +213,7 @@ def test_few_pictures_are_parted_in_halves(tmp_path):
         data_of(shards(tmp_path / "one", 1))
 
 
-@pytest.mark.parametrize("wrong", [{"lanes": 0}, {"cache_gb": 0}])
+@pytest.mark.parametrize("wrong", [{"num_streams": 0}, {"cache_gb": 0}])
 def test_bad_arguments_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"data\.lanes is at least 1"):
-        ContentShards(urls="anywhere", **wrong)
+    with pytest.raises(ValueError, match=r"data\.num_streams is at least 1"):
+        ShardDataModule(urls="anywhere", **wrong)

@@ -12,7 +12,7 @@ import pytest
 from shard_sets import numbered_photos, served, shards
 
 from fast_style.data.shards import remote
-from fast_style.data.shards.index import check_whole, find_shards, index_folder
+from fast_style.data.shards.index import find_shards, index_folder, verify_checksums
 from fast_style.data.shards.tar import bytes_of, pictures_in
 
 
@@ -23,7 +23,7 @@ def folder(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(remote, "PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(remote, "BACKOFF", (0.01, 0.01))
 
 
 def found(urls):
@@ -96,7 +96,7 @@ def test_shards_of_others_are_looked_through_and_can_be_given_an_index(tmp_path)
     index_folder(str(tmp_path))
     (shard,) = find_shards(str(tmp_path))
     assert (shard.samples, shard.bytes) == (3, (tmp_path / "theirs.tar").stat().st_size)
-    check_whole([shard])
+    verify_checksums([shard])
     members = pictures_in(shard.url)
     assert [bytes_of(shard.url, members, n) for n in range(3)] == [p.read_bytes() for p in sorted(photos.iterdir())]
 
@@ -153,13 +153,13 @@ def test_a_shard_that_is_not_as_its_index_says(folder, change, said):
 
 def test_a_changed_byte_is_found_by_checking(folder):
     shards_there = find_shards(str(folder))
-    check_whole(shards_there)
+    verify_checksums(shards_there)
     path = folder / "shard-000001.tar"
     content = bytearray(path.read_bytes())
     content[700] ^= 1
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"shard-000001\.tar is damaged"):
-        check_whole(shards_there)
+        verify_checksums(shards_there)
 
 
 @pytest.mark.parametrize("kept", [-1500, 700, 100])

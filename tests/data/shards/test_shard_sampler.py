@@ -4,8 +4,8 @@ from itertools import accumulate, islice
 
 import pytest
 
-from fast_style.data.sampler import EndlessOrder
-from fast_style.data.shards.sampler import LanedPasses
+from fast_style.data.sampler import InfiniteSampler
+from fast_style.data.shards.sampler import InterleavedShardOrder
 
 COUNTS = {
     "equal": [5] * 8,
@@ -17,31 +17,31 @@ COUNTS = {
 }
 
 
-def passes(counts, lanes=4, seed=3):
-    return LanedPasses(counts, lanes=lanes, seed=seed)
+def epoch_order(counts, num_streams=4, seed=3):
+    return InterleavedShardOrder(counts, num_streams=num_streams, seed=seed)
 
 
 def shard_of(counts, index):
     return next(shard for shard, end in enumerate(accumulate(counts)) if index < end)
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 4, 100])
+@pytest.mark.parametrize("num_streams", [1, 2, 4, 100])
 @pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS)
-def test_each_pass_shows_every_picture_once(counts, lanes):
+def test_each_pass_shows_every_picture_once(counts, num_streams):
     for number in range(3):
-        order = passes(counts, lanes).order_of(number)
+        order = epoch_order(counts, num_streams).order_of(number)
         assert sorted(order) == list(range(sum(counts)))
         assert len(order) == sum(counts)
 
 
 @pytest.mark.parametrize("start", [0, 1, 17, 40, 41, 95])
 def test_any_position_is_known_at_once(start):
-    straight = list(islice(EndlessOrder(passes([5] * 8)), 110))
-    assert list(islice(EndlessOrder(passes([5] * 8), start=start), 10)) == straight[start : start + 10]
+    straight = list(islice(InfiniteSampler(epoch_order([5] * 8)), 110))
+    assert list(islice(InfiniteSampler(epoch_order([5] * 8), start=start), 10)) == straight[start : start + 10]
 
 
 def orders_of(seed):
-    return [tuple(passes([20] * 3, lanes=2, seed=seed).order_of(number)) for number in range(3)]
+    return [tuple(epoch_order([20] * 3, num_streams=2, seed=seed).order_of(number)) for number in range(3)]
 
 
 def test_every_pass_and_every_seed_has_orders_of_its_own():
@@ -50,19 +50,19 @@ def test_every_pass_and_every_seed_has_orders_of_its_own():
 
 def test_pictures_are_shuffled_within_shards_and_shards_among_each_other():
     counts = [50] * 4
-    order = list(passes(counts, lanes=1).order_of(0))
+    order = list(epoch_order(counts, num_streams=1).order_of(0))
     shards = [shard_of(counts, index) for index in order[::50]]
     assert sorted(shards) == [0, 1, 2, 3] != shards
     assert any(order[i] > order[i + 1] for i in range(49))
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 4])
-def test_as_many_shards_as_lanes_are_read_at_a_time(lanes):
+@pytest.mark.parametrize("num_streams", [1, 2, 4])
+def test_as_many_shards_as_streams_are_read_at_a_time(num_streams):
     counts = [10] * 8
-    order = [shard_of(counts, index) for index in passes(counts, lanes).order_of(0)]
-    for start in range(0, 80, 10 * lanes):
-        assert len(set(order[start : start + 10 * lanes])) == lanes
-    assert len(set(order[:lanes])) == lanes
+    order = [shard_of(counts, index) for index in epoch_order(counts, num_streams).order_of(0)]
+    for start in range(0, 80, 10 * num_streams):
+        assert len(set(order[start : start + 10 * num_streams])) == num_streams
+    assert len(set(order[:num_streams])) == num_streams
 
 
 @pytest.mark.parametrize(("counts", "exactly"), [([10] * 8, True), ([10, 12, 9, 11, 10, 13, 8, 10], False)])
@@ -71,7 +71,7 @@ def test_each_process_reads_its_own_shards(counts, exactly, world_size):
     seen = [set() for _ in range(world_size)]
     total = sum(counts)
     for rank in range(world_size):
-        order = EndlessOrder(passes(counts), rank=rank, world_size=world_size)
+        order = InfiniteSampler(epoch_order(counts), rank=rank, world_size=world_size)
         # Lanes end up to a shard apart; until then each process keeps to its own.
         for position, index in islice(order, total // world_size):
             if exactly or position < total - 4 * max(counts):
@@ -80,36 +80,38 @@ def test_each_process_reads_its_own_shards(counts, exactly, world_size):
     assert all(seen)
 
 
-def test_lanes_end_less_than_a_shard_apart():
-    order = passes([7, 9, 30, 8, 10, 12, 9, 9, 14, 11] * 3).order_of(1)
-    lengths = [sum(passes([7, 9, 30, 8, 10, 12, 9, 9, 14, 11] * 3).counts[s] for s in lane) for lane in order.dealt]
+def test_streams_end_less_than_a_shard_apart():
+    order = epoch_order([7, 9, 30, 8, 10, 12, 9, 9, 14, 11] * 3).order_of(1)
+    lengths = [
+        sum(epoch_order([7, 9, 30, 8, 10, 12, 9, 9, 14, 11] * 3).counts[s] for s in stream) for stream in order.dealt
+    ]
     assert max(lengths) - min(lengths) <= 30
 
 
 def test_the_shard_to_come_is_known():
     counts = [5] * 8
-    order = passes(counts)
+    order = epoch_order(counts)
     shown = [[shard_of(counts, index) for index in list(order.order_of(number))] for number in (0, 1)]
     for position in range(40):
-        after = order.next_in_lane(position)
-        lane = shown[0][position::4] + shown[1][position % 4 :: 4]
-        assert after == next(shard for shard in lane if shard != shown[0][position])
+        after = order.next_in_stream(position)
+        stream = shown[0][position::4] + shown[1][position % 4 :: 4]
+        assert after == next(shard for shard in stream if shard != shown[0][position])
 
 
 def test_a_hundred_million_pictures_are_no_burden():
-    order = passes([10_000] * 10_000, lanes=16)
-    places = list(islice(EndlessOrder(order, start=123_456_789), 32))
+    order = epoch_order([10_000] * 10_000, num_streams=16)
+    places = list(islice(InfiniteSampler(order, start=123_456_789), 32))
     assert len({index // 10_000 for _, index in places}) == 16
 
 
-@pytest.mark.parametrize("wrong", [{"counts": []}, {"counts": [0]}, {"lanes": 0}])
+@pytest.mark.parametrize("wrong", [{"counts": []}, {"counts": [0]}, {"num_streams": 0}])
 def test_bad_arguments_are_refused(wrong):
-    with pytest.raises(ValueError, match="pictures and lanes"):
-        passes(**{"counts": [3], **wrong})
+    with pytest.raises(ValueError, match="pictures and streams"):
+        epoch_order(**{"counts": [3], **wrong})
 
 
 def test_beyond_the_end_there_is_nothing():
-    order = passes([3, 4]).order_of(0)
+    order = epoch_order([3, 4]).order_of(0)
     assert order[1:4] == [order[1], order[2], order[3]]
     for offset in (7, -1):
         with pytest.raises(IndexError):

@@ -20,12 +20,12 @@ from tfrecord.writer import TFRecordWriter
 from fast_style import save_image
 from fast_style.data.shards import writer
 from fast_style.data.shards.sources import PictureFolder, source_at
-from fast_style.data.shards.writer import Recipe, write_shards
+from fast_style.data.shards.writer import ShardSettings, write_shards
 from fast_style.images.tensors import load_pixels
 
 
 def write(source, output, **recipe):
-    return write_shards(PictureFolder(str(source)), str(output), Recipe(**recipe))
+    return write_shards(PictureFolder(str(source)), str(output), ShardSettings(**recipe))
 
 
 def contents(folder):
@@ -174,9 +174,9 @@ def test_whole_shards_are_kept(tmp_path):
 
 SLOWLY = """
 import sys, time
-from fast_style.data.shard_sources import PictureFolder
-from fast_style.data.shard_writing import Recipe, write_shards
-recipe = Recipe(shard_samples=3)
+from fast_style.data.shards.sources import PictureFolder
+from fast_style.data.shards.writer import ShardSettings, write_shards
+recipe = ShardSettings(shard_samples=3)
 write_shards(PictureFolder(sys.argv[1]), sys.argv[2], recipe, progress=lambda _: time.sleep(0.02))
 """
 
@@ -251,7 +251,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_written(tmp_path, m
 @pytest.mark.parametrize("wrong", [{"shard_mb": 0}, {"shard_samples": 0}, {"size": 0}, {"quality": 101}])
 def test_bad_recipes_are_refused(wrong):
     with pytest.raises(ValueError, match="shard_mb is above 0"):
-        Recipe(**wrong)
+        ShardSettings(**wrong)
 
 
 # ---- TFRecord files
@@ -275,7 +275,7 @@ def test_tfrecords_become_shards_of_the_same_bytes(tmp_path):
     write_records(tmp_path / "a-0.tfrecord", pictures[:3])
     write_records(tmp_path / "a-1.tfrecord", pictures[3:])
     source = source_at(str(tmp_path / "a-*.tfrecord"), field="image/encoded")
-    done = write_shards(source, str(tmp_path / "out"), Recipe(shard_samples=2))
+    done = write_shards(source, str(tmp_path / "out"), ShardSettings(shard_samples=2))
     assert (done.samples, done.skipped, done.shards) == (4, 1, 2)
     found = [members(tmp_path / "out" / f"shard-{number:06d}.tar") for number in range(2)]
     assert [list(shard) for shard in found] == [["000000000.jpg", "000000001.png"], ["000000003.webp", "000000004.jpg"]]
@@ -284,7 +284,7 @@ def test_tfrecords_become_shards_of_the_same_bytes(tmp_path):
     before = contents(tmp_path / "out")
     (tmp_path / "out" / "shard-000001.tar").unlink()
     source = source_at(str(tmp_path / "a-*.tfrecord"), field="image/encoded")
-    write_shards(source, str(tmp_path / "out"), Recipe(shard_samples=2))
+    write_shards(source, str(tmp_path / "out"), ShardSettings(shard_samples=2))
     assert contents(tmp_path / "out") == before
 
 
@@ -294,7 +294,7 @@ def test_a_damaged_record_is_listed(tmp_path):
     content[-30] ^= 1
     (tmp_path / "a").write_bytes(content)
     source = source_at(str(tmp_path / "a"), field="image/encoded")
-    assert write_shards(source, str(tmp_path / "out"), Recipe()).samples == 1
+    assert write_shards(source, str(tmp_path / "out"), ShardSettings()).samples == 1
     assert "a#1\tits checksum differs" in (tmp_path / "out" / "skipped.tsv").read_text()
 
 
@@ -302,7 +302,7 @@ def test_a_field_that_is_not_there_is_said_with_those_that_are(tmp_path):
     write_records(tmp_path / "a", [encoded(0)])
     source = source_at(str(tmp_path / "a"), field="jpeg")
     with pytest.raises(ValueError, match=r"field jpeg; its fields of bytes: image/encoded; set field="):
-        write_shards(source, str(tmp_path / "out"), Recipe())
+        write_shards(source, str(tmp_path / "out"), ShardSettings())
 
 
 @pytest.mark.parametrize(("given", "found"), [("nowhere", "there are none"), ("empty", "holds no pictures")])

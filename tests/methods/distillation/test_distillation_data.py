@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fast_style import save_image
-from fast_style.methods.distillation.data import SharedPasses, VariedPictures
+from fast_style.methods.distillation.data import DistillationData, WeightedOrder
 
 ALL = {"jitter": 0.4, "permute": 0.5, "blur": 0.5, "noise": 0.5}
 
@@ -22,36 +22,36 @@ def folders(tmp_path_factory) -> list[Path]:
     return [root / "photos", root / "paintings", root / "kept"]
 
 
-def opened(folders: list[Path], *, seen: int = 0, **options) -> VariedPictures:
+def opened(folders: list[Path], *, seen: int = 0, **options) -> DistillationData:
     settings = {"shares": [1, 3], "held_out": 2, "size": 16, "batch_size": 4, "workers": 0} | ALL | options
-    data = VariedPictures(roots=[str(f) for f in folders[:2]], held_out_root=str(folders[2]), **settings)
+    data = DistillationData(roots=[str(f) for f in folders[:2]], held_out_root=str(folders[2]), **settings)
     data.load_state_dict({"batches_seen": seen, "unreadable": []})
     data.setup()
     return data
 
 
-def pixels(data: VariedPictures, count: int) -> torch.Tensor:
+def pixels(data: DistillationData, count: int) -> torch.Tensor:
     return torch.stack([batch.pixels for batch in islice(data.train_dataloader(), count)])
 
 
 def test_every_folder_has_its_share() -> None:
-    passes = SharedPasses([3, 700, 20], [1, 1, 2], seed=0)
-    drawn = Counter(0 if i < 3 else 1 if i < 703 else 2 for number in range(40) for i in passes.order_of(number))
+    epoch_order = WeightedOrder([3, 700, 20], [1, 1, 2], seed=0)
+    drawn = Counter(0 if i < 3 else 1 if i < 703 else 2 for number in range(40) for i in epoch_order.order_of(number))
     total = sum(drawn.values())
     assert total == 40 * 723
     assert [drawn[i] / total for i in range(3)] == pytest.approx([0.25, 0.25, 0.5], abs=0.02)
 
 
 def test_each_picture_of_a_folder_comes_alike_often() -> None:
-    passes = SharedPasses([4, 96], [1, 1], seed=1)
-    drawn = Counter(i for number in range(100) for i in passes.order_of(number))
+    epoch_order = WeightedOrder([4, 96], [1, 1], seed=1)
+    drawn = Counter(i for number in range(100) for i in epoch_order.order_of(number))
     assert [drawn[i] / 10_000 for i in range(4)] == pytest.approx([0.125] * 4, abs=0.02)
 
 
 def test_an_order_depends_on_seed_and_pass_alone() -> None:
-    one, other = (SharedPasses([5, 50], [1, 2], seed=7) for _ in range(2))
+    one, other = (WeightedOrder([5, 50], [1, 2], seed=7) for _ in range(2))
     assert one.order_of(3) == other.order_of(3) != one.order_of(4)
-    assert one.order_of(3) != SharedPasses([5, 50], [1, 2], seed=8).order_of(3)
+    assert one.order_of(3) != WeightedOrder([5, 50], [1, 2], seed=8).order_of(3)
 
 
 def test_crops_are_uint8_of_one_size_and_held_out_pictures_stay_out(folders: list[Path]) -> None:

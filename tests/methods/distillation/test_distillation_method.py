@@ -11,10 +11,10 @@ from training_runs import photos, train
 
 from fast_style.networks.pretrained import builtin
 from fast_style.networks.serialization import read_tensors
-from fast_style.training.run import Outcome, run
+from fast_style.training.run import TrainingResult, run
 
 
-def distill(folder: Path, *more: str, **changes) -> Outcome:
+def distill(folder: Path, *more: str, **changes) -> TrainingResult:
     if not (folder / "photos").exists():
         photos(folder / "photos")
     values = {
@@ -28,9 +28,9 @@ def distill(folder: Path, *more: str, **changes) -> Outcome:
         "data.held_out_root": folder / "photos",
         "data.held_out": 2,
         "data.size": 32,
-        "method.provocations.share": 0.5,
-        "method.provocations.count": 3,
-        "method.provocations.layers": "[relu1_1,relu2_1]",
+        "method.hard_examples.share": 0.5,
+        "method.hard_examples.count": 3,
+        "method.hard_examples.layers": "[relu1_1,relu2_1]",
         "data.batch_size": 2,
         "data.workers": 0,
         "steps": 4,
@@ -74,11 +74,11 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path: Path) -> None:
     first = distill(tmp_path, steps=60, val_every=60)
     (checkpoint,) = tmp_path.glob("runs/*/*/checkpoints/step-000060.ckpt")
     # The first step of one cycle is so small that it changes next to nothing.
-    second = distill(tmp_path, steps=1, start=checkpoint, **{"method.provocations.count": 5})
+    second = distill(tmp_path, steps=1, init_from=checkpoint, **{"method.hard_examples.count": 5})
     assert second.metrics["val/total"] == pytest.approx(first.metrics["val/total"], rel=0.05)
-    assert json.loads(read_tensors(second.network_file)[1]["recipe"])["start"] == "step-000060.ckpt"
+    assert json.loads(read_tensors(second.network_file)[1]["recipe"])["init_from"] == "step-000060.ckpt"
     with pytest.raises(ValueError, match="holds other networks than this run's"):
-        distill(tmp_path, steps=1, start=checkpoint, **{"student.stages": "[[6,6],[10]]"})
+        distill(tmp_path, steps=1, init_from=checkpoint, **{"student.stages": "[[6,6],[10]]"})
 
 
 def test_the_teacher_is_in_no_checkpoint(tmp_path: Path) -> None:
@@ -99,9 +99,9 @@ def test_a_run_that_learnt_something_else_is_not_gone_on_from(tmp_path: Path) ->
     student = distill(tmp_path, steps=1, resume="auto")
     assert student.folder.parent.name == "student"
     assert train(tmp_path, steps=2, resume="auto").folder == style.folder
-    with pytest.raises(ValueError, match="a run that learns style, and this one would learn features"):
+    with pytest.raises(ValueError, match="a run that has task=style, and this one has task=distillation"):
         distill(tmp_path, resume=style.folder)
-    with pytest.raises(ValueError, match="a run that learns features, and this one would learn style"):
+    with pytest.raises(ValueError, match="a run that has task=distillation, and this one has task=style"):
         train(tmp_path, resume=student.folder)
 
 

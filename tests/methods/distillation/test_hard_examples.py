@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fast_style.losses.functional import gram, relative_error
-from fast_style.methods.distillation.hard_examples import Provocations
+from fast_style.methods.distillation.hard_examples import HardExamples
 
 LAYERS = ["a", "b"]
 
@@ -22,9 +22,9 @@ class TwoLayers(nn.Module):
         return {name: features[name] for name in names}
 
 
-def provocations(**changes) -> Provocations:
-    settings = {"count": 3, "size": 16, "share": 0.4, "moves": 6, "length": 0.02, "layers": LAYERS}
-    return Provocations(**(settings | changes))
+def hard_examples(**changes) -> HardExamples:
+    settings = {"count": 3, "size": 16, "share": 0.4, "max_steps": 6, "step_size": 0.02, "layers": LAYERS}
+    return HardExamples(**(settings | changes))
 
 
 def batch(seed: int = 0) -> torch.Tensor:
@@ -39,9 +39,9 @@ def style_errors(student, pictures, styles):
     return sum(relative_error(gram(found[name]), gram(wanted[name])) for name in LAYERS)
 
 
-def test_only_the_last_share_of_a_batch_moves_and_by_the_length() -> None:
+def test_only_the_last_share_of_a_batch_moves_and_by_the_step_size() -> None:
     pictures = batch()
-    provoked = provocations()(TwoLayers(), pictures)
+    provoked = hard_examples()(TwoLayers(), pictures)
     assert torch.equal(provoked[:5], pictures[:5])
     changes = (provoked - pictures)[5:].square().mean((1, 2, 3)).sqrt()
     assert (changes > 0.015).all()  # A little is lost where 0 and 1 are the end.
@@ -51,8 +51,8 @@ def test_only_the_last_share_of_a_batch_moves_and_by_the_length() -> None:
 
 
 def test_a_chain_goes_down_the_students_error() -> None:
-    student, moving = TwoLayers(), provocations(moves=40)
-    moving.lives.fill_(40)
+    student, moving = TwoLayers(), hard_examples(max_steps=40)
+    moving.max_ages.fill_(40)
     start = batch()
     with torch.no_grad():
         before = style_errors(student, start[5:], start[4:7])
@@ -64,14 +64,14 @@ def test_a_chain_goes_down_the_students_error() -> None:
 
 def test_no_gradient_of_the_student_is_left_behind() -> None:
     student = TwoLayers()
-    provoked = provocations()(student, batch())
+    provoked = hard_examples()(student, batch())
     assert not provoked.requires_grad
     assert all(parameter.grad is None for parameter in student.parameters())
 
 
-def test_chains_start_again_after_their_lives_from_one_move_on() -> None:
-    moving = provocations(moves=3)
-    assert moving.lives.tolist() == [1, 2, 3]
+def test_chains_start_again_after_their_max_ages_from_one_move_on() -> None:
+    moving = hard_examples(max_steps=3)
+    assert moving.max_ages.tolist() == [1, 2, 3]
     student, ages = TwoLayers(), []
     for seed in range(6):
         provoked = moving(student, batch(seed))
@@ -83,7 +83,7 @@ def test_chains_start_again_after_their_lives_from_one_move_on() -> None:
 
 
 def test_more_chains_than_a_batch_takes_have_their_turns() -> None:
-    moving = provocations(count=7)
+    moving = hard_examples(count=7)
     for seed in range(7):
         moving(TwoLayers(), batch(seed))
     assert int(moving.next) == 0
@@ -91,7 +91,7 @@ def test_more_chains_than_a_batch_takes_have_their_turns() -> None:
 
 
 def test_a_batch_that_is_not_finite_stays_in_no_chain() -> None:
-    moving, student = provocations(), TwoLayers()
+    moving, student = hard_examples(), TwoLayers()
     spoilt = batch()
     spoilt[6, 0, 3, 3] = torch.nan
     moving(student, spoilt)
@@ -100,19 +100,19 @@ def test_a_batch_that_is_not_finite_stays_in_no_chain() -> None:
 
 
 def test_a_student_that_is_not_finite_moves_no_chain() -> None:
-    moving, student = provocations(), TwoLayers()
+    moving, student = hard_examples(), TwoLayers()
     nn.init.constant_(student.a.weight, torch.nan)
     assert torch.equal(moving(student, batch()), batch())
 
 
-@pytest.mark.parametrize("changes", [{"share": 1.5}, {"share": 0}, {"count": 0}, {"moves": 0}], ids=str)
+@pytest.mark.parametrize("changes", [{"share": 1.5}, {"share": 0}, {"count": 0}, {"max_steps": 0}], ids=str)
 def test_what_can_move_nothing_is_refused(changes: dict) -> None:
     with pytest.raises(ValueError, match="share between 0 and 1"):
-        provocations(**changes)
+        hard_examples(**changes)
 
 
 def test_no_more_pictures_move_than_there_are_chains() -> None:
     pictures = batch()
-    provoked = provocations(count=2)(TwoLayers(), pictures)
+    provoked = hard_examples(count=2)(TwoLayers(), pictures)
     assert torch.equal(provoked[:6], pictures[:6])
     assert not torch.equal(provoked[6], pictures[6])

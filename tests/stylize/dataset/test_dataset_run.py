@@ -18,15 +18,14 @@ from painted_sets import lay_out, paint_here, times
 
 from fast_style import save_image
 from fast_style.data.shards.sources import PictureFolder
-from fast_style.data.shards.writer import Recipe as ShardRecipe
-from fast_style.data.shards.writer import write_shards
+from fast_style.data.shards.writer import ShardSettings, write_shards
 from fast_style.networks.serialization import save_network
 from fast_style.networks.transform_net import TransformNet
-from fast_style.runtimes.cache import source_of
+from fast_style.runtimes.cache import read_network_file
 from fast_style.stylize.dataset import ray_pool, run
 from fast_style.stylize.dataset.ray_pool import Share, UnitPainter, shares
-from fast_style.stylize.dataset.run import Progress, paint_dataset
-from fast_style.stylize.dataset.work_units import Recipe, TarShard, finished, marker_path, plan_units
+from fast_style.stylize.dataset.run import DatasetProgress, paint_dataset
+from fast_style.stylize.dataset.work_units import PaintSettings, TarShard, finished, marker_path, plan_units
 
 SCRIPT = SCRIPTS / "stylize_dataset.py"
 PLAIN = {"runtime": "torch", "precision": "fp32", "device": "cpu"}
@@ -72,8 +71,8 @@ def paint(source, **settings):
 def test_progress_is_told_and_what_was_skipped_is_listed(source):
     total, painted, units = SOURCES[source]
     told = paint(source)
-    assert told[0] == Progress(total, 0, 0, 0)
-    assert told[-1] == Progress(total, 0, painted, 1)
+    assert told[0] == DatasetProgress(total, 0, 0, 0)
+    assert told[-1] == DatasetProgress(total, 0, painted, 1)
     assert [p.done for p in told] == sorted({p.done for p in told})
     assert len(told) == 1 + units
     (header, line) = Path("out/skipped.tsv").read_text().splitlines()
@@ -104,7 +103,7 @@ def test_a_run_goes_on_with_the_units_that_are_not_finished(source):
     assert told[-1].painted == painted
     assert {name: when for name, when in times("out").items() if name in before} == before
     last = times("out")
-    assert paint(source) == [Progress(total, total, painted, 1)]
+    assert paint(source) == [DatasetProgress(total, total, painted, 1)]
     assert times("out") == last
     assert len(Path("out/skipped.tsv").read_text().splitlines()) == 2
     assert not list(Path("out").glob(".*.tmp"))
@@ -221,8 +220,8 @@ def test_two_workers_go_on_after_a_kill(here, monkeypatch):
         monkeypatch.setenv(name, value)
     for number in range(40):
         save_image(torch.rand(3, 200, 200), f"photos/many/{number:02d}.jpg")
-    write_shards(PictureFolder("photos/many"), "many", ShardRecipe(shard_samples=2))
-    recipe = Recipe(source_of("wave.safetensors").digest, unit=2)
+    write_shards(PictureFolder("photos/many"), "many", ShardSettings(shard_samples=2))
+    recipe = PaintSettings(read_network_file("wave.safetensors").digest, unit=2)
     before = {}
     for source in ("photos", "many"):
         kill_in_the_middle(source)

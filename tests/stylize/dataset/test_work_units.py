@@ -18,11 +18,11 @@ from fast_style.images.decode import read_arrays
 from fast_style.networks.transform_net import TransformNet
 from fast_style.runtimes.pytorch import Torch
 from fast_style.stylize.dataset import worker
-from fast_style.stylize.dataset.work_units import Recipe, finished, marker_path, plan_units, target_names
+from fast_style.stylize.dataset.work_units import PaintSettings, finished, marker_path, plan_units, target_names
 from fast_style.stylize.dataset.worker import paint_unit
 from fast_style.stylize.painter import Painter
 
-RECIPE = Recipe("digest", unit=2)
+RECIPE = PaintSettings("digest", unit=2)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_bad_plans_are_refused(here, source, output, sentence):
 def test_bad_settings_are_refused(settings):
     (name,) = settings
     with pytest.raises(ValueError, match=name):
-        Recipe("digest", **settings)
+        PaintSettings("digest", **settings)
 
 
 # ---- painting

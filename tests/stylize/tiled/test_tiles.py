@@ -12,7 +12,7 @@ from torch import nn
 
 from fast_style.networks.blocks import FractionalConv, ResizeConv
 from fast_style.networks.transform_net import TransformNet
-from fast_style.stylize.tiled.lazy_rows import Convolved, Doubled, Photo, Spooled, strips
+from fast_style.stylize.tiled.lazy_rows import ConvRows, DiskRows, PhotoRows, UpsampleRows, strips
 from fast_style.stylize.tiled.tiles import Tiles, thumbnail_moments
 
 NETWORKS = {
@@ -89,15 +89,15 @@ def test_a_float_picture_is_painted_too() -> None:
 
 def test_no_more_than_three_feature_maps_are_kept(monkeypatch) -> None:
     kept: list[int] = []
-    own = Spooled.__init__
+    own = DiskRows.__init__
 
     def counting(self, *arguments) -> None:
         kept.append(sum(not one._file.closed for one in made) + 1)
         own(self, *arguments)
         made.append(self)
 
-    made: list[Spooled] = []
-    monkeypatch.setattr(Spooled, "__init__", counting)
+    made: list[DiskRows] = []
+    monkeypatch.setattr(DiskRows, "__init__", counting)
     for statistics in ("exact", "thumbnail"):
         joined(Tiles(network(), rows=16, statistics=statistics), picture(64, 48))
     assert max(kept) == 3
@@ -128,28 +128,28 @@ def test_progress_goes_from_nothing_to_all_with_the_last_strip(statistics: Any) 
 def test_a_strip_of_a_convolution_is_a_strip_of_it(kernel: int, stride: int) -> None:
     conv = nn.Conv2d(3, 5, kernel, stride, padding=kernel // 2, padding_mode="reflect")
     pixels = picture(40, 24)
-    source = Photo(pixels, multiple=4)
+    source = PhotoRows(pixels, multiple=4)
     with torch.no_grad():
         wanted = conv(source.rows(0, 40))
         for top, bottom in [(0, 1), (0, 7), (3, 11), (40 // stride - 3, 40 // stride), (0, 40 // stride)]:
-            found = Convolved(source, conv).rows(top, bottom)
+            found = ConvRows(source, conv).rows(top, bottom)
             torch.testing.assert_close(found, wanted[:, :, top:bottom])
 
 
 @pytest.mark.parametrize("conv", [FractionalConv(3, 5), FractionalConv(3, 5, kernel=3), ResizeConv(3, 5)], ids=str)
 def test_a_strip_of_a_doubled_picture_is_a_strip_of_it(conv) -> None:
-    source = Photo(picture(20, 16), multiple=4)
+    source = PhotoRows(picture(20, 16), multiple=4)
     with torch.no_grad():
         wanted = conv(source.rows(0, 20))
-        doubled = Doubled(source, conv)
+        doubled = UpsampleRows(source, conv)
         assert (doubled.channels, doubled.height, doubled.width) == wanted.shape[1:]
         for top, bottom in [(0, 1), (1, 2), (0, 7), (5, 16), (39, 40), (36, 40), (0, 40)]:
             torch.testing.assert_close(doubled.rows(top, bottom), wanted[:, :, top:bottom])
 
 
 def test_spooled_rows_come_back(tmp_path: Path) -> None:
-    source = Photo(picture(20, 16), multiple=4)
-    spooled = Spooled(source, tmp_path, torch.float32)
+    source = PhotoRows(picture(20, 16), multiple=4)
+    spooled = DiskRows(source, tmp_path, torch.float32)
     for top, bottom in reversed(list(strips(20, 6))):
         spooled.put(top, source.rows(top, bottom))
     assert torch.equal(spooled.rows(2, 19), source.rows(2, 19))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fast_style.training.distributed.peer_monitor import DONE, FAILED, Lifeline, first_end, other_end
+from fast_style.training.distributed.peer_monitor import DONE, FAILED, PeerMonitor, connect, listen
 
 COUNT = 3
 
@@ -27,14 +27,14 @@ class Meeting:
                 queue.put(value)
 
         with ThreadPoolExecutor() as pool:
-            first = pool.submit(first_end, COUNT, share)
-            others = [pool.submit(other_end, rank, "127.0.0.1", lambda _, r=rank: shared[r].get()) for rank in (1, 2)]
+            first = pool.submit(listen, COUNT, share)
+            others = [pool.submit(connect, rank, "127.0.0.1", lambda _, r=rank: shared[r].get()) for rank in (1, 2)]
             self.lines = [first.result(10), *(other.result(10) for other in others)]
-        self.ends: dict[int, Lifeline] = {}
+        self.ends: dict[int, PeerMonitor] = {}
 
     def live(self, *ranks: int) -> None:
         for rank in ranks:
-            self.ends[rank] = Lifeline(self.lines[rank], self.told[rank].put)
+            self.ends[rank] = PeerMonitor(self.lines[rank], self.told[rank].put)
 
     def die(self, rank: int) -> None:
         for line in self.lines[rank].values():
@@ -93,12 +93,12 @@ def test_one_who_left_is_not_missed_and_another_still_is(meeting: Meeting) -> No
 def test_a_stranger_is_turned_away() -> None:
     shared: Queue[Any] = Queue()
     with ThreadPoolExecutor() as pool:
-        first = pool.submit(first_end, 2, shared.put)
+        first = pool.submit(listen, 2, shared.put)
         port, token = shared.get(timeout=5)
         with socket.create_connection(("127.0.0.1", port)) as stranger:
             stranger.sendall(bytes(16))
             assert stranger.recv(1) == b""
-        friend = other_end(1, "127.0.0.1", lambda _: (port, token))
+        friend = connect(1, "127.0.0.1", lambda _: (port, token))
         lines = first.result(5)
     assert lines.keys() == {1}
     for line in (*lines.values(), *friend.values()):
@@ -107,4 +107,4 @@ def test_a_stranger_is_turned_away() -> None:
 
 def test_who_never_comes_is_not_awaited_for_ever() -> None:
     with pytest.raises(TimeoutError):
-        first_end(2, lambda _: None, timeout=0.1)
+        listen(2, lambda _: None, timeout=0.1)

@@ -7,8 +7,8 @@ import pytest
 import pytorch_lightning as pl
 
 from fast_style.training.distributed.peer_monitor import FAILED
-from fast_style.training.distributed.process_group import Processes, connected, speak_alone
-from fast_style.training.distributed.run_dir import agreed_folder, how_to_go_on
+from fast_style.training.distributed.process_group import Processes, connected, silence_nonzero_ranks
+from fast_style.training.distributed.run_dir import agree_on_run_dir, how_to_go_on
 
 
 @pytest.fixture
@@ -33,26 +33,26 @@ def test_many_processes_and_a_trainer_for_one_are_refused(
 def test_one_alone_agrees_with_itself(trainer: pl.Trainer, tmp_path: Path) -> None:
     with connected(trainer) as processes:
         assert (processes.first, processes.count) == (True, 1)
-        assert processes.agreed("folder") == "folder"
-        assert processes.gathered(3) == [3]
-        assert [processes.largest(number) for number in (0, 15)] == [0, 15]  # At once: nobody else is asked.
-        assert agreed_folder(processes, None, lambda: tmp_path / "new") == tmp_path / "new"
+        assert processes.broadcast("folder") == "folder"
+        assert processes.all_gather(3) == [3]
+        assert [processes.lagged_max(number) for number in (0, 15)] == [0, 15]  # At once: nobody else is asked.
+        assert agree_on_run_dir(processes, None, lambda: tmp_path / "new") == tmp_path / "new"
         checkpoint = tmp_path / "run" / "checkpoints" / "step-000001.ckpt"
-        assert agreed_folder(processes, checkpoint, lambda: tmp_path / "new") == tmp_path / "run"
+        assert agree_on_run_dir(processes, checkpoint, lambda: tmp_path / "new") == tmp_path / "run"
 
 
 @pytest.mark.parametrize(("rank", "ended", "speaks"), [(0, 1, True), (1, 0, True), (2, 0, False), (1, 2, False)])
 def test_one_process_speaks_of_a_lost_one(rank: int, ended: int, speaks: bool) -> None:
     processes = Processes()
     processes.rank, processes.count, processes.advice = rank, 3, lambda: "Go on."
-    sentence = processes.farewell(ended)
+    sentence = processes.lost_message(ended)
     assert sentence.startswith(f"Process {ended} of 3 was lost") is speaks
     assert sentence.endswith("Go on.") is speaks
-    assert processes.farewell(ended) == ""
+    assert processes.lost_message(ended) == ""
 
 
 def test_nobody_speaks_for_one_that_said_its_error_itself() -> None:
-    assert Processes().farewell(FAILED) == ""
+    assert Processes().lost_message(FAILED) == ""
 
 
 def test_the_advice_names_the_folder_if_something_is_in_it(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_the_advice_names_the_folder_if_something_is_in_it(tmp_path: Path) -> No
 def test_the_first_process_reports(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], level: int) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    speak_alone()
+    silence_nonzero_ranks()
     assert logging.getLogger("fast_style").level == level
 
 
@@ -77,7 +77,7 @@ def test_the_others_only_warn(monkeypatch: pytest.MonkeyPatch, variables: dict[s
         monkeypatch.setattr(logger, "level", logging.NOTSET)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    speak_alone()
+    silence_nonzero_ranks()
     assert (package.level, stopping.level) == (logging.WARNING, logging.ERROR)
     for logger in (package, stopping):
         logger.setLevel(logging.NOTSET)

@@ -7,7 +7,7 @@ from checkout import CHECKOUT
 from omegaconf import OmegaConf
 
 from fast_style import load_image, load_stylizer
-from fast_style.data.sample_photos import SAMPLES
+from fast_style.data.sample_photos import SKIMAGE_PHOTOS
 from fast_style.losses.functional import gram, relative_error
 from fast_style.networks.pretrained import builtin
 from fast_style.networks.serialization import read_tensors
@@ -25,22 +25,22 @@ def test_there_are_six_styles() -> None:
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_a_style_has_a_swatch_and_its_card(style: str) -> None:
-    swatch = CHECKOUT / STYLES[style].swatch
-    assert load_image(swatch).shape == (1, 3, 512, 512)
-    card = swatch.with_suffix(".md").read_text(encoding="utf-8")
+def test_a_style_has_a_texture_and_its_card(style: str) -> None:
+    texture = CHECKOUT / STYLES[style].texture
+    assert load_image(texture).shape == (1, 3, 512, 512)
+    card = texture.with_suffix(".md").read_text(encoding="utf-8")
     painter = STYLES[style].work.split(",")[0]
-    for said in (painter, "public domain", "MIT", "scripts/optimize.py", f"output={STYLES[style].swatch}"):
+    for said in (painter, "public domain", "MIT", "scripts/optimize.py", f"output={STYLES[style].texture}"):
         assert said in card
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_a_swatch_is_of_its_own_style(style: str) -> None:
-    """Its Gram matrices are far from those of every other swatch: no two files are mixed up or alike."""
+def test_a_texture_is_of_its_own_style(style: str) -> None:
+    """Its Gram matrices are far from those of every other texture: no two files are mixed up or alike."""
     network, layers = builtin(), ["relu1_1", "relu2_1", "relu3_1"]
-    own = network(load_image(CHECKOUT / STYLES[style].swatch, size=256), layers)
+    own = network(load_image(CHECKOUT / STYLES[style].texture, size=256), layers)
     for other in STYLES.keys() - {style}:
-        features = network(load_image(CHECKOUT / STYLES[other].swatch, size=256), layers)
+        features = network(load_image(CHECKOUT / STYLES[other].texture, size=256), layers)
         errors = [relative_error(gram(features[name]), gram(own[name])).item() for name in layers]
         assert sum(errors) / len(errors) > 0.05
 
@@ -59,7 +59,7 @@ def test_a_style_has_a_model_and_its_card(style: str) -> None:
 
 def test_every_sample_photo_has_its_terms() -> None:
     table = (CHECKOUT / "data/README.md").read_text(encoding="utf-8")
-    assert [sample.file for sample in SAMPLES if sample.file not in table] == []
+    assert [sample.file for sample in SKIMAGE_PHOTOS if sample.file not in table] == []
 
 
 def test_the_project_is_small() -> None:
