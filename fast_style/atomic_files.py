@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: pictures, networks and checkpoints alike."""
+"""Files that are written whole or not at all, and names that are safe to give them."""
 
 import os
 import re
@@ -29,6 +29,14 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def safe_file_name(text: str) -> str:
+    """A part of a file's name made of any text: letters, digits, `_`, `.` and `-`, at most 100 of them.
+
+    Separators, control, escape and bidirectional characters become `_`; what is left of nothing is `style`.
+    """
+    return re.sub(r"[^\w.-]+", "_", text).strip("_.")[:100] or "style"
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:

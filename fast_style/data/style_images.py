@@ -1,20 +1,20 @@
 """From a style's name to its picture, and from that to what the losses compare with."""
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from fast_style.atomic_files import safe_file_name
 from fast_style.images.tensors import load_image
 
 
 def style_name(image: str | os.PathLike[str], name: str | None = None) -> str:
     """The name a style's files go by: the given one, or the picture's without its suffix."""
     # Only what can be typed and named without quoting; the painting itself may be called anything.
-    return re.sub(r"[^\w.-]+", "_", name or Path(image).stem).strip("_.") or "style"
+    return safe_file_name(name or Path(image).stem)
 
 
 def pictures_of(style: Mapping[str, Any]) -> list[str | os.PathLike[str]]:

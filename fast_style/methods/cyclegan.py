@@ -18,9 +18,9 @@ from fast_style.methods.image_pool import ImagePool
 from fast_style.methods.metrics import MeanTerms, is_seen, named_losses
 from fast_style.methods.nonfinite import propagate_nonfinite, skip_unless_finite
 from fast_style.networks.blocks import init_normal_
+from fast_style.networks.generator import Generator
 from fast_style.networks.patch_discriminator import PatchDiscriminator
 from fast_style.networks.serialization import describe
-from fast_style.networks.transform_net import TransformNet
 
 #: The authors' pictures are in -1..1, where the same absolute error is twice as large: their weights are for that.
 PAPER_VALUE_RANGE = 2.0
@@ -74,7 +74,7 @@ class CycleGanMethod(pl.LightningModule):
     def __init__(
         self,
         *,
-        generators: Sequence[TransformNet],
+        generators: Sequence[Generator],
         discriminators: Sequence[PatchDiscriminator],
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         schedule: Callable[[Optimizer], LRScheduler] | None = None,
@@ -98,11 +98,10 @@ class CycleGanMethod(pl.LightningModule):
         self.automatic_optimization = False
         self.a2b, self.b2a = generators
         self.disc_a, self.disc_b = discriminators
-        for network in (*generators, *discriminators):
-            init_normal_(network, std=init_std)
-        with torch.no_grad():
-            for generator in generators:  # Its last layer's results are multiplied by the gain afterwards.
-                generator.to_rgb.weight /= generator.output_gain
+        for generator in generators:
+            generator.init_normal_(init_std)
+        for discriminator in discriminators:
+            init_normal_(discriminator, std=init_std)
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.cycle_weight, self.identity_weight = cycle_weight, identity_weight
         self.seed = seed
@@ -115,7 +114,7 @@ class CycleGanMethod(pl.LightningModule):
         self.finite = torch.tensor(True)
 
     @property
-    def networks(self) -> dict[str, TransformNet]:
+    def networks(self) -> dict[str, Generator]:
         """The generators by direction."""
         return {"A2B": self.a2b, "B2A": self.b2a}
 

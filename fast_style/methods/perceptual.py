@@ -15,8 +15,8 @@ from fast_style.losses.stability import Stability
 from fast_style.methods.ema import MovingAverage
 from fast_style.methods.metrics import MeanTerms, is_seen, named_losses
 from fast_style.methods.nonfinite import propagate_nonfinite, skip_unless_finite
+from fast_style.networks.generator import Generator
 from fast_style.networks.serialization import describe
-from fast_style.networks.transform_net import TransformNet
 
 
 class PerceptualMethod(pl.LightningModule):
@@ -41,7 +41,7 @@ class PerceptualMethod(pl.LightningModule):
     def __init__(
         self,
         *,
-        generator: TransformNet,
+        generator: Generator,
         loss: PerceptualLoss,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         schedule: Callable[[Optimizer], LRScheduler] | None = None,
@@ -66,10 +66,10 @@ class PerceptualMethod(pl.LightningModule):
         self.finite = torch.tensor(True)
 
     @property
-    def network(self) -> TransformNet:
+    def network(self) -> Generator:
         """The averaged generator: what is looked at, validated and exported."""
         averaged = self.average.module
-        assert isinstance(averaged, TransformNet)
+        assert isinstance(averaged, Generator)
         return averaged
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:

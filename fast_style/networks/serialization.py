@@ -18,28 +18,35 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fast_style.atomic_files import atomic_write
+from fast_style.networks.generator import Generator
+from fast_style.networks.metadata import cleaned
 from fast_style.networks.transform_net import TransformNet
 
 FORMAT = "fast_style/1"
 LARGEST_FILE = 2**32  # Bytes; the largest honest file, a full VGG-19, has 575 MB.
-ARCHITECTURES: dict[str, type[TransformNet]] = {"TransformNet": TransformNet}
+#: What a network file may name; nothing else is ever built of one.
+GENERATORS: dict[str, type[Generator]] = {"TransformNet": TransformNet}
 
 WeightPrecision = Literal["fp32", "fp16"]
 
 
-def describe(network: TransformNet, origin: Mapping[str, str]) -> dict[str, str]:
+def describe(network: Generator, origin: Mapping[str, str]) -> dict[str, str]:
     """Everything but the weights that a network file says: text by name, as safetensors metadata wants it."""
     return {
         "format": FORMAT,
         "network": type(network).__name__,
         "architecture": json.dumps(network.architecture),
+        # For those who run the network without PyTorch; `metadata.generator_info` reads them.
+        "smallest": str(network.smallest),
+        "full_size_channels": str(network.full_size_channels),
+        "num_styles": str(network.num_styles),
         **origin,
     }
 
 
 def save_network(
     path: str | os.PathLike[str],
-    network: TransformNet,
+    network: Generator,
     *,
     origin: Mapping[str, str],
     precision: WeightPrecision = "fp32",
@@ -48,17 +55,31 @@ def save_network(
 
     Args:
         path: where; missing folders are made.
-        network: any network of `ARCHITECTURES`.
+        network: any of `GENERATORS`.
         origin: `style`, `recipe`, `version` and whatever else is worth knowing of where it came from.
         precision: of the stored weights; `fp16` halves the file and moves no pixel by more than rounding.
+
+    Raises:
+        ValueError: weights that are not finite; a file that is there stays.
     """
     dtype = torch.float16 if precision == "fp16" else torch.float32
     tensors = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in network.state_dict().items()}
+    check_finite(tensors, path)
     with atomic_write(path) as file:
         file.write(save(tensors, metadata=describe(network, origin)))
 
 
-def load_network(path: str | os.PathLike[str]) -> tuple[TransformNet, dict[str, str]]:
+def check_finite(tensors: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
+    """ValueError if any weight is NaN or infinite: such a network must not take a good file's place."""
+    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if broken:
+        raise ValueError(
+            f"The network has weights that are NaN or infinite ({broken[0]} the first), so {os.fspath(path)} was not "
+            "written: the training diverged; go on from an earlier checkpoint, or with a lower learning rate."
+        )
+
+
+def load_network(path: str | os.PathLike[str]) -> tuple[Generator, dict[str, str]]:
     """Rebuild a network from its slim file, or from a training checkpoint, with the metadata it carries.
 
     Raises:
@@ -68,7 +89,7 @@ def load_network(path: str | os.PathLike[str]) -> tuple[TransformNet, dict[str, 
     return rebuild(tensors, metadata, source=str(path)), metadata
 
 
-def rebuild(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, source: str) -> TransformNet:
+def rebuild(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, source: str) -> Generator:
     """Make the network that `metadata` describes and fill it with `tensors`, in float32 and eval mode."""
     if metadata.get("format") != FORMAT:
         raise ValueError(
@@ -76,7 +97,7 @@ def rebuild(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, sourc
             f"{metadata.get('format', 'none')!r}); train one with scripts/train.py."
         )
     try:
-        build = ARCHITECTURES[metadata["network"]]
+        build = GENERATORS[metadata["network"]]
         # Without memory of its own: a damaged file may claim any width, and random weights would be thrown away.
         with torch.device("meta"):
             network = build(**json.loads(metadata["architecture"]))
@@ -107,7 +128,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
-            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
+            return {name: file.get_tensor(name) for name in names}, cleaned(file.metadata() or {})
     except (OSError, SafetensorError) as error:
         raise ValueError(
             f"{path} is no whole safetensors file ({_first_line(error)}); copy or make it again."
@@ -130,7 +151,7 @@ def _read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ours = content["fast_style"]
         if not isinstance(ours, dict) or not {"tensors", "metadata"} <= ours.keys():
             raise ValueError(f"{path} is damaged: the network is missing from this checkpoint.")
-        return dict(ours["tensors"]), dict(ours["metadata"])
+        return dict(ours["tensors"]), cleaned(ours["metadata"])
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise ValueError(f"{path} holds no state_dict (a mapping of names to tensors).")
     return content, {}

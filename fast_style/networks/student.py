@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fast_style.atomic_files import atomic_write
 from fast_style.networks.layers import MaxPool, ReLU
 from fast_style.networks.loss_network import check_names
-from fast_style.networks.serialization import WeightPrecision
+from fast_style.networks.serialization import WeightPrecision, check_finite
 
 
 class Student(nn.Module):
@@ -130,6 +130,7 @@ def save_student(
                 1 if part == "weight" else 0
             ) * scales.get(name, 1.0)
     tensors = {name: tensor.to(dtype).contiguous() for name, tensor in tensors.items()}
+    check_finite(tensors, path)
     channels = json.dumps(student.channels)
     with atomic_write(path) as file:
         file.write(save(tensors, metadata={"layers": chain, "padding": "reflect 1", "channels": channels, **origin}))

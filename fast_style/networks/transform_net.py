@@ -1,6 +1,6 @@
 """The image-transform network of Johnson, Alahi and Fei-Fei (2016), supplementary table 1."""
 
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
@@ -16,13 +16,24 @@ from fast_style.networks.blocks import (
     Upsampling,
     reflect,
 )
+from fast_style.networks.generator import (
+    Convolution,
+    Generator,
+    Normalization,
+    Pointwise,
+    Residual,
+    StripPlan,
+    StripStep,
+)
+from fast_style.networks.generator import (
+    Upsampling as UpsamplingStep,
+)
 from fast_style.networks.layers import InstanceNorm, ReLU
 
 STRIDE = 4  # Two stride-2 convolutions.
-SMALLEST = 16
 
 
-class TransformNet(nn.Module):
+class TransformNet(Generator):
     """Paint a photo in the learned style, in one pass.
 
     9x9 to `width` channels, two stride-2 3x3 convolutions to `2 width` and `4 width`, `blocks` residual blocks, two
@@ -42,6 +53,8 @@ class TransformNet(nn.Module):
         outer_kernel: of the first and the last layer; 9 in the paper, 7 in CycleGAN.
     """
 
+    smallest = 16
+
     def __init__(
         self,
         *,
@@ -55,9 +68,9 @@ class TransformNet(nn.Module):
     ) -> None:
         super().__init__()
         _check(width, blocks, upsample, fractional_kernel, residual_padding, output_gain)
-        if outer_kernel % 2 == 0 or not 1 <= outer_kernel < SMALLEST:
-            raise ValueError(f"outer_kernel is odd, from 1 to {SMALLEST - 1}; got {outer_kernel}.")
-        self.architecture: dict[str, Any] = {
+        if outer_kernel % 2 == 0 or not 1 <= outer_kernel < self.smallest:
+            raise ValueError(f"outer_kernel is odd, from 1 to {self.smallest - 1}; got {outer_kernel}.")
+        self.architecture = {
             "width": width,
             "blocks": blocks,
             "upsample": upsample,
@@ -67,6 +80,7 @@ class TransformNet(nn.Module):
             "outer_kernel": outer_kernel,
         }
         self.output_gain = output_gain
+        self.full_size_channels = width
         # Each unpadded block loses 2 pixels a side, at a quarter of the size: 40 for the paper's five.
         self.border = 2 * STRIDE * blocks if residual_padding == "none" else 0
         self.encoder = nn.Sequential(
@@ -96,20 +110,57 @@ class TransformNet(nn.Module):
         Raises:
             ValueError: a picture smaller than 16x16, or not `(N, 3, H, W)`.
         """
-        if pictures.ndim != 4 or pictures.shape[1] != 3 or min(pictures.shape[-2:]) < SMALLEST:
-            raise ValueError(
-                f"Pictures to paint are (N, 3, H, W) with H and W at least {SMALLEST}; got {tuple(pictures.shape)}."
-            )
+        self.check_pictures(pictures)
         height, width = pictures.shape[-2:]
         b = self.border
         right, bottom = -width % STRIDE, -height % STRIDE
         # Without a border one reflection is enough, and an exporter need not ask how many.
         extended = (0, right, 0, bottom)
         x = reflect(pictures, b, b + right, b, b + bottom) if b else F.pad(pictures, extended, mode="reflect")
-        z = self.output_gain * self.to_rgb(self.decoder(self.residual(self.encoder(x))))
-        # Johnson's scaled tanh, in the 0..1 convention.
+        z = self.to_rgb(self.decoder(self.residual(self.encoder(x))))
         # Padding by less than nothing crops; of a slice an exporter would ask whether it lies in one piece.
-        return 0.5 * (torch.tanh(F.pad(z, (0, -right, 0, -bottom))) + 1)
+        return self._to_picture(F.pad(z, (0, -right, 0, -bottom)))
+
+    def strip_plan(self) -> StripPlan:
+        """Encoder, residual blocks, decoder and RGB convolution, in the order of `forward`."""
+        if self.border:
+            raise ValueError(
+                "A generator with residual_padding=none, as the paper's, can't be run in strips; take tiles=off, or a "
+                "smaller size=."
+            )
+        steps: list[StripStep] = [step for block in self.encoder for step in _conv_steps(block)]
+        for block in self.residual:
+            branch = block.get_submodule("branch").children()
+            steps.append(Residual(tuple(step for part in branch for step in _conv_steps(part))))
+        for block in self.decoder:
+            steps += _upsampling_steps(block)
+        return StripPlan(STRIDE, (*steps, Convolution(self.to_rgb), Pointwise(self._to_picture)))
+
+    @torch.no_grad()
+    def init_normal_(self, std: float) -> None:
+        """As the contract says; the output layer's results are multiplied by the gain afterwards."""
+        super().init_normal_(std)
+        self.to_rgb.weight /= self.output_gain
+
+    def _to_picture(self, z: Tensor) -> Tensor:
+        """Johnson's scaled tanh, in the 0..1 convention."""
+        return 0.5 * (torch.tanh(self.output_gain * z) + 1)
+
+
+def _upsampling_steps(block: nn.Module) -> tuple[StripStep, StripStep]:
+    assert isinstance(block, nn.Sequential)
+    conv, norm, _ = block
+    assert isinstance(conv, FractionalConv | ResizeConv)
+    assert isinstance(norm, InstanceNorm)
+    return UpsamplingStep(conv.kernel()), Normalization(norm, relu=True)
+
+
+def _conv_steps(block: nn.Module) -> tuple[StripStep, StripStep]:
+    assert isinstance(block, ConvBlock)
+    conv, norm, *relu = block
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, InstanceNorm)
+    return Convolution(conv), Normalization(norm, relu=bool(relu))
 
 
 def _check(width: int, blocks: int, upsample: str, kernel: int, residual_padding: str, output_gain: float) -> None:

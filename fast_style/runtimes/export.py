@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fast_style.networks.transform_net import SMALLEST
+from fast_style.networks.generator import Generator
 from fast_style.runtimes.openvino_import import import_openvino
 
 Format = Literal["onnx", "openvino", "torch_export"]
@@ -33,6 +33,8 @@ NEEDED: dict[Format, tuple[str, ...]] = {
 SIZES = ((1, 96, 128), (2, 131, 77))
 #: The largest difference, of 1.0, that passes: sums in another order, and weights that were rounded to fp16.
 TOLERANCES: dict[WeightPrecision, float] = {"fp32": 1e-4, "fp16": 2e-3}
+#: Pixels a side, about, of the picture that the graph is traced with.
+_EXAMPLE = 64
 OPSET = 18  # The lowest that has all the graph needs; the older, the more can run it.
 
 
@@ -49,14 +51,14 @@ class Parity:
 
 
 def export(
-    network: nn.Module,
+    network: Generator,
     target: str | os.PathLike[str],
     *,
     origin: Mapping[str, str],
     format: Format = "onnx",
     precision: WeightPrecision = "fp32",
 ) -> list[Parity]:
-    """Write `network` so that any number of pictures of any size from 16x16 up goes in, odd ones too.
+    """Write `network` so that any number of pictures of any size from the network's smallest up goes in, odd ones too.
 
     Args:
         network: in eval mode, `(N, 3, H, W)` in 0..1 to the same.
@@ -82,7 +84,7 @@ def export(
     except FileExistsError as error:
         raise ValueError(f"{error.filename} is a file, and was wanted as the folder of {target.name}.") from error
     network = copy.deepcopy(network).eval().cpu()
-    about = describe(origin, precision)
+    about = describe(origin, precision, smallest=network.smallest)
     with tempfile.TemporaryDirectory(prefix=f".{target.stem}-", dir=target.parent) as folder:
         file = Path(folder) / target.name
         WRITERS[format](network, file, about, precision)
@@ -110,11 +112,11 @@ def check_installed(format: Format) -> None:
         )
 
 
-def describe(origin: Mapping[str, str], precision: WeightPrecision) -> dict[str, str]:
+def describe(origin: Mapping[str, str], precision: WeightPrecision, *, smallest: int) -> dict[str, str]:
     """What the file says: where the network came from, and what goes in and out."""
     return {
         **{name: origin[name] for name in ("style", "direction", "recipe", "version") if name in origin},
-        "input": f"pictures: float32 (N, 3, H, W), RGB (sRGB), 0 to 1, H and W from {SMALLEST} up",
+        "input": f"pictures: float32 (N, 3, H, W), RGB (sRGB), 0 to 1, H and W from {smallest} up",
         "output": "painted: the same shape and range",
         "weights": precision,
     }
@@ -137,7 +139,7 @@ def exported(network: nn.Module) -> torch.export.ExportedProgram:
     """The network as one graph of torch operations, of dynamic batch, height and width."""
     sizes = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
     # Two, odd and unlike, so that nothing is taken for fixed.
-    example = torch.rand(2, 3, 4 * SMALLEST + 1, 4 * SMALLEST + 6)
+    example = torch.rand(2, 3, _EXAMPLE + 1, _EXAMPLE + 6)
     with _quiet():
         return torch.export.export(
             network, (example,), dynamic_shapes=(sizes,), prefer_deferred_runtime_asserts_over_guards=True

@@ -1,6 +1,5 @@
 """One picture, of any size: whole or strip by strip, with a broader brush, and as much of the style as is wanted."""
 
-import json
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ from fast_style.images.encode import levels_of, planes_of
 from fast_style.images.resize import reduced
 from fast_style.stylize.blending import Blending
 from fast_style.stylize.guided_upsampling import upsampled
-from fast_style.stylize.stylizer import SMALLEST, Stylizer
+from fast_style.stylize.stylizer import Stylizer
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +148,7 @@ class Painter:
         if self.brush_scale == 1:
             yield from self._painted(colour, progress, beside)
             return
-        height, width = (max(SMALLEST, round(side / self.brush_scale)) for side in colour.shape[:2])
+        height, width = (max(self.stylizer.info.smallest, round(side / self.brush_scale)) for side in colour.shape[:2])
         small = reduced(colour if colour.dtype == np.uint8 else colour[..., 0], height, width)  # Floats are grey.
         painted = np.concatenate([rows for _, rows in self._painted(small, progress, beside)])
         yield from upsampled(colour, small, painted)
@@ -173,11 +172,11 @@ class Painter:
             height, width: in pixels, of what the network paints.
             beside: bytes that reading and writing the picture takes meanwhile.
         """
-        if self.tiles == "off" or min(height, width) < SMALLEST:
+        if self.tiles == "off" or min(height, width) < self.stylizer.info.smallest:
             return None
         if isinstance(self.tiles, int):
             return self.tiles
-        channels: float = json.loads(self.stylizer.origin.get("architecture", "{}")).get("width", 32) / 32
+        channels = self.stylizer.info.full_size_channels / 32
         room = self.max_memory - PROCESS - beside
         if height * width * BYTES_PER_PIXEL[self.stylizer.runtime.name] * channels <= room:
             return None

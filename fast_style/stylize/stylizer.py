@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from fast_style.networks.metadata import generator_info
 from fast_style.runtimes.cache import RuntimeUnavailable, default_cache, read_network_file
 from fast_style.runtimes.onnx import OnnxRuntime
 from fast_style.runtimes.openvino import OpenVino
@@ -18,11 +19,9 @@ from fast_style.runtimes.select import choose, fastest
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from fast_style.networks.transform_net import TransformNet
+    from fast_style.networks.generator import Generator
 
 log = logging.getLogger(__name__)
-
-SMALLEST = 16
 
 
 class Stylizer:
@@ -38,6 +37,8 @@ class Stylizer:
     ) -> None:
         self.runtime = runtime
         self.origin = dict(origin)
+        #: What is known of the generator, whoever executes it.
+        self.info = generator_info(origin)
         self._file = file
 
     @property
@@ -45,7 +46,7 @@ class Stylizer:
         """The style's name."""
         return _style(self.origin)
 
-    def network(self) -> "TransformNet":
+    def network(self) -> "Generator":
         """The network itself, in PyTorch, float32 and the CPU's memory, whoever executes it here.
 
         Raises:
@@ -75,9 +76,10 @@ class Stylizer:
             ValueError: pictures of another shape or type.
         """
         shape = tuple(pictures.shape)
-        if len(shape) != 4 or shape[0] < 1 or shape[1] != 3 or min(shape[-2:]) < SMALLEST:
+        if len(shape) != 4 or shape[0] < 1 or shape[1] != 3 or min(shape[-2:]) < self.info.smallest:
             raise ValueError(
-                f"Pictures to paint are (N, 3, H, W) with N at least 1, H and W at least {SMALLEST}; got {shape}."
+                f"Pictures to paint are (N, 3, H, W) with N at least 1, H and W at least {self.info.smallest}; "
+                f"got {shape}."
             )
         if "float" not in str(pictures.dtype):
             raise ValueError(f"Pictures to paint are floats in 0..1; got {pictures.dtype}. Divide 0..255 by 255.")

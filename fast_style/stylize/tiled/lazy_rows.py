@@ -15,8 +15,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fast_style.networks.blocks import FractionalConv, ResizeConv
-
 
 class Rows(Protocol):
     """A feature map `(1, channels, height, width)`."""
@@ -24,6 +22,7 @@ class Rows(Protocol):
     channels: int
     height: int
     width: int
+    device: torch.device
 
     def rows(self, top: int, bottom: int) -> Tensor:
         """`(1, channels, bottom - top, width)`, float32; 0 <= top < bottom <= height."""
@@ -44,7 +43,7 @@ def _reflected(source: Rows, top: int, bottom: int) -> Tensor:
     found = source.rows(first, end)
     if end - first == bottom - top and top == first:
         return found
-    return found[:, :, torch.from_numpy(wanted - first)]
+    return found[:, :, torch.from_numpy(wanted - first).to(found.device)]
 
 
 class PhotoRows:
@@ -52,8 +51,10 @@ class PhotoRows:
 
     channels = 3
 
-    def __init__(self, pixels: NDArray[np.uint8] | NDArray[np.float32], *, multiple: int) -> None:
-        self.pixels = pixels
+    def __init__(
+        self, pixels: NDArray[np.uint8] | NDArray[np.float32], *, multiple: int, device: torch.device | None = None
+    ) -> None:
+        self.pixels, self.device = pixels, device or torch.device("cpu")
         height, width = pixels.shape[:2]
         self.height, self.width = height + -height % multiple, width + -width % multiple
 
@@ -61,7 +62,7 @@ class PhotoRows:
         """See `Rows`."""
         height, width = self.pixels.shape[:2]
         wanted = height - 1 - np.abs(height - 1 - np.arange(top, bottom))
-        found = torch.from_numpy(self.pixels[wanted]).permute(2, 0, 1)[None]
+        found = torch.from_numpy(self.pixels[wanted]).to(self.device).permute(2, 0, 1)[None]
         found = found.float() / 255 if found.dtype == torch.uint8 else found
         return F.pad(found, (0, self.width - width, 0, 0), mode="reflect")
 
@@ -70,7 +71,7 @@ class ConvRows:
     """A convolution, padded by reflection, of another one's rows."""
 
     def __init__(self, source: Rows, conv: nn.Conv2d) -> None:
-        self.source, self.conv = source, conv
+        self.source, self.conv, self.device = source, conv, source.device
         self.kernel, self.stride = conv.kernel_size[0], conv.stride[0]
         self.channels = conv.out_channels
         self.height, self.width = source.height // self.stride, source.width // self.stride
@@ -86,8 +87,8 @@ class ConvRows:
 class UpsampleRows:
     """A stride-1/2 convolution of another one's rows."""
 
-    def __init__(self, source: Rows, conv: FractionalConv | ResizeConv) -> None:
-        self.source, self.kernel = source, conv.kernel()
+    def __init__(self, source: Rows, kernel: Tensor) -> None:
+        self.source, self.kernel, self.device = source, kernel, source.device
         self.channels = self.kernel.shape[1]
         self.height, self.width = 2 * source.height, 2 * source.width
 
@@ -107,7 +108,7 @@ class MapRows:
     """A function of another one's values, each on its own."""
 
     def __init__(self, source: Rows, function: Callable[[Tensor], Tensor]) -> None:
-        self.source, self.function = source, function
+        self.source, self.function, self.device = source, function, source.device
         self.channels, self.height, self.width = source.channels, source.height, source.width
 
     def rows(self, top: int, bottom: int) -> Tensor:
@@ -119,7 +120,7 @@ class SumRows:
     """The sum of two."""
 
     def __init__(self, one: Rows, other: Rows) -> None:
-        self.one, self.other = one, other
+        self.one, self.other, self.device = one, other, one.device
         self.channels, self.height, self.width = one.channels, one.height, one.width
 
     def rows(self, top: int, bottom: int) -> Tensor:
@@ -136,13 +137,13 @@ class DiskRows:
 
     def __init__(self, like: Rows, folder: str | os.PathLike[str] | None, dtype: torch.dtype) -> None:
         self.channels, self.height, self.width = like.channels, like.height, like.width
-        self.dtype = dtype
+        self.dtype, self.device = dtype, like.device
         self._row = self.channels * self.width * dtype.itemsize
         self._file = tempfile.TemporaryFile(buffering=0, dir=folder, prefix="fast_style-")  # noqa: SIM115 - `close`
 
     def put(self, top: int, rows: Tensor) -> None:
         """Keep `(1, channels, n, width)` as the rows from `top` on."""
-        by_row = rows[0].to(self.dtype).permute(1, 0, 2).contiguous()
+        by_row = rows[0].to(self.dtype).cpu().permute(1, 0, 2).contiguous()
         self._file.seek(top * self._row)
         view = _bytes(by_row)
         while view:
@@ -158,7 +159,7 @@ class DiskRows:
             if not count:
                 raise OSError("A file of features on the way ended early.")
             view = view[count:]
-        return found.permute(1, 0, 2)[None].float()
+        return found.to(self.device).permute(1, 0, 2)[None].float()
 
     def close(self) -> None:
         """Give the disk its room back."""

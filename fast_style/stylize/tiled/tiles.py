@@ -16,9 +16,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fast_style.networks.blocks import FractionalConv, ResidualBlock, ResizeConv
+from fast_style.networks.generator import (
+    Convolution,
+    Generator,
+    Normalization,
+    Pointwise,
+    Residual,
+    StripPlan,
+    StripStep,
+    Upsampling,
+)
 from fast_style.networks.layers import InstanceNorm
-from fast_style.networks.transform_net import STRIDE, TransformNet
 from fast_style.stylize.tiled.lazy_rows import (
     ConvRows,
     DiskRows,
@@ -33,35 +41,36 @@ from fast_style.stylize.tiled.lazy_rows import (
 Statistics = Literal["exact", "thumbnail"]
 #: Shorter side in pixels of the copy whose statistics `thumbnail` takes.
 THUMBNAIL = 512
-Moments = tuple[Tensor, Tensor]
+Moments = tuple[Tensor, Tensor]  # mean, variance
+Pixels = NDArray[np.uint8] | NDArray[np.float32]
 
 
 class Tiles:
-    """A generator that paints strip by strip.
+    """A generator that paints strip by strip, on the device of its weights.
 
     Args:
-        network: without unpadded residual blocks.
+        network: a generator with a strip plan.
         rows: of the picture, in a strip; a multiple of 8 is best.
         statistics: `exact` or `thumbnail`.
         spool: folder for features on the way, three quarters of a picture's pixels times the network's width times 4
             bytes (96 a pixel for 32 channels); None takes the system's for temporary files.
 
     Raises:
-        ValueError: statistics of another name, or a network whose residual blocks are not padded.
+        ValueError: statistics of another name, or a network that can't be run in strips (`Generator.strip_plan`).
     """
 
     def __init__(
-        self, network: TransformNet, *, rows: int, statistics: Statistics = "exact", spool: Path | None = None
+        self, network: Generator, *, rows: int, statistics: Statistics = "exact", spool: Path | None = None
     ) -> None:
         if statistics not in get_args(Statistics):
             raise ValueError(f"statistics is one of {', '.join(get_args(Statistics))}; got {statistics!r}.")
-        if network.border:
-            raise ValueError("A network with residual_padding=none, as the paper's, is not tiled; take tiles=off.")
+        with torch.inference_mode():
+            self.plan = network.strip_plan()
         self.network, self.rows, self.statistics, self.spool = network.eval(), max(8, rows), statistics, spool
 
     @torch.inference_mode()
     def paint(
-        self, pixels: NDArray[np.uint8] | NDArray[np.float32], *, progress: Callable[[float], None] = lambda done: None
+        self, pixels: Pixels, *, progress: Callable[[float], None] = lambda done: None
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Paint `(H, W, 3)`, uint8 or float32 in 0..1.
 
@@ -73,96 +82,79 @@ class Tiles:
             From the top on, the number of a strip's first row and its pixels `(rows, W, 3)`, float32 in 0..1.
         """
         height, width = pixels.shape[:2]
-        photo = PhotoRows(pixels, multiple=STRIDE)
+        device = next(self.network.parameters()).device
+        photo = PhotoRows(pixels, multiple=self.plan.multiple, device=device)
         with ExitStack() as stack:
             work = _Work(self, progress, photo.height)
             stack.callback(work.close)
             if self.statistics == "thumbnail":
                 work.known = thumbnail_moments(self.network, pixels)
-            features = work.decoded(work.through_residuals(work.encoded(photo)))
-            painted = MapRows(ConvRows(features, self.network.to_rgb), self._to_picture)
+            painted = work.through(photo, self.plan.steps)
             for top, bottom in work.strips_of(painted):
                 if top < height:
                     strip = painted.rows(top, min(bottom, height))[0, :, :, :width]
-                    yield top, strip.permute(1, 2, 0).contiguous().numpy()
-
-    def _to_picture(self, z: Tensor) -> Tensor:
-        return 0.5 * (torch.tanh(self.network.output_gain * z) + 1)
+                    yield top, strip.permute(1, 2, 0).contiguous().cpu().numpy()
 
 
 class _Work:
-    """One picture on its way through the network."""
+    """One picture on its way through the network.
+
+    Features of the coarsest scale are computed once and kept on the disk; finer ones, which are larger, are computed
+    again whenever they are asked for.
+    """
 
     def __init__(self, tiles: Tiles, progress: Callable[[float], None], height: int) -> None:
-        self.network, self.rows, self.folder, self.progress = tiles.network, tiles.rows, tiles.spool, progress
-        self.known: list[Moments] | None = None
-        self._norms = 0
+        self.rows, self.folder, self.progress, self.height = tiles.rows, tiles.spool, progress, height
+        self.known: dict[InstanceNorm, Moments] | None = None
         self._spooled: list[DiskRows] = []
-        blocks = len(tiles.network.residual)
-        exact = tiles.statistics == "exact"
-        # Passes over the picture: encoder, two a residual block and its sum, decoder and painting.
-        self._passes, self._passed = (3 if exact else 1) + 3 * blocks + (3 if exact else 1), 0.0
+        self._coarsest = _coarsest(tiles.plan, height)
+        self._passes, self._passed = _passes(tiles.plan, exact=tiles.statistics == "exact"), 0
 
     def close(self) -> None:
         for spooled in self._spooled:
             spooled.close()
 
     def strips_of(self, source: Rows) -> Iterator[tuple[int, int]]:
-        """Strips that are as high in the picture, whatever the stride, and a word on the progress after each."""
-        rows = max(2, self.rows * source.height // (STRIDE * (self.quarter_height)))
+        """Strips that are as high in the picture, whatever the scale, and a word on the progress after each."""
+        rows = max(2, self.rows * source.height // self.height)
         for top, bottom in strips(source.height, rows):
             yield top, bottom
             self.progress(min(1.0, (self._passed + bottom / source.height) / self._passes))
         self._passed += 1
 
-    def encoded(self, photo: PhotoRows) -> Rows:
-        self.quarter_height = photo.height // STRIDE
-        features: Rows = photo
-        for block in self.network.encoder:
-            last = block is self.network.encoder[-1]
-            features = self._normalised(self._convolved(features, block), block, spool=last)
+    def through(self, features: Rows, steps: tuple[StripStep, ...]) -> Rows:
+        """What comes out of the steps, none of it computed yet but what is kept on the disk."""
+        held = len(self._spooled)
+        for step in steps:
+            match step:
+                case Convolution(conv):
+                    features = ConvRows(features, conv)
+                case Upsampling(kernel):
+                    features = UpsampleRows(features, kernel)
+                case Pointwise(function):
+                    features = MapRows(features, function)
+                case Normalization(norm, relu):
+                    before = len(self._spooled)
+                    features = self._normalised(features, norm, relu)
+                    if len(self._spooled) > before:
+                        self._drop(held, before)  # What this was made of.
+                case Residual(branch):
+                    features = self._kept(SumRows(features, self.through(features, branch)))
+                    self._drop(held, len(self._spooled) - 1)
         return features
 
-    def through_residuals(self, features: Rows) -> Rows:
-        for block in self.network.residual:
-            assert isinstance(block, ResidualBlock)
-            branch, held = features, len(self._spooled)
-            for part in block.branch:
-                branch = self._normalised(self._convolved(branch, part), part, spool=True)
-                self._drop(held, len(self._spooled) - 1)  # What this part was made of.
-            features = self._kept(SumRows(features, branch))
-            self._drop(0, len(self._spooled) - 1)
-        return features
-
-    def decoded(self, features: Rows) -> Rows:
-        for block in self.network.decoder:
-            assert isinstance(block, nn.Sequential)
-            conv = block[0]
-            assert isinstance(conv, FractionalConv | ResizeConv)
-            features = self._normalised(UpsampleRows(features, conv), block, spool=False)
-        return features
-
-    def _convolved(self, features: Rows, block: Any) -> Rows:
-        conv = block[0]
-        assert isinstance(conv, nn.Conv2d)
-        return ConvRows(features, conv)
-
-    def _normalised(self, features: Rows, block: Any, *, spool: bool) -> Rows:
-        """What comes out of a block's normalisation, and of its ReLU if it has one."""
-        norm = block[1]
-        assert isinstance(norm, InstanceNorm)
+    def _normalised(self, features: Rows, norm: InstanceNorm, relu: bool) -> Rows:
+        spool = features.height == self._coarsest
         if self.known is None:
             features, moments = self._gathered(features, spool=spool)
         else:
-            moments = self.known[self._norms]
+            moments = self.known[norm]
             features = self._kept(features) if spool else features
-        self._norms += 1
         mean, variance = moments
         assert norm.weight is not None
         scale = norm.weight * (variance + norm.eps).rsqrt()
         shift = norm.bias - mean * scale
         scale, shift = scale[:, None, None], shift[:, None, None]
-        relu = len(block) > 2
         return MapRows(
             features, lambda x: torch.addcmul(shift, x, scale).relu_() if relu else torch.addcmul(shift, x, scale)
         )
@@ -182,11 +174,12 @@ class _Work:
             # Chan et al. (1979): moments of parts, joined without cancellation.
             variance, part = torch.var_mean(rows[0], dim=(1, 2), correction=0)
             size = (bottom - top) * features.width
-            delta = part.double() - mean
-            squares += variance.double() * size + delta.square() * count * size / (count + size)
+            delta = part.cpu().double() - mean  # Apple's GPUs have no float64.
+            squares += variance.cpu().double() * size + delta.square() * count * size / (count + size)
             mean += delta * size / (count + size)
             count += size
-        return kept or features, (mean.float(), (squares / count).float())
+        device = features.device
+        return kept or features, (mean.float().to(device), (squares / count).float().to(device))
 
     def _kept(self, features: Rows) -> Rows:
         kept = self._file(features)
@@ -204,15 +197,42 @@ class _Work:
         del self._spooled[first:end]
 
 
-def thumbnail_moments(network: TransformNet, pixels: NDArray[np.uint8] | NDArray[np.float32]) -> list[Moments]:
-    """Mean and variance before each normalisation while a small copy is painted, in the order of the layers."""
-    moments: list[Moments] = []
+def _coarsest(plan: StripPlan, height: int) -> int:
+    """The rows of the smallest features."""
+    heights = [height]
+    for step in plan.steps:
+        if isinstance(step, Convolution):
+            heights.append(heights[-1] // step.conv.stride[0])
+        elif isinstance(step, Upsampling):
+            heights.append(2 * heights[-1])
+    return min(heights)
 
-    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+
+def _passes(plan: StripPlan, *, exact: bool) -> int:
+    """How often the whole picture is gone through: each normalisation and sum, and the painting."""
+    coarsest, height, passes = _coarsest(plan, plan.multiple), plan.multiple, 1
+    for step in plan.steps:
+        if isinstance(step, Convolution):
+            height //= step.conv.stride[0]
+        elif isinstance(step, Upsampling):
+            height *= 2
+        elif isinstance(step, Residual):
+            passes += 1 + sum(isinstance(part, Normalization) for part in step.branch)
+        elif isinstance(step, Normalization):
+            passes += exact or height == coarsest
+    return passes
+
+
+def thumbnail_moments(network: nn.Module, pixels: Pixels) -> dict[InstanceNorm, Moments]:
+    """Mean and variance before each normalisation while a small copy is painted."""
+    moments: dict[InstanceNorm, Moments] = {}
+
+    def note(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         variance, mean = torch.var_mean(inputs[0][0].float(), dim=(1, 2), correction=0)
-        moments.append((mean, variance))
+        assert isinstance(module, InstanceNorm)
+        moments[module] = (mean, variance)
 
-    small = _thumbnail(pixels)
+    small = _thumbnail(pixels).to(next(network.parameters()).device)
     hooks = [module.register_forward_pre_hook(note) for module in network.modules() if isinstance(module, InstanceNorm)]
     try:
         network(small)
@@ -222,7 +242,7 @@ def thumbnail_moments(network: TransformNet, pixels: NDArray[np.uint8] | NDArray
     return moments
 
 
-def _thumbnail(pixels: NDArray[np.uint8] | NDArray[np.float32]) -> Tensor:
+def _thumbnail(pixels: Pixels) -> Tensor:
     """`(1, 3, h, w)` in 0..1, its shorter side THUMBNAIL at most: areas averaged, strip by strip."""
     height, width = pixels.shape[:2]
     scale = min(1.0, THUMBNAIL / min(height, width))

@@ -12,8 +12,8 @@ from torch import nn
 from fast_style.data.datamodule import InfiniteDataModule
 from fast_style.data.style_images import load_style, pictures_of
 from fast_style.methods.perceptual import PerceptualMethod
+from fast_style.networks.generator import Generator
 from fast_style.networks.serialization import load_network, save_network
-from fast_style.networks.transform_net import TransformNet
 from fast_style.training.callbacks.image_grids import ImageGridCallback
 from fast_style.training.config_checks import check_settings, name_of_style, network_file_of
 from fast_style.training.effective_batch import EffectiveBatch
@@ -67,7 +67,7 @@ class StyleTask:
         save_network(self.network_files[0], method.network, origin=method.origin, precision=self.cfg.save_as)
 
 
-def load_init_weights(file: str, generator: TransformNet) -> None:
+def load_init_weights(file: str, generator: Generator) -> None:
     """Give a generator the weights of a network file, or of a checkpoint's averaged generator.
 
     Raises:

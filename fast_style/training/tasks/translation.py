@@ -13,7 +13,6 @@ from fast_style.data.datamodule import InfiniteDataModule
 from fast_style.methods.cyclegan import CycleGanMethod
 from fast_style.networks.patch_discriminator import SMALLEST_JUDGED
 from fast_style.networks.serialization import save_network
-from fast_style.networks.transform_net import SMALLEST
 from fast_style.training.callbacks.image_grids import TranslationGridCallback
 from fast_style.training.callbacks.throughput import EtaCallback
 from fast_style.training.config_checks import check_settings, check_two_optimizers, name_of_collections, network_file_of
@@ -70,7 +69,9 @@ def _check_start(cfg: DictConfig) -> None:
         raise ValueError(
             "init_from=FILE is one network, and method=cyclegan begins two at random: leave init_from null."
         )
-    smallest = max(SMALLEST, SMALLEST_JUDGED * 2 ** int(cfg.discriminator.layers))
+    with torch.device("meta"):  # Asked, not kept.
+        generator = instantiate(cfg.generator, _convert_="all")
+    smallest = max(generator.smallest, SMALLEST_JUDGED * 2 ** int(cfg.discriminator.layers))
     if "size" in cfg.data and cfg.data.size < smallest:
         raise ValueError(
             f"With discriminator.layers={cfg.discriminator.layers}, data.size is at least {smallest}; got "

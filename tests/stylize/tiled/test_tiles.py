@@ -141,7 +141,7 @@ def test_a_strip_of_a_doubled_picture_is_a_strip_of_it(conv) -> None:
     source = PhotoRows(picture(20, 16), multiple=4)
     with torch.no_grad():
         wanted = conv(source.rows(0, 20))
-        doubled = UpsampleRows(source, conv)
+        doubled = UpsampleRows(source, conv.kernel())
         assert (doubled.channels, doubled.height, doubled.width) == wanted.shape[1:]
         for top, bottom in [(0, 1), (1, 2), (0, 7), (5, 16), (39, 40), (36, 40), (0, 40)]:
             torch.testing.assert_close(doubled.rows(top, bottom), wanted[:, :, top:bottom])

@@ -1,0 +1,130 @@
+"""Every generator of conf/generator/ keeps the contract of networks/generator.py; and nobody looks behind it."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from checkout import CHECKOUT, CONF
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from fast_style.networks.generator import Generator
+from fast_style.networks.metadata import GeneratorInfo, generator_info, read_header
+from fast_style.networks.serialization import GENERATORS, describe, load_network, read_tensors, save_network
+from fast_style.stylize.tiled.tiles import Tiles
+
+PRESETS = {path.stem: path for path in sorted(CONF.glob("generator/*.yaml"))}
+SMALL = {"width": 4, "blocks": 1}
+
+
+def build(name: str) -> Generator:
+    generator = instantiate(OmegaConf.load(PRESETS[name]), **SMALL, _convert_="all").eval()
+    assert isinstance(generator, Generator)
+    return generator
+
+
+class Opaque(Generator):
+    """A generator with nothing but the contract."""
+
+    smallest, full_size_channels = 8, 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.architecture = {}
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        self.check_pictures(pictures)
+        return self.conv(pictures).sigmoid()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_architecture_rebuilds_the_network(name: str) -> None:
+    generator = build(name)
+    again = type(generator)(**generator.architecture)
+    again.load_state_dict(generator.state_dict())
+    pictures = torch.rand(1, 3, 24, 32)
+    assert torch.equal(generator(pictures), again.eval()(pictures))
+    assert GENERATORS[type(generator).__name__] is type(generator)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_smallest_picture_is_painted_and_a_smaller_one_refused(name: str) -> None:
+    generator = build(name)
+    side = generator.smallest
+    assert generator(torch.rand(1, 3, side, side)).shape == (1, 3, side, side)
+    with pytest.raises(ValueError, match=f"at least {side}; got"):
+        generator(torch.rand(1, 3, side, side - 1))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_strip_plan_is_the_network(name: str) -> None:
+    generator = build(name)
+    pixels = np.random.default_rng(0).random((70, 45, 3), np.float32)
+    strips = [rows for _, rows in Tiles(generator, rows=16).paint(pixels)]
+    with torch.inference_mode():
+        whole = generator(torch.from_numpy(pixels).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
+    assert np.abs(np.concatenate(strips) - whole).max() < 1e-4
+
+
+def test_a_generator_that_can_not_be_run_in_strips_says_so_in_a_sentence() -> None:
+    with pytest.raises(ValueError, match=r"^A Opaque can't be run in strips; take tiles=off, or a smaller size=\.$"):
+        Tiles(Opaque(), rows=16)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_file_says_what_runtimes_need_to_know(name: str, tmp_path: Path) -> None:
+    generator = build(name)
+    info = GeneratorInfo(generator.smallest, generator.full_size_channels, generator.num_styles)
+    assert generator_info(describe(generator, {})) == info
+    # As the first release wrote it.
+    assert generator_info({"architecture": '{"width": 4}'}) == GeneratorInfo(full_size_channels=4)
+    save_network(tmp_path / "a.safetensors", generator, origin={"style": "a"})
+    assert generator_info(load_network(tmp_path / "a.safetensors")[1]) == info
+
+
+def test_only_networks_know_the_subclasses() -> None:
+    for path in CHECKOUT.glob("fast_style/**/*.py"):
+        if path.parent.name != "networks":
+            assert not re.search(r"\bTransformNet\b|\bto_rgb\b|\boutput_gain\b", path.read_text()), path
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_network_that_is_not_finite_replaces_no_good_one(value: float, tmp_path: Path) -> None:
+    generator, file = build("slim"), tmp_path / "good.safetensors"
+    save_network(file, generator, origin={"style": "a"})
+    good = file.read_bytes()
+    with torch.no_grad():
+        next(generator.parameters()).view(-1)[0] = value
+    with pytest.raises(ValueError, match=r"NaN or infinite .*good\.safetensors was not written"):
+        save_network(file, generator, origin={"style": "a"})
+    assert file.read_bytes() == good
+    assert [path.name for path in tmp_path.iterdir()] == ["good.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("../../x", "x"),
+        ("/etc/passwd", "etc_passwd"),
+        ("a\\b", "a_b"),
+        ("wave\x1b[31m\n", "wave_31m"),
+        ("‮evil", "evil"),
+        ("...", "style"),
+        ("x" * 500, "x" * 100),
+        ("Große Welle", "Große_Welle"),
+    ],
+)
+def test_names_from_files_are_cleaned_where_they_are_read(said: str, name: str, tmp_path: Path) -> None:
+    file = tmp_path / "network.safetensors"
+    save_network(file, build("slim"), origin={"style": said, "direction": said, "recipe": "{}\x1b[2J"})
+    for metadata in (load_network(file)[1], read_header(file)):
+        assert (metadata["style"], metadata["direction"]) == (name, name)
+        assert "\x1b" not in metadata["recipe"]
+    torch.save(
+        {"fast_style": {"metadata": describe(build("slim"), {"style": said}), "tensors": {}}}, tmp_path / "a.ckpt"
+    )
+    assert read_tensors(tmp_path / "a.ckpt")[1]["style"] == name
