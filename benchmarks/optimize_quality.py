@@ -2,7 +2,7 @@
 
     python benchmarks/optimize_quality.py photos/*.jpg --styles starry_night wave the_scream --out optimized
 
-The recipe is `experiment=lbfgs` at one size and 100 evaluations; the written file is what is measured, in float32.
+The recipe is `optimization=lbfgs` at one size and 100 evaluations; the written file is what is measured, in float32.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def main() -> None:
         for style in asked.styles:
             settings = [f"style={style}", f"method.steps={asked.evaluations}", "method.smallest=null", *more]
             with initialize_config_dir(str(CONF), version_base="1.3"):
-                cfg = compose("optimize", ["experiment=lbfgs", "method.first_steps=null", *settings])
+                cfg = compose("optimize", ["optimization=lbfgs", "method.first_steps=null", *settings])
             network = instantiate(cfg.loss_network, _convert_="all")
             method = instantiate(cfg.method, _convert_="all")(
                 loss_network=network, loss=instantiate(cfg.loss, _convert_="all")

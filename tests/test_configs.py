@@ -8,7 +8,19 @@ from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-GROUPS = ["method", "style", "data", "loss_network", "generator", "trainer", "experiment", "optimizer", "student"]
+GROUPS = [
+    "method",
+    "style",
+    "data",
+    "loss",
+    "loss_network",
+    "generator",
+    "trainer",
+    "experiment",
+    "optimizer",
+    "student",
+]
+GROUPS += ["optimization"]
 CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
 ROOTS = [
     "train",
@@ -22,7 +34,8 @@ ROOTS = [
     "stylize_dataset",
 ]
 LEARNERS = {"muon", "fused_adam", "adam_gan"}  # Optimisers of networks; the others are for pictures.
-OPTIMIZING = {"lbfgs", "gatys2016", "pytorch_tutorial", "adam_noise"}  # Experiments of scripts/optimize.py.
+#: The script of each choice that scripts/train.py has no use for.
+ROOT_OF = {("loss", "image"): "optimize", ("loss", "distillation"): "distill", ("data", "distillation"): "distill"}
 
 
 def composed(root: str, *overrides: str) -> DictConfig:
@@ -35,17 +48,17 @@ def test_every_choice_composes_and_resolves(group: str, choice: str) -> None:
     if group == "optimizer":
         root = "train" if choice in LEARNERS else "optimize"
         cfg = composed(root, f"optimizer@method.optimizer={choice}", *(["content=null"] if root == "optimize" else []))
-    elif group == "student" or choice == "distillation":
+    elif group == "student":
         cfg = composed("distill", f"{group}={choice}")
     else:
-        root = "optimize" if group == "experiment" and choice in OPTIMIZING else "train"
+        root = "optimize" if group == "optimization" else ROOT_OF.get((group, choice), "train")
         cfg = composed(root, f"{group}={choice}", *(["content=null"] if root == "optimize" else []))
     OmegaConf.resolve(cfg)
 
 
-@pytest.mark.parametrize("choice", sorted(OPTIMIZING))
+@pytest.mark.parametrize("choice", [choice for group, choice in CHOICES if group == "optimization"])
 def test_every_recipe_of_one_picture_can_be_built(choice: str) -> None:
-    cfg = composed("optimize", f"experiment={choice}", "loss_network=vgg19", "loss_network.weights=random")
+    cfg = composed("optimize", f"optimization={choice}", "loss_network=vgg19", "loss_network.weights=random")
     method = instantiate(cfg.method, _convert_="all")(
         loss_network=instantiate(cfg.loss_network, _convert_="all"), loss=instantiate(cfg.loss, _convert_="all")
     )
@@ -104,7 +117,7 @@ def test_a_recipe_of_a_translation_is_the_papers(choice: str) -> None:
     cfg = composed("train", f"experiment={choice}", "data.root=photos")
     assert cfg.task == "translation"
     identity = 0.0 if choice == "horse2zebra" else 0.5
-    assert (cfg.method.cycle_weight, cfg.method.identity_weight, cfg.method.pool) == (10, identity, 50)
+    assert (cfg.method.cycle_weight, cfg.method.identity_weight, cfg.method.pool_size) == (10, identity, 50)
     assert (cfg.method.optimizer.lr, list(cfg.method.optimizer.betas)) == (2e-4, [0.5, 0.999])
     assert (cfg.data.size, cfg.data.load_size, cfg.data.batch_size) == (256, 286, 1)
     assert (cfg.discriminator.width, cfg.generator.blocks, cfg.generator.upsample) == (64, 9, "fractional")

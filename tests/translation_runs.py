@@ -46,7 +46,7 @@ def settings(folder: Path, **changes: Any) -> list[str]:
         "generator.width": 3,
         "generator.blocks": 1,
         "discriminator.width": 3,
-        "method.pool": 3,
+        "method.pool_size": 3,
         "steps": 8,
         "val_every": 8,
         "checkpoint_every": 4,

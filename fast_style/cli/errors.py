@@ -56,7 +56,7 @@ def one_sentence_errors(main: Main) -> Main:
 
 def check_keys(cfg: DictConfig, root: str) -> None:
     """Refuse a recipe (experiment=...) of another script: it brings settings that this one has no use for."""
-    known = {"style", "loss_network", *OmegaConf.load(CONF / f"{root}.yaml").keys()}
+    known = {"style", "loss", "loss_network", *OmegaConf.load(CONF / f"{root}.yaml").keys()}
     strange = [str(key) for key in cfg if key not in known]
     if strange:
         recipe = HydraConfig.get().runtime.choices.get("experiment")

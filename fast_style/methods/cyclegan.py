@@ -62,7 +62,7 @@ class CycleGanMethod(pl.LightningModule):
         cycle_weight: of the pictures there and back; lambda, 10 in the paper.
         identity_weight: of pictures that are in the collection already, a share of `cycle_weight`; 0.5 in the paper,
             and 0 computes nothing of it.
-        pool: how many fake pictures of either side are kept to be shown again.
+        pool_size: how many fake pictures of either side are kept to be shown again.
         init_std: deviation of the normal distribution that all convolutions start from; 0.02 in the paper.
         seed: of the pools.
         origin: text by name that every saved network carries: `style`, `recipe`, `version`.
@@ -80,7 +80,7 @@ class CycleGanMethod(pl.LightningModule):
         schedule: Callable[[Optimizer], LRScheduler] | None = None,
         cycle_weight: float = 10.0,
         identity_weight: float = 0.5,
-        pool: int = 50,
+        pool_size: int = 50,
         init_std: float = 0.02,
         seed: int = 0,
         origin: Mapping[str, str] | None = None,
@@ -105,7 +105,7 @@ class CycleGanMethod(pl.LightningModule):
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.cycle_weight, self.identity_weight = cycle_weight, identity_weight
         self.seed = seed
-        self.pools = {side: ImagePool(pool, seed=seed) for side in "AB"}
+        self.pools = {side: ImagePool(pool_size, seed=seed) for side in "AB"}
         self.origin = dict(origin or {})
         #: This process's losses of the newest batch, by the names they are logged under.
         self.newest: dict[str, Tensor] = {}

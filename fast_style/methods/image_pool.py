@@ -22,7 +22,7 @@ class ImagePool:
 
     def __init__(self, size: int, *, seed: int) -> None:
         if size < 0:
-            raise ValueError(f"method.pool is how many pictures are kept, 0 or more; got {size}.")
+            raise ValueError(f"method.pool_size is how many pictures are kept, 0 or more; got {size}.")
         self.size = size
         self._kept: list[Tensor] = []
         # On the CPU: where a picture lies must be known there, without waiting for a GPU.

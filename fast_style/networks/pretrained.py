@@ -23,7 +23,7 @@ def vgg(
     architecture: Literal["vgg16", "vgg19"],
     *,
     weights: str | None = None,
-    pool: Pooling = "max",
+    pooling: Pooling = "max",
 ) -> LossNetwork:
     """VGG-16 or VGG-19 (Simonyan and Zisserman 2015) without its classifier.
 
@@ -31,7 +31,7 @@ def vgg(
         architecture: `vgg16` or `vgg19`.
         weights: a file of torchvision's state_dict (.pth or .safetensors); None lets torchvision fetch its ImageNet
             weights (verified, cached); `random` is for tests and timing.
-        pool: `average` is Gatys et al.'s smoother replacement of max pooling.
+        pooling: `average` is Gatys et al.'s smoother replacement of max pooling.
     """
     features = _torchvision_features(architecture, weights)
     stage, index = 1, 1
@@ -44,7 +44,7 @@ def vgg(
             named.append((f"relu{stage}_{index}", ReLU()))
             index += 1
         else:
-            named.append((f"pool{stage}", _pool(pool)))
+            named.append((f"pool{stage}", _pool(pooling)))
             stage, index = stage + 1, 1
     return LossNetwork(named, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
@@ -77,17 +77,17 @@ def squeezenet(*, weights: str | None = None) -> LossNetwork:
 BUILTIN = Path(__file__).with_name("builtin.safetensors")
 
 
-def builtin(*, weights: str | None = None, pool: Pooling = "max") -> LossNetwork:
+def builtin(*, weights: str | None = None, pooling: Pooling = "max") -> LossNetwork:
     """The small loss network that comes along, relu1_1 to relu5_1; a quarter of VGG-16's time in a training step.
 
     Args:
         weights: another student of scripts/distill.py; None takes the one in the package.
-        pool: `average` is Gatys et al.'s smoother replacement of max pooling.
+        pooling: `average` is Gatys et al.'s smoother replacement of max pooling.
     """
-    return vgg_from_file(weights=weights or str(BUILTIN), pool=pool)
+    return vgg_from_file(weights=weights or str(BUILTIN), pooling=pooling)
 
 
-def vgg_from_file(*, weights: str, pool: Pooling = "max") -> LossNetwork:
+def vgg_from_file(*, weights: str, pooling: Pooling = "max") -> LossNetwork:
     """A VGG-like chain from a safetensors file that lists its own layers.
 
     The metadata `layers` is a list such as `conv1_1 conv1_2 pool conv2_1`; `padding` is `reflect 1` or absent for
@@ -112,21 +112,23 @@ def vgg_from_file(*, weights: str, pool: Pooling = "max") -> LossNetwork:
     missing = [n for n in names if n != "pool" and not {f"{n}.weight", f"{n}.bias"} <= tensors.keys()]
     if missing:
         raise ValueError(f"{weights} is damaged: it lists the layer {missing[0]} and has no weights for it.")
-    return LossNetwork(_chain(names, tensors, mode, pool), heads=_heads(tensors))
+    return LossNetwork(_chain(names, tensors, mode, pooling), heads=_heads(tensors))
 
 
-def vgg_mix(*, shallow: str, deep: str, pool: Pooling = "max") -> CombinedLossNetwork:
+def vgg_mix(*, shallow: str, deep: str, pooling: Pooling = "max") -> CombinedLossNetwork:
     """The layers of the file `shallow` as far as it goes, the layers beyond from the file `deep`."""
-    return CombinedLossNetwork(vgg_from_file(weights=shallow, pool=pool), vgg_from_file(weights=deep, pool=pool))
+    return CombinedLossNetwork(
+        vgg_from_file(weights=shallow, pooling=pooling), vgg_from_file(weights=deep, pooling=pooling)
+    )
 
 
 def _chain(
-    names: Sequence[str], tensors: dict[str, Tensor], padding_mode: PaddingMode, pool: Pooling
+    names: Sequence[str], tensors: dict[str, Tensor], padding_mode: PaddingMode, pooling: Pooling
 ) -> Iterable[tuple[str, nn.Module]]:
     stages = itertools.count(1)
     for name in names:
         if name == "pool":
-            yield f"pool{next(stages)}", _pool(pool)
+            yield f"pool{next(stages)}", _pool(pooling)
             continue
         weight, bias = tensors[f"{name}.weight"].float(), tensors[f"{name}.bias"].float()
         out_channels, in_channels, kernel, _ = weight.shape
@@ -151,7 +153,7 @@ def _heads(tensors: dict[str, Tensor]) -> dict[str, nn.Module]:
 
 def _pool(kind: Pooling) -> nn.Module:
     if kind not in ("max", "average"):
-        raise ValueError(f"pool is max or average; got {kind!r}.")
+        raise ValueError(f"pooling is max or average; got {kind!r}.")
     return MaxPool() if kind == "max" else nn.AvgPool2d(2)
 
 

@@ -22,7 +22,7 @@ Terms = dict[str, Tensor]
 
 
 def composed(recipe: str, *overrides: str) -> DictConfig:
-    chosen = [] if recipe == "default" else [f"experiment={recipe}"]
+    chosen = [] if recipe == "default" else [f"optimization={recipe}"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("optimize", [*chosen, *overrides])
 

@@ -45,7 +45,7 @@ def method(generator: dict[str, Any] | None = None, **changes: Any) -> CycleGanM
         "discriminators": [PatchDiscriminator(width=4) for _ in range(2)],
         "optimizer": ADAM,
     }
-    return CycleGanMethod(**(parts | {"init_std": 0.1, "pool": 2} | changes))
+    return CycleGanMethod(**(parts | {"init_std": 0.1, "pool_size": 2} | changes))
 
 
 class SameStart(pl.LightningDataModule):
@@ -314,7 +314,7 @@ def test_a_step_that_is_not_finite_changes_nothing(
         ({"precision": "16-mixed"}, "precision=bf16-mixed or 32-true"),
         ({"data": "folder", "data.load_size": None, "data.held_out": 2}, "learns from two collections"),
         ({"precision": 16}, "precision=bf16-mixed or 32-true"),
-        ({"method.pool": -1}, "method.pool is how many pictures are kept, 0 or more; got -1"),
+        ({"method.pool_size": -1}, "method.pool_size is how many pictures are kept, 0 or more; got -1"),
         ({"method.cycle_weight": -1}, "method.cycle_weight and method.identity_weight are 0 or more; got -1"),
         ({"init_from": "wave.safetensors"}, "method=cyclegan begins two at random: leave init_from null"),
         ({"data.size": 16}, "With discriminator.layers=3, data.size is at least 24; got 16"),
@@ -374,7 +374,7 @@ def test_a_style_is_not_learnt_from_collections(tmp_path: Path) -> None:
 
     from fast_style.training.run import run
 
-    overrides = [*settings(tmp_path, **{"method": "perceptual", "discriminator.width": None, "method.pool": None})]
+    overrides = [*settings(tmp_path, **{"method": "perceptual", "discriminator.width": None, "method.pool_size": None})]
     overrides += ["data=unpaired", "style=wave"]
     with pytest.raises(ValueError, match="data=unpaired is for method=cyclegan"):
         run(composed(overrides), overrides)

@@ -101,14 +101,14 @@ def test_pooling_is_the_maximum_or_the_average():
     found = {}
     for pool, reference in [("max", F.max_pool2d), ("average", F.avg_pool2d)]:
         torch.manual_seed(0)
-        features = vgg("vgg16", weights="random", pool=pool)(picture, ["relu1_2", "pool1", "relu2_2", "pool2"])
+        features = vgg("vgg16", weights="random", pooling=pool)(picture, ["relu1_2", "pool1", "relu2_2", "pool2"])
         assert torch.equal(features["pool1"], reference(features["relu1_2"], 2))
         assert torch.equal(features["pool2"], reference(features["relu2_2"], 2))
         found[pool] = features
     assert torch.equal(found["max"]["relu1_2"], found["average"]["relu1_2"])
     assert not torch.allclose(found["max"]["pool1"], found["average"]["pool1"])
     with pytest.raises(ValueError, match="max or average; got 'none'"):
-        vgg("vgg16", weights="random", pool="none")
+        vgg("vgg16", weights="random", pooling="none")
 
 
 def test_unknown_layers_are_refused_with_the_known_ones(tiny_loss_network):
@@ -191,7 +191,7 @@ def write(file, *, layers=LAYERS, padding="reflect 1", shapes=SHAPES, dtype=torc
 def test_a_chain_from_a_file_is_the_one_written_by_hand(tmp_path, padding, mode, pool, reference, dtype):
     file = tmp_path / "chain.safetensors"
     tensors = write(file, padding=padding, dtype=dtype)
-    network, pictures = vgg_from_file(weights=str(file), pool=pool), torch.rand(2, 3, 9, 12)
+    network, pictures = vgg_from_file(weights=str(file), pooling=pool), torch.rand(2, 3, 9, 12)
     names = ["conv1_1", "relu1_1", "conv1_2", "relu1_2", "pool1", "conv2_1", "relu2_1"]
     assert list(network.names) == names
 

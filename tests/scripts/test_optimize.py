@@ -240,7 +240,7 @@ def test_any_file_name_can_be_said(paint: Paint, name: str) -> None:
     assert load_image(Path("made", name)).shape == (1, 3, 32, 43)
 
 
-EXPERIMENTS = [
+RECIPES = [
     ("lbfgs", [], {"content/relu4_2", "style/relu5_1", "range"}),
     ("gatys2016", [], {"content/relu4_2", "style/relu5_1"}),
     ("pytorch_tutorial", [], {"content/conv2_2", "style/conv3_1"}),
@@ -248,9 +248,9 @@ EXPERIMENTS = [
 ]
 
 
-@pytest.mark.parametrize(("experiment", "more", "terms"), EXPERIMENTS)
-def test_every_recipe_paints(paint: Paint, experiment: str, more: list[str], terms: set[str]) -> None:
-    code, out, err = paint(f"experiment={experiment}", "loss_network=vgg19_mix", *more)
+@pytest.mark.parametrize(("recipe", "more", "terms"), RECIPES)
+def test_every_recipe_paints(paint: Paint, recipe: str, more: list[str], terms: set[str]) -> None:
+    code, out, err = paint(f"optimization={recipe}", "loss_network=vgg19_mix", *more)
     assert code == 0, err
     assert all(f"{term} " in out for term in terms)
     assert "4/4" in err
@@ -261,7 +261,7 @@ def test_every_recipe_paints(paint: Paint, experiment: str, more: list[str], ter
 
 def test_lbfgs_lowers_the_loss_further_than_adam(paint: Paint) -> None:
     totals = []
-    for recipe in ([], ["experiment=lbfgs"]):
+    for recipe in ([], ["optimization=lbfgs"]):
         code, out, err = paint(*recipe, "method.first_steps=30")
         assert code == 0, err
         (folder,) = re.findall(r"--logdir (.+)", out)
@@ -406,7 +406,7 @@ def test_a_run_that_diverges_says_so_and_keeps_the_former_picture(paint: Paint, 
     [
         ("style=stary_night", "starry_night"),
         ("style=[stary_night,wave]", "stary_night"),
-        ("experiment=gatys", "gatys2016"),
+        ("optimization=gatys", "gatys2016"),
         ("method.stps=3", "stps"),
         ("contnet=photo.png", "contnet"),
         ("loss_network=vgg99", "vgg19_mix"),

@@ -81,4 +81,4 @@ def _check_start(cfg: DictConfig) -> None:
 
 def _kept(cfg: DictConfig) -> int:
     """Bytes of the pools' pictures, both sides', in float32."""
-    return 2 * int(cfg.method.pool) * 3 * int(cfg.data.size) ** 2 * 4
+    return 2 * int(cfg.method.pool_size) * 3 * int(cfg.data.size) ** 2 * 4

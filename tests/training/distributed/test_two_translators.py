@@ -12,7 +12,7 @@ from fast_style.training.checkpoint_io import read_checkpoint
 pytestmark = pytest.mark.slow
 
 # All that comes before the pools are full is the same for one process of two pairs and two of one.
-RECIPE = {"steps": 8, "val_every": 8, "checkpoint_every": 4, "method.optimizer.lr": 1e-4, "method.pool": 100}
+RECIPE = {"steps": 8, "val_every": 8, "checkpoint_every": 4, "method.optimizer.lr": 1e-4, "method.pool_size": 100}
 TWO = {"trainer": "ddp", "trainer.devices": 2, "data.batch_size": 1}
 
 
@@ -47,7 +47,7 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
 
 def test_a_resumed_run_of_two_equals_the_straight_one(tmp_path: Path) -> None:
     collections(tmp_path / "warm2cold")
-    recipe = RECIPE | TWO | {"method.pool": 2}
+    recipe = RECIPE | TWO | {"method.pool_size": 2}
     assert run(plainly(settings(tmp_path, **recipe, runs=tmp_path / "runs"))).code == 0
     straight = final(tmp_path / "runs")
     (half,) = (tmp_path / "runs").glob("*/*/checkpoints/step-000004.ckpt")
