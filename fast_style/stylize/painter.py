@@ -10,7 +10,7 @@ import psutil
 from numpy.typing import NDArray
 
 from fast_style.images.decode import Arrays
-from fast_style.images.encode import levels_of, planes_of
+from fast_style.images.encode import to_hwc, to_nchw, to_uint8
 from fast_style.images.resize import reduced
 from fast_style.stylize.blending import Blending
 from fast_style.stylize.guided_upsampling import upsampled
@@ -28,6 +28,8 @@ Pixels = NDArray[Any]  # uint8, or float32 in 0..1
 BYTES_PER_PIXEL = {"torch": 630, "compile": 900, "onnxruntime": 1200, "openvino": 380}
 #: The same of a strip, by its own pixels, halos left aside; of the picture, by its pixels, read and written; of a mask.
 STRIP, PICTURE, MASK = 1100, 14, 8
+#: Rows that are blended at a time.
+BLENDED_ROWS = 64
 #: The process with PyTorch, before it has a picture.
 PROCESS = 620 * 2**20
 
@@ -121,9 +123,9 @@ class Painter:
         if len(pictures) < 2 or self.brush_scale != 1 or not self._fit_whole(colours, pictures):
             return [self(picture, controls=controls, progress=progress) for picture, controls in pictures]
         painted = [np.empty(colour.shape, np.uint8) for colour in colours]
-        batch = self.stylizer(np.concatenate([planes_of(colour) for colour in colours]))
+        batch = to_hwc(self.stylizer(to_nchw(np.stack(colours))))
         for number, (_, controls) in enumerate(pictures):
-            self._put(painted[number], colours[number], 0, batch[number].transpose(1, 2, 0), controls)
+            self._put(painted[number], colours[number], 0, batch[number], controls)
         return painted
 
     def _fit_whole(self, colours: Sequence[Pixels], pictures: Sequence[tuple[Arrays, Blending]]) -> bool:
@@ -136,9 +138,14 @@ class Painter:
 
     @staticmethod
     def _put(painted: NDArray[np.uint8], colour: Pixels, top: int, rows: Floats, controls: Blending) -> None:
-        there = slice(top, top + len(rows))
-        finished = rows if controls.do_nothing else controls(_unit(colour[there]), rows, top=top)
-        painted[there] = levels_of(finished.transpose(2, 0, 1)[None])
+        if controls.do_nothing:
+            to_uint8(rows, out=painted[top : top + len(rows)])
+            return
+        # Few rows at a time: floats of the whole photo would take four times its memory, and longer.
+        for first in range(0, len(rows), BLENDED_ROWS):
+            part = rows[first : first + BLENDED_ROWS]
+            there = slice(top + first, top + first + len(part))
+            to_uint8(controls(_unit(colour[there]), part, top=top + first), out=painted[there])
 
     def is_large(self, pixels: int) -> bool:
         """Whether a picture is so large that no other one should be in memory beside it."""
@@ -156,7 +163,7 @@ class Painter:
     def _painted(self, colour: Pixels, progress: ProgressCallback, beside: int) -> Iterator[tuple[int, Floats]]:
         rows = self.rows_of_strips(*colour.shape[:2], beside=beside)
         if rows is None:
-            yield 0, self.stylizer(planes_of(colour))[0].transpose(1, 2, 0)
+            yield 0, to_hwc(self.stylizer(to_nchw(colour)))[0]
             return
         from fast_style.stylize.tiled.tiles import Tiles
 

@@ -1,5 +1,6 @@
 """A painter keeps to the memory it is given, and its brush to the photo's size."""
 
+import inspect
 import json
 
 import numpy as np
@@ -8,9 +9,10 @@ import torch
 
 from fast_style import Stylizer
 from fast_style.images.decode import Arrays
+from fast_style.images.encode import to_hwc, to_nchw, to_uint8
 from fast_style.networks.transform_net import TransformNet
 from fast_style.runtimes.pytorch import Torch
-from fast_style.stylize import painter
+from fast_style.stylize import files, painter
 from fast_style.stylize.blending import Blending
 from fast_style.stylize.painter import BYTES_PER_PIXEL, MASK, PICTURE, PROCESS, STRIP, Painter, check_painting
 
@@ -91,6 +93,32 @@ def test_a_broad_brush_paints_a_small_copy(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(Stylizer, "__call__", lambda self, x: (seen.append(x.shape), own(self, x))[1])
     Painter(stylizer(), brush_scale=2)(picture())
     assert seen == [(1, 3, 32, 24)]
+
+
+@pytest.mark.parametrize("photos", [1, 3])
+def test_the_layout_changes_once_each_way(monkeypatch: pytest.MonkeyPatch, photos: int) -> None:
+    calls: list[str] = []
+
+    def counted(name: str) -> None:
+        own = getattr(painter, name)
+        monkeypatch.setattr(painter, name, lambda pixels: (calls.append(name), own(pixels))[1])
+
+    counted("to_nchw")
+    counted("to_hwc")
+    for controls in (Blending(), Blending(strength=0.5)):
+        Painter(stylizer()).paint_batch([(picture(), controls)] * photos)
+    assert calls == 2 * ["to_nchw", "to_hwc"]
+    for module in (painter, files):
+        source = inspect.getsource(module)
+        assert not [word for word in ("transpose", "moveaxis", "permute", "swapaxes") if word in source]
+
+
+@pytest.mark.parametrize("height", [64, 200])
+def test_blending_a_few_rows_at_a_time_is_blending_the_whole(height: int) -> None:
+    photo, controls = picture(height), Blending(strength=0.5, mask=np.linspace(0, 1, height * 48).reshape(height, 48))
+    painted = stylizer()(to_nchw(photo.colour))
+    blended = controls(photo.colour / np.float32(255), to_hwc(painted)[0], top=0)
+    assert np.array_equal(Painter(stylizer())(photo, controls=controls), to_uint8(blended))
 
 
 @pytest.mark.parametrize(
