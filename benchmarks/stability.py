@@ -15,7 +15,7 @@ from skimage.registration import optical_flow_tvl1
 from skimage.transform import warp
 from tqdm import tqdm
 
-from fast_style.images.encode import levels_of, planes_of
+from fast_style.images.encode import to_hwc, to_nchw, to_uint8
 from fast_style.stylize.stylizer import load_stylizer
 from fast_style.stylize.video.reader import read_clip
 from fast_style.stylize.video.temporal_smoothing import TemporalSmoothing
@@ -52,22 +52,17 @@ def main() -> None:
     print(f"  {'the photos':40s} {warping_error(photos, flows, agree):6.2f}")
     for network in options.networks:
         stylizer = load_stylizer(network)
-        painted = [stylizer(planes_of(levels(photo))) for photo in tqdm(photos, unit="frame")]
+        painted = [stylizer(to_nchw(to_uint8(photo))) for photo in tqdm(photos, unit="frame")]
         for smoothing in (0.0, 0.8):
             smooth = TemporalSmoothing(smoothing)
             frames = [
-                smooth(planes_of(levels(photo)), picture)[0].transpose(1, 2, 0)
+                to_hwc(smooth(to_nchw(to_uint8(photo)), picture))[0]
                 for photo, picture in zip(photos, painted, strict=True)
             ]
             name = f"{Path(network).parent.name}/{Path(network).stem}" + (
                 f", smoothing={smoothing}" if smoothing else ""
             )
             print(f"  {name:40s} {warping_error(frames, flows, agree):6.2f}")
-
-
-def levels(photo: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The picture as it lay in the file."""
-    return levels_of(photo.transpose(2, 0, 1)[None])
 
 
 def moved(picture: NDArray[np.float32], flow: NDArray[np.float32]) -> NDArray[np.float32]:

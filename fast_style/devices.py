@@ -34,9 +34,15 @@ def best_precision(device: torch.device | None = None) -> TrainingPrecision:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that a tensor could still have."""
+    """Bytes that a tensor could still have: on CUDA of the GPU's memory, on MPS of the part that it may use."""
+    available = int(psutil.virtual_memory().available)
+    if device.type == "mps":
+        # The GPU has the host's memory. What torch holds and does not use is as good as free.
+        used = torch.mps.current_allocated_memory()
+        held = torch.mps.driver_allocated_memory() - used
+        return max(0, min(torch.mps.recommended_max_memory() - used, available + held))
     if device.type != "cuda":
-        return int(psutil.virtual_memory().available)
+        return available
     free, _ = torch.cuda.mem_get_info(device)
-    # What torch holds and does not use is as good as free.
+    # As above: what torch holds and does not use.
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -1,7 +1,9 @@
 """Paint pictures with a trained style: python scripts/stylize.py ckpt=... input=... (see --help)."""
 
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
 import hydra
 from omegaconf import DictConfig
@@ -14,7 +16,9 @@ from fast_style.cli.progress import PictureProgressBar
 if TYPE_CHECKING:
     from fast_style.images.decode import StrPath
     from fast_style.stylize.blending import Blending
-    from fast_style.stylize.painter import Painter
+    from fast_style.stylize.painter import Painter, PainterSettings
+
+    Prepared = Callable[[], tuple[Painter, str]]
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="stylize")
@@ -22,40 +26,42 @@ if TYPE_CHECKING:
 def main(cfg: DictConfig) -> None:
     """Paint; name each result, and each photo that could not be painted."""
     from fast_style.stylize.blending import Blending
-    from fast_style.stylize.painter import check_painting
+    from fast_style.stylize.painter import PainterSettings
     from fast_style.stylize.stylizer import find_network
     from fast_style.stylize.video.stylize_video import is_video
 
     controls = Blending(strength=cfg.strength, color=cfg.color)
-    check_painting(**painting(cfg))
+    max_memory = None if cfg.max_memory is None else int(cfg.max_memory * 2**30)
+    settings = PainterSettings(
+        tiles=cfg.tiles, statistics=cfg.statistics, max_memory=max_memory, brush_scale=cfg.brush_scale
+    )
     network = find_network(cfg.ckpt, NETWORKS)
     # Both plan before a runtime is prepared, which may take its time: who is mistaken shall not wait.
-    (paint_clip if is_video(cfg.input) else paint_pictures)(cfg, network, controls)
+    paint = paint_clip if is_video(cfg.input) else paint_pictures
+    paint(cfg, network, partial(prepare, cfg, network, settings, controls))
 
 
-def paint_pictures(cfg: DictConfig, network: "StrPath", controls: "Blending") -> None:
+def paint_pictures(cfg: DictConfig, network: "StrPath", prepared: "Prepared") -> None:
     """Paint one picture or many under a bar that counts them."""
     from fast_style.images.decode import MAX_PIXELS
-    from fast_style.stylize.files import check_files, paint
+    from fast_style.stylize.files import FileSettings, paint
     from fast_style.stylize.output_paths import plan, unfinished
     from fast_style.stylize.stylizer import style_of
 
-    files = {"size": cfg.size, "quality": cfg.quality, "alpha": cfg.alpha, "mask": cfg.mask}
-    check_files(**files, batch=1 if cfg.batch is None else cfg.batch)
+    files = FileSettings(size=cfg.size, quality=cfg.quality, alpha=cfg.alpha, mask=cfg.mask, batch=cfg.batch)
     pairs = plan(cfg.input, cfg.output, style=style_of(network), suffix=cfg.suffix)
     if cfg.skip_existing:
         pairs = unfinished(pairs)
         if not pairs:
             print("All of them are painted already.")
             return
-    painter, header = prepare(cfg, network, controls)
+    painter, header = prepared()
     bar = PictureProgressBar(len(pairs), header=header)
     failed = 0
     for painted in paint(
         painter,
         pairs,
-        **files,
-        batch=batch_for(painter) if cfg.batch is None else cfg.batch,
+        files,
         max_pixels=MAX_PIXELS if cfg.max_pixels is None else cfg.max_pixels,
         progress=bar.within,
     ):
@@ -66,12 +72,7 @@ def paint_pictures(cfg: DictConfig, network: "StrPath", controls: "Blending") ->
         sys.exit(f"Error: {failed} of {len(pairs)} pictures could not be painted.")
 
 
-def batch_for(painter: "Painter") -> int:
-    """Pictures a call. On a CPU, more than one bring nothing: 0.97 to 1.08 times as many a second, of four."""
-    return 1 if painter.stylizer.runtime.device == "cpu" else 8
-
-
-def paint_clip(cfg: DictConfig, network: "StrPath", controls: "Blending") -> None:
+def paint_clip(cfg: DictConfig, network: "StrPath", prepared: "Prepared") -> None:
     """Paint a video under a bar that counts frames, from the first one on; name the result."""
     from fast_style.stylize.stylizer import style_of
     from fast_style.stylize.video.stylize_video import VideoProgress, check_settings, paint_video, plan_video
@@ -86,7 +87,7 @@ def paint_clip(cfg: DictConfig, network: "StrPath", controls: "Blending") -> Non
     if cfg.skip_existing and target.is_file():
         print(target)
         return
-    painter, header = prepare(cfg, network, controls)
+    painter, header = prepared()
     # Delayed, so that a mistake is one sentence and not also a bar of no frames.
     with logging_redirect_tqdm(), tqdm(unit="frame", delay=0.001) as bar:
         painted = paint_video(painter, cfg.input, target, mask=cfg.mask, progress=show, **choices)
@@ -96,13 +97,9 @@ def paint_clip(cfg: DictConfig, network: "StrPath", controls: "Blending") -> Non
         print(f"Skipped: {painted.skipped} frames could not be decoded.", file=sys.stderr)
 
 
-def painting(cfg: DictConfig) -> dict[str, Any]:
-    """The settings of a painter."""
-    max_memory = None if cfg.max_memory is None else int(cfg.max_memory * 2**30)
-    return {"tiles": cfg.tiles, "statistics": cfg.statistics, "max_memory": max_memory, "brush_scale": cfg.brush_scale}
-
-
-def prepare(cfg: DictConfig, network: "StrPath", controls: "Blending") -> "tuple[Painter, str]":
+def prepare(
+    cfg: DictConfig, network: "StrPath", settings: "PainterSettings", controls: "Blending"
+) -> "tuple[Painter, str]":
     """Who paints, and the sentence that says with what."""
     from fast_style.stylize.painter import Painter
     from fast_style.stylize.stylizer import load_stylizer
@@ -110,7 +107,7 @@ def prepare(cfg: DictConfig, network: "StrPath", controls: "Blending") -> "tuple
     stylizer = load_stylizer(network, runtime=cfg.runtime, precision=cfg.precision, device=cfg.device, cache=cfg.cache)
     runtime = stylizer.runtime
     header = f"Runtime: {runtime.name}, {runtime.precision}, {runtime.device}."
-    return Painter(stylizer, controls=controls, **painting(cfg)), header
+    return Painter(stylizer, settings, controls=controls), header
 
 
 if __name__ == "__main__":

@@ -82,3 +82,16 @@ def test_what_torch_holds_of_a_gpu_and_does_not_use_is_free(monkeypatch):
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 500)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 200)
     assert free_memory(CUDA) == 1300
+
+
+@pytest.mark.parametrize(("available", "free"), [(10_000, 700), (300, 500), (0, 200)])
+def test_mps_has_its_part_of_the_hosts_memory(monkeypatch, available, free):
+    class Memory:
+        pass
+
+    Memory.available = available
+    monkeypatch.setattr(psutil, "virtual_memory", Memory)
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 1000)
+    monkeypatch.setattr(torch.mps, "current_allocated_memory", lambda: 300)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 500)
+    assert free_memory(torch.device("mps")) == free

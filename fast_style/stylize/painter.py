@@ -1,90 +1,82 @@
 """One picture, of any size: whole or strip by strip, with a broader brush, and as much of the style as is wanted."""
 
-import logging
-import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from fast_style.images.decode import Arrays
-from fast_style.images.encode import levels_of, planes_of
+from fast_style.images.encode import to_uint8
 from fast_style.images.resize import reduced
 from fast_style.stylize.blending import Blending
 from fast_style.stylize.guided_upsampling import upsampled
+from fast_style.stylize.memory_budget import MASK, PICTURE, MemoryBudget
+from fast_style.stylize.network_runner import Floats, NetworkRunner, Pixels, ProgressCallback, Statistics, Tiling
 from fast_style.stylize.stylizer import Stylizer
 
-log = logging.getLogger(__name__)
-
-Tiling = Literal["auto", "off"] | int
-ProgressCallback = Callable[[float], None]
-Floats = NDArray[np.float32]
-Pixels = NDArray[Any]  # uint8, or float32 in 0..1
-
-#: Bytes a pixel that painting a picture whole takes beyond the process itself, for 32 channels in float32; measured
-#: from 1024x1024 to 2048x1536, and a tenth. In bfloat16 it is about half.
-BYTES_PER_PIXEL = {"torch": 630, "compile": 900, "onnxruntime": 1200, "openvino": 380}
-#: The same of a strip, by its own pixels, halos left aside; of the picture, by its pixels, read and written; of a mask.
-STRIP, PICTURE, MASK = 1100, 14, 8
-#: The process with PyTorch, before it has a picture.
-PROCESS = 620 * 2**20
+#: Rows that are blended at a time.
+BLENDED_ROWS = 64
 
 
-def check_painting(
-    *, tiles: Tiling = "auto", statistics: str = "exact", max_memory: int | None = None, brush_scale: float = 1.0
-) -> None:
-    """Refuse settings of a `Painter`, before there is one.
+@dataclass(frozen=True, kw_only=True)
+class PainterSettings:
+    """How a `Painter` paints.
+
+    Attributes:
+        tiles: `off`, the rows of a strip, or `auto`: strips if the picture would not fit into `max_memory` whole.
+        statistics: of strips, `exact` or `thumbnail` (`tiled.tiles.Tiles`).
+        max_memory: bytes that painting may take: on the CPU the whole process, on a GPU the network's working memory
+            there. None is half of what is free when the painter is made.
+        brush_scale: how much broader the brush is: painted is a copy so much smaller, which is then enlarged by guided
+            upsampling. 1 paints the picture itself.
 
     Raises:
         ValueError: a brush_scale below 1, tiles, statistics or memory that are none.
     """
-    if not brush_scale >= 1:
-        raise ValueError(f"brush_scale is at least 1, how much broader the brush is; got {brush_scale}.")
-    if tiles not in ("auto", "off") and (isinstance(tiles, bool) or not isinstance(tiles, int) or tiles < 1):
-        raise ValueError(f"tiles is auto, off, or the height of a strip in pixels; got {tiles!r}.")
-    if statistics not in ("exact", "thumbnail"):
-        raise ValueError(f"statistics is exact or thumbnail; got {statistics!r}.")
-    if max_memory is not None and max_memory <= 0:
-        raise ValueError(f"max_memory is more than 0; got {max_memory} bytes.")
 
+    tiles: Tiling = "auto"
+    statistics: Statistics = "exact"
+    max_memory: int | None = None
+    brush_scale: float = 1.0
 
-def half_of_what_is_free(painters: int = 1) -> int:
-    """Bytes for each of so many processes of this machine, which paint at the same time."""
-    return PROCESS + psutil.virtual_memory().available // (2 * painters)
+    def __post_init__(self) -> None:
+        if not self.brush_scale >= 1:
+            raise ValueError(f"brush_scale is at least 1, how much broader the brush is; got {self.brush_scale}.")
+        tiles = self.tiles
+        if tiles not in ("auto", "off") and (isinstance(tiles, bool) or not isinstance(tiles, int) or tiles < 1):
+            raise ValueError(f"tiles is auto, off, or the height of a strip in pixels; got {tiles!r}.")
+        if self.statistics not in get_args(Statistics):
+            raise ValueError(f"statistics is exact or thumbnail; got {self.statistics!r}.")
+        if self.max_memory is not None and self.max_memory <= 0:
+            raise ValueError(f"max_memory is more than 0; got {self.max_memory} bytes.")
 
 
 class Painter:
     """Paints pictures `(H, W, 3)` of any size.
 
+    What ran out of memory is not tried again: later pictures of such a size are painted in smaller parts at once.
+
     Args:
         stylizer: the style.
-        tiles: `off`, the rows of a strip, or `auto`: strips if the picture would not fit into `max_memory` whole.
-        statistics: of strips, `exact` or `thumbnail` (`tiling.Tiles`).
-        max_memory: bytes that the whole process may take; None is half of what is free now.
-        brush_scale: how much broader the brush is: painted is a copy so much smaller, which is then enlarged by guided
-            upsampling. 1 paints the picture itself.
+        settings: how.
         controls: how much of the painting goes into the photo, and where.
-
-    Raises:
-        ValueError: as `check_painting`.
+        budget: the memory that painting may take; None is by `max_memory` and the stylizer's device.
     """
 
     def __init__(
         self,
         stylizer: Stylizer,
+        settings: PainterSettings | None = None,
         *,
-        tiles: Tiling = "auto",
-        statistics: Literal["exact", "thumbnail"] = "exact",
-        max_memory: int | None = None,
-        brush_scale: float = 1.0,
         controls: Blending | None = None,
+        budget: MemoryBudget | None = None,
     ) -> None:
-        check_painting(tiles=tiles, statistics=statistics, max_memory=max_memory, brush_scale=brush_scale)
-        self.stylizer, self.tiles, self.statistics = stylizer, tiles, statistics
-        self.max_memory = max_memory or half_of_what_is_free()
-        self.brush_scale, self.controls = brush_scale, controls or Blending()
+        settings = settings or PainterSettings()
+        self.stylizer, self.brush_scale, self.controls = stylizer, settings.brush_scale, controls or Blending()
+        self.budget = budget or MemoryBudget.of(stylizer.runtime.device, max_memory=settings.max_memory)
+        self.runner = NetworkRunner(stylizer, tiles=settings.tiles, statistics=settings.statistics, budget=self.budget)
 
     def __call__(
         self, picture: Arrays, *, controls: Blending | None = None, progress: ProgressCallback = lambda done: None
@@ -100,94 +92,85 @@ class Painter:
             `(H, W, 3)`, uint8.
 
         Raises:
-            ValueError: a picture that is too small, or too large for `max_memory` even in strips.
+            ValueError: a picture that is too small, or too large for the memory even in strips.
         """
         controls = controls or self.controls
         colour = _in_colour(picture.colour)
         painted = np.empty(colour.shape, np.uint8)
-        for top, rows in self._strips(colour, progress, _io_bytes(colour, controls)):
-            self._put(painted, colour, top, rows, controls)
+        for top, rows in self._rows(colour, progress, _io_bytes(colour, controls)):
+            _put(painted, colour, top, rows, controls)
         return painted
 
     def paint_batch(
         self, pictures: Sequence[tuple[Arrays, Blending]], *, progress: ProgressCallback = lambda done: None
-    ) -> list[NDArray[np.uint8]]:
-        """Paint pictures of one size, each with its controls: in one call if so many fit, else one by one.
+    ) -> list[NDArray[np.uint8] | ValueError]:
+        """Paint pictures of one size, each with its controls: as many in a call as fit into the memory.
 
-        Raises:
-            ValueError: as painting one.
+        Returns:
+            What painting each returns or raises.
         """
-        colours = [_in_colour(picture.colour) for picture, _ in pictures]
-        if len(pictures) < 2 or self.brush_scale != 1 or not self._fit_whole(colours, pictures):
-            return [self(picture, controls=controls, progress=progress) for picture, controls in pictures]
-        painted = [np.empty(colour.shape, np.uint8) for colour in colours]
-        batch = self.stylizer(np.concatenate([planes_of(colour) for colour in colours]))
-        for number, (_, controls) in enumerate(pictures):
-            self._put(painted[number], colours[number], 0, batch[number].transpose(1, 2, 0), controls)
-        return painted
+        results: list[NDArray[np.uint8] | ValueError] = []
+        in_a_call = len(pictures) if self.brush_scale == 1 else 1
+        while rest := pictures[len(results) :]:
+            in_a_call = min(in_a_call, len(rest))
+            found = self._together(rest[:in_a_call]) if in_a_call > 1 else [self._alone(*rest[0], progress)]
+            if found is None:
+                in_a_call //= 2
+            else:
+                results += found
+        return results
 
-    def _fit_whole(self, colours: Sequence[Pixels], pictures: Sequence[tuple[Arrays, Blending]]) -> bool:
-        height, width = colours[0].shape[:2]
+    def _together(self, pictures: Sequence[tuple[Arrays, Blending]]) -> list[NDArray[np.uint8] | ValueError] | None:
+        """What becomes of each in one call; None if that takes too much memory."""
+        colours = [_in_colour(picture.colour) for picture, _ in pictures]
         beside = sum(_io_bytes(colour, controls) for colour, (_, controls) in zip(colours, pictures, strict=True))
         try:
-            return self.rows_of_strips(height * len(colours), width, beside=beside) is None
-        except ValueError:
-            return False
+            batch = self.runner.together(colours, beside=beside)
+        except ValueError as error:  # One that they all have in common, as their size.
+            return [error] * len(pictures)
+        if batch is None:
+            return None
+        results: list[NDArray[np.uint8] | ValueError] = []
+        for colour, rows, (_, controls) in zip(colours, batch, pictures, strict=True):
+            painted = np.empty(colour.shape, np.uint8)
+            try:
+                _put(painted, colour, 0, rows, controls)
+                results.append(painted)
+            except ValueError as error:
+                results.append(error)
+        return results
 
-    @staticmethod
-    def _put(painted: NDArray[np.uint8], colour: Pixels, top: int, rows: Floats, controls: Blending) -> None:
-        there = slice(top, top + len(rows))
-        finished = rows if controls.do_nothing else controls(_unit(colour[there]), rows, top=top)
-        painted[there] = levels_of(finished.transpose(2, 0, 1)[None])
+    def _alone(self, picture: Arrays, controls: Blending, progress: ProgressCallback) -> NDArray[np.uint8] | ValueError:
+        try:
+            return self(picture, controls=controls, progress=progress)
+        except ValueError as error:
+            return error
 
     def is_large(self, pixels: int) -> bool:
-        """Whether a picture is so large that no other one should be in memory beside it."""
-        return 16 * PICTURE * pixels > self.max_memory
+        """Whether a picture is so large that no other one should be in the host's memory beside it."""
+        return 16 * PICTURE * pixels > self.budget.host
 
-    def _strips(self, colour: Pixels, progress: ProgressCallback, beside: int) -> Iterator[tuple[int, Floats]]:
+    def _rows(self, colour: Pixels, progress: ProgressCallback, beside: int) -> Iterator[tuple[int, Floats]]:
         if self.brush_scale == 1:
-            yield from self._painted(colour, progress, beside)
+            yield from self.runner.alone(colour, progress, beside=beside)
             return
         height, width = (max(self.stylizer.info.smallest, round(side / self.brush_scale)) for side in colour.shape[:2])
         small = reduced(colour if colour.dtype == np.uint8 else colour[..., 0], height, width)  # Floats are grey.
-        painted = np.concatenate([rows for _, rows in self._painted(small, progress, beside)])
+        painted = np.empty_like(small)
+        for top, rows in self.runner.alone(small, progress, beside=beside):
+            painted[top : top + len(rows)] = rows
         yield from upsampled(colour, small, painted)
 
-    def _painted(self, colour: Pixels, progress: ProgressCallback, beside: int) -> Iterator[tuple[int, Floats]]:
-        rows = self.rows_of_strips(*colour.shape[:2], beside=beside)
-        if rows is None:
-            yield 0, self.stylizer(planes_of(colour))[0].transpose(1, 2, 0)
-            return
-        from fast_style.stylize.tiled.tiles import Tiles
 
-        log.info("%dx%d pixels are painted in strips of %d rows, by PyTorch in float32.", *colour.shape[1::-1], rows)
-        yield from Tiles(self.stylizer.network(), rows=rows, statistics=self.statistics).paint(
-            colour, progress=progress
-        )
-
-    def rows_of_strips(self, height: int, width: int, *, beside: int) -> int | None:
-        """How high the strips of such a picture are; None if it is painted whole.
-
-        Args:
-            height, width: in pixels, of what the network paints.
-            beside: bytes that reading and writing the picture takes meanwhile.
-        """
-        if self.tiles == "off" or min(height, width) < self.stylizer.info.smallest:
-            return None
-        if isinstance(self.tiles, int):
-            return self.tiles
-        channels = self.stylizer.info.full_size_channels / 32
-        room = self.max_memory - PROCESS - beside
-        if height * width * BYTES_PER_PIXEL[self.stylizer.runtime.name] * channels <= room:
-            return None
-        rows = math.floor(room / (STRIP * channels * width)) - 16  # Halos of the last layers.
-        if rows < 8:
-            wanted = self.max_memory - room + 24 * STRIP * channels * width
-            raise ValueError(
-                f"A picture of {width}x{height} takes {wanted / 2**20:,.0f} MiB even in strips, and max_memory is "
-                f"{self.max_memory / 2**20:,.0f} MiB; give it more, or paint at a smaller size=."
-            )
-        return min(rows, 512) // 8 * 8
+def _put(painted: NDArray[np.uint8], colour: Pixels, top: int, rows: Floats, controls: Blending) -> None:
+    if controls.do_nothing:
+        to_uint8(rows, out=painted[top : top + len(rows)])
+        return
+    # Few rows at a time: floats of the whole photo would take four times its memory, and longer.
+    for first in range(0, len(rows), BLENDED_ROWS):
+        part = rows[first : first + BLENDED_ROWS]
+        there = slice(top + first, top + first + len(part))
+        to_uint8(controls(_unit(colour[there]), part, top=top + first), out=painted[there])
 
 
 def _unit(colour: Pixels) -> Floats:

@@ -1,5 +1,6 @@
 """A trained network, ready to paint."""
 
+import copy
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -40,26 +41,37 @@ class Stylizer:
         #: What is known of the generator, whoever executes it.
         self.info = generator_info(origin)
         self._file = file
+        self._networks: dict[str, Generator] = {}
 
     @property
     def style(self) -> str:
         """The style's name."""
         return _style(self.origin)
 
-    def network(self) -> "Generator":
-        """The network itself, in PyTorch, float32 and the CPU's memory, whoever executes it here.
+    def network(self, *, device: str = "cpu") -> "Generator":
+        """The network itself, in PyTorch, float32 and a device's memory, whoever executes it here.
+
+        It is loaded once for each device, and kept.
 
         Raises:
             ValueError: there is none: neither a network of PyTorch's nor a file was given.
         """
-        own = getattr(self.runtime, "network", None)
-        if own is not None and (self.runtime.name, self.runtime.device) == ("torch", "cpu"):
-            return own  # type: ignore[no-any-return] # Its weights are float32, whatever it computes in.
-        if self._file is None:
-            raise ValueError("This stylizer was made without a file, and has no network to paint strips with.")
-        from fast_style.networks.serialization import load_network
+        if device not in self._networks:
+            self._networks[device] = self._network_on(device)
+        return self._networks[device]
 
-        return load_network(self._file)[0]
+    def _network_on(self, device: str) -> "Generator":
+        own = getattr(self.runtime, "network", None)
+        if own is not None and (self.runtime.name, self.runtime.device) == ("torch", device):
+            return own  # type: ignore[no-any-return] # Its weights are float32, whatever it computes in.
+        if self._file is not None:
+            from fast_style.networks.serialization import load_network
+
+            return load_network(self._file)[0].to(device)
+        if own is None or self.runtime.name != "torch":
+            raise ValueError("This stylizer was made without a file, and has no network to paint strips with.")
+        # A copy: moving the runtime's own would take it away from where it paints.
+        return copy.deepcopy(own).to(device)  # type: ignore[no-any-return]
 
     @overload
     def __call__(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]: ...

@@ -1,20 +1,26 @@
 """Every photo has one target, none is overwritten, and a broken one keeps nobody else from being painted."""
 
+import logging
+import runpy
+import sys
 import weakref
 from pathlib import Path
 
 import pytest
 import torch
+from checkout import SCRIPTS
 
 from fast_style import Stylizer, load_image, save_image
-from fast_style.images.decode import read_arrays
+from fast_style.images.decode import read_arrays, read_mask
 from fast_style.images.tensors import read_picture
+from fast_style.networks.serialization import save_network
 from fast_style.networks.transform_net import TransformNet
 from fast_style.runtimes.pytorch import Torch
 from fast_style.stylize import files as pictures_module
-from fast_style.stylize.files import Painted, check_files, paint
+from fast_style.stylize.files import FileSettings, Painted, paint
+from fast_style.stylize.memory_budget import BYTES_PER_PIXEL, PICTURE, PROCESS
 from fast_style.stylize.output_paths import plan, unfinished
-from fast_style.stylize.painter import Painter
+from fast_style.stylize.painter import Painter, PainterSettings
 
 
 @pytest.fixture
@@ -138,7 +144,7 @@ def painter():
 @pytest.mark.parametrize(("size", "shape"), [(None, (24, 30)), (16, (16, 20)), (48, (48, 60))])
 @pytest.mark.usefixtures("here")
 def test_a_photo_is_painted_at_the_size_asked_for(painter, size, shape):
-    [painted] = paint(painter, plan("photo.jpg", "out.png", style="wave"), size=size, quality=95)
+    [painted] = paint(painter, plan("photo.jpg", "out.png", style="wave"), FileSettings(size=size))
     assert painted == Painted(Path("photo.jpg"), Path("out.png"))
     assert painted.problem is None
     expected = painter.stylizer(load_image("photo.jpg", size=size))
@@ -150,7 +156,7 @@ def test_a_photo_is_painted_at_the_size_asked_for(painter, size, shape):
 @pytest.mark.usefixtures("here")
 def test_a_broken_photo_is_skipped_with_its_reason(painter):
     save_image(torch.rand(3, 15, 40), "photos/bb.png")
-    results = {str(p.source): p for p in paint(painter, plan("photos", "new", style="wave"), size=None, quality=90)}
+    results = {str(p.source): p for p in paint(painter, plan("photos", "new", style="wave"), FileSettings(quality=90))}
     problems = {source: p.problem for source, p in results.items() if p.problem}
     assert list(results) == [f"photos/{n}" for n in ("a.jpg", "b.png", "bb.png", "c.gif", "deep/er/a.JPG")]
     assert problems.keys() == {"photos/bb.png", "photos/c.gif"}
@@ -166,7 +172,7 @@ def test_a_broken_photo_is_skipped_with_its_reason(painter):
 
 @pytest.mark.usefixtures("here")
 def test_a_photo_that_is_not_there_is_said(painter):
-    [painted] = paint(painter, plan("nowhere.jpg", "new", style="wave"), size=None, quality=95)
+    [painted] = paint(painter, plan("nowhere.jpg", "new", style="wave"))
     assert painted.target is None
     assert "nowhere.jpg, found nothing" in painted.problem
     assert not Path("new").exists()
@@ -204,7 +210,7 @@ def test_a_mask_says_where(painter):
     save_image(mask, "mask.png")
     save_image(torch.rand(3, 40, 50), "flat.png")
     list(paint(painter, plan("flat.png", "all.png", style="wave")))
-    list(paint(painter, plan("flat.png", "half.png", style="wave"), mask="mask.png"))
+    list(paint(painter, plan("flat.png", "half.png", style="wave"), FileSettings(mask="mask.png")))
     assert torch.equal(load_image("half.png")[..., :25], load_image("flat.png")[..., :25])
     assert torch.equal(load_image("half.png")[..., 25:], load_image("all.png")[..., 25:])
 
@@ -215,19 +221,19 @@ def test_transparency_may_be_the_mask(painter):
     alpha[..., :10] = 1
     photo = torch.rand(1, 3, 20, 24)
     save_image(photo, "cut.png", alpha=alpha)
-    list(paint(painter, plan("cut.png", "out.png", style="wave"), alpha="mask"))
+    list(paint(painter, plan("cut.png", "out.png", style="wave"), FileSettings(alpha="mask")))
     found = read_picture("out.png")
     assert found.alpha is None
     assert torch.equal(found.pixels[..., 10:], torch.ones(1, 3, 20, 14))  # White, which clear is read as.
     with pytest.raises(ValueError, match="alpha is one of keep, mask; got 'drop'"):
-        next(paint(painter, plan("cut.png", "out.png", style="wave"), alpha="drop"))
+        FileSettings(alpha="drop")
 
 
 @pytest.mark.usefixtures("here")
 def test_quality_is_the_files(painter):
     sizes = {}
     for quality in (10, 95):
-        list(paint(painter, plan("photo.jpg", f"{quality}.jpg", style="wave"), size=64, quality=quality))
+        list(paint(painter, plan("photo.jpg", f"{quality}.jpg", style="wave"), FileSettings(size=64, quality=quality)))
         sizes[quality] = Path(f"{quality}.jpg").stat().st_size
     assert sizes[10] < sizes[95]
 
@@ -293,7 +299,38 @@ def test_large_pictures_are_in_memory_one_at_a_time(painter, monkeypatch, pictur
 @pytest.mark.usefixtures("here")
 def test_settings_are_checked_before_anything_is_painted(settings, sentence):
     with pytest.raises(ValueError, match=sentence):
-        check_files(**settings)
+        FileSettings(**settings)
+
+
+@pytest.mark.usefixtures("here")
+def test_settings_are_checked_once(painter, monkeypatch):
+    save_image(torch.rand(3, 24, 32), "mask.png")
+    shapes = []
+    monkeypatch.setattr(
+        pictures_module, "read_mask", lambda path, shape: (shapes.append(shape), read_mask(path, shape))[1]
+    )
+    settings = FileSettings(mask="mask.png")
+    assert shapes == [(1, 1)]
+    list(paint(painter, plan("photo.jpg", "out.png", style="wave"), settings))
+    assert shapes == [(1, 1), (24, 30)]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["size=0", "quality=101", "batch=0", "alpha=drop", "mask=nowhere.png", "tiles=0", "max_memory=0", "brush_scale=0"],
+)
+def test_a_mistake_is_said_before_a_runtime_is_prepared(here, monkeypatch, capfd, setting):
+    monkeypatch.setattr("fast_style.stylize.stylizer.load_stylizer", None)
+    monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
+    monkeypatch.setattr(logging.root, "level", logging.root.level)
+    save_network("wave.safetensors", TransformNet(width=2, blocks=0), origin={"style": "wave"})
+    monkeypatch.setattr(sys, "argv", ["stylize.py", "ckpt=wave.safetensors", "input=photo.jpg", setting])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(SCRIPTS / "stylize.py"), run_name="__main__")
+    said = f"{stop.value.code}{capfd.readouterr().err}"
+    assert setting.split("=")[0 if setting != "mask=nowhere.png" else 1] in said
+    assert "load_stylizer" not in said
+    assert not (here / "stylized").exists()
 
 
 @pytest.mark.parametrize("mask", [None, "mask.png"])
@@ -304,7 +341,7 @@ def test_pictures_of_one_size_are_painted_in_one_call_and_alike(painter, monkeyp
         save_image(torch.rand(3, 20 + 2 * (number % 2), 24), f"many/{number}.png")
     Path("many/broken.png").write_bytes(b"broken")
     pairs = plan("many", "new", style="wave")
-    one_by_one = {painted.source: painted.problem for painted in paint(painter, pairs, mask=mask)}
+    one_by_one = {painted.source: painted.problem for painted in paint(painter, pairs, FileSettings(mask=mask))}
     alone = {target: load_image(target) for _, target in pairs if target.is_file()}
     calls = []
     runtime = painter.stylizer.runtime
@@ -317,7 +354,7 @@ def test_pictures_of_one_size_are_painted_in_one_call_and_alike(painter, monkeyp
             return runtime.arrays(pictures)
 
     monkeypatch.setattr(painter.stylizer, "runtime", Counting())
-    together = {painted.source: painted.problem for painted in paint(painter, pairs, batch=3, mask=mask)}
+    together = {painted.source: painted.problem for painted in paint(painter, pairs, FileSettings(batch=3, mask=mask))}
     assert together == one_by_one
     assert sum(problem is not None for problem in together.values()) == 1
     assert sorted(calls) == [(1, 20, 24), (3, 20, 24), (3, 22, 24)]
@@ -329,9 +366,9 @@ def test_pictures_of_one_size_are_painted_in_one_call_and_alike(painter, monkeyp
 def test_what_does_not_fit_together_is_painted_one_by_one(painter, monkeypatch):
     for number in range(3):
         save_image(torch.rand(3, 20, 24), f"many/{number}.png")
-    monkeypatch.setattr(painter, "rows_of_strips", lambda height, width, *, beside: None if height == 20 else 8)
-    calls = []
-    stylizer = painter.stylizer
-    monkeypatch.setattr(painter, "stylizer", lambda pictures: calls.append(len(pictures)) or stylizer(pictures))
-    assert len(list(paint(painter, plan("many", "new", style="wave"), batch=3))) == 3
+    room = PROCESS + 20 * 24 * (BYTES_PER_PIXEL["torch"] + PICTURE)
+    painter = Painter(painter.stylizer, PainterSettings(max_memory=room))
+    calls, own = [], Stylizer.__call__
+    monkeypatch.setattr(Stylizer, "__call__", lambda self, x: (calls.append(len(x)), own(self, x))[1])
+    assert len(list(paint(painter, plan("many", "new", style="wave"), FileSettings(batch=3)))) == 3
     assert calls == [1, 1, 1]

@@ -1,5 +1,6 @@
 """A painter keeps to the memory it is given, and its brush to the photo's size."""
 
+import inspect
 import json
 
 import numpy as np
@@ -8,11 +9,14 @@ import torch
 
 from fast_style import Stylizer
 from fast_style.images.decode import Arrays
+from fast_style.images.encode import to_hwc, to_nchw, to_uint8
 from fast_style.networks.transform_net import TransformNet
 from fast_style.runtimes.pytorch import Torch
-from fast_style.stylize import painter
+from fast_style.stylize import files, network_runner, painter
 from fast_style.stylize.blending import Blending
-from fast_style.stylize.painter import BYTES_PER_PIXEL, MASK, PICTURE, PROCESS, STRIP, Painter, check_painting
+from fast_style.stylize.memory_budget import MASK, PICTURE, MemoryBudget
+from fast_style.stylize.network_runner import Attempt, NetworkRunner
+from fast_style.stylize.painter import Painter, PainterSettings
 
 MIB = 2**20
 
@@ -30,48 +34,30 @@ def picture(height: int = 64, width: int = 48) -> Arrays:
 
 @pytest.mark.parametrize("statistics", ["exact", "thumbnail"])
 def test_strips_are_the_whole(statistics: str) -> None:
-    whole = Painter(stylizer(), tiles="off")(picture())
-    strips = Painter(stylizer(), tiles=16, statistics=statistics)(picture())  # type: ignore[arg-type]
+    whole = Painter(stylizer(), PainterSettings(tiles="off"))(picture())
+    strips = Painter(stylizer(), PainterSettings(tiles=16, statistics=statistics))(picture())  # type: ignore[arg-type]
     assert np.abs(whole.astype(int) - strips).max() <= 1
-
-
-@pytest.mark.parametrize("width", [4, 32, 64])
-def test_a_picture_is_painted_whole_if_it_fits(width: int) -> None:
-    pixels, need = 1000 * 1000, BYTES_PER_PIXEL["torch"] * width / 32
-    for spare, whole in ((1.01, True), (0.99, False)):
-        limit = int(PROCESS + pixels * (need * spare + PICTURE))
-        rows = Painter(stylizer(width), max_memory=limit).rows_of_strips(1000, 1000, beside=pixels * PICTURE)
-        assert (rows is None) == whole
-
-
-@pytest.mark.parametrize("limit", [700, 800, 1000, 2000])
-@pytest.mark.parametrize("size", [(4000, 6000), (4096, 8192)])
-def test_strips_take_no_more_than_there_is(limit: int, size: tuple[int, int]) -> None:
-    height, width = size
-    painter = Painter(stylizer(32), max_memory=limit * MIB)
-    beside = height * width * PICTURE
-    if PROCESS + beside + 24 * STRIP * width > limit * MIB:
-        with pytest.raises(ValueError, match=rf"{width}x{height} takes [\d,]+ MiB even in strips, and max_memory is"):
-            painter.rows_of_strips(height, width, beside=beside)
-        return
-    rows = painter.rows_of_strips(height, width, beside=beside)
-    assert rows is not None
-    assert rows % 8 == 0
-    assert PROCESS + beside + (rows + 16) * width * STRIP <= limit * MIB
 
 
 def test_what_is_beside_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[int] = []
-    monkeypatch.setattr(Painter, "rows_of_strips", lambda self, h, w, *, beside: told.append(beside))
+    own = NetworkRunner.attempts
+
+    def attempts(self: NetworkRunner, height: int, width: int, *, beside: int) -> list[Attempt]:
+        told.append(beside)
+        return own(self, height, width, beside=beside)
+
+    monkeypatch.setattr(NetworkRunner, "attempts", attempts)
     mask = np.ones((64, 48), np.float32)
     for scale in (1, 2):
-        Painter(stylizer(), brush_scale=scale)(picture())
-        Painter(stylizer(), brush_scale=scale, controls=Blending(mask=mask))(picture())
+        settings = PainterSettings(brush_scale=scale)
+        Painter(stylizer(), settings)(picture())
+        Painter(stylizer(), settings, controls=Blending(mask=mask))(picture())
     assert told == 2 * [64 * 48 * PICTURE, 64 * 48 * (PICTURE + MASK)]
 
 
 def test_a_large_picture_is_one_that_fills_its_share() -> None:
-    painter = Painter(stylizer(), max_memory=160 * PICTURE)
+    painter = Painter(stylizer(), PainterSettings(max_memory=160 * PICTURE))
     assert not painter.is_large(10)
     assert painter.is_large(11)
 
@@ -80,7 +66,7 @@ def test_a_large_picture_is_one_that_fills_its_share() -> None:
 @pytest.mark.parametrize("grey", [False, True])
 def test_the_size_stays_whatever_the_brush(scale: float, grey: bool) -> None:
     photo = Arrays(np.random.default_rng(0).random((65, 49), np.float32), None) if grey else picture(65, 49)
-    painted = Painter(stylizer(), brush_scale=scale)(photo)
+    painted = Painter(stylizer(), PainterSettings(brush_scale=scale))(photo)
     assert painted.shape == (65, 49, 3)
     assert painted.std() > 0
 
@@ -89,8 +75,34 @@ def test_a_broad_brush_paints_a_small_copy(monkeypatch: pytest.MonkeyPatch) -> N
     seen: list[tuple[int, ...]] = []
     own = Stylizer.__call__
     monkeypatch.setattr(Stylizer, "__call__", lambda self, x: (seen.append(x.shape), own(self, x))[1])
-    Painter(stylizer(), brush_scale=2)(picture())
+    Painter(stylizer(), PainterSettings(brush_scale=2))(picture())
     assert seen == [(1, 3, 32, 24)]
+
+
+@pytest.mark.parametrize("photos", [1, 3])
+def test_the_layout_changes_once_each_way(monkeypatch: pytest.MonkeyPatch, photos: int) -> None:
+    calls: list[str] = []
+
+    def counted(name: str) -> None:
+        own = getattr(network_runner, name)
+        monkeypatch.setattr(network_runner, name, lambda pixels: (calls.append(name), own(pixels))[1])
+
+    counted("to_nchw")
+    counted("to_hwc")
+    for controls in (Blending(), Blending(strength=0.5)):
+        Painter(stylizer()).paint_batch([(picture(), controls)] * photos)
+    assert calls == 2 * ["to_nchw", "to_hwc"]
+    for module in (painter, network_runner, files):
+        source = inspect.getsource(module)
+        assert not [word for word in ("transpose", "moveaxis", "permute", "swapaxes") if word in source]
+
+
+@pytest.mark.parametrize("height", [64, 200])
+def test_blending_a_few_rows_at_a_time_is_blending_the_whole(height: int) -> None:
+    photo, controls = picture(height), Blending(strength=0.5, mask=np.linspace(0, 1, height * 48).reshape(height, 48))
+    painted = stylizer()(to_nchw(photo.colour))
+    blended = controls(photo.colour / np.float32(255), to_hwc(painted)[0], top=0)
+    assert np.array_equal(Painter(stylizer())(photo, controls=controls), to_uint8(blended))
 
 
 @pytest.mark.parametrize(
@@ -109,14 +121,32 @@ def test_a_broad_brush_paints_a_small_copy(monkeypatch: pytest.MonkeyPatch) -> N
 )
 def test_what_can_not_be_is_said(settings: dict[str, object], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        check_painting(**settings)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=sentence):
-        Painter(stylizer(), **settings)  # type: ignore[arg-type]
+        PainterSettings(**settings)  # type: ignore[arg-type]
 
 
-def test_without_a_limit_it_is_half_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Memory:
-        available = 10 * MIB
+def test_the_budget_is_of_the_device_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int | None]] = []
 
-    monkeypatch.setattr(painter.psutil, "virtual_memory", Memory)
-    assert Painter(stylizer()).max_memory == PROCESS + 5 * MIB
+    def of(device: str, *, max_memory: int | None) -> MemoryBudget:
+        asked.append((device, max_memory))
+        return MemoryBudget(MIB)
+
+    monkeypatch.setattr(MemoryBudget, "of", of)
+    here = stylizer()
+    here.runtime.device = "cuda"
+    Painter(here, PainterSettings(max_memory=5))
+    Painter(stylizer())
+    assert asked == [("cuda", 5), ("cpu", None)]
+
+
+def test_a_picture_of_a_batch_that_is_no_number_keeps_the_others() -> None:
+    class Broken:
+        name, precision, device = "torch", "fp32", "cpu"
+
+        def arrays(self, pictures: np.ndarray) -> np.ndarray:
+            pictures[1, 0, 0, 0] = np.nan
+            return pictures
+
+    found = Painter(Stylizer(Broken(), origin={})).paint_batch([(picture(), Blending())] * 3)  # type: ignore[arg-type]
+    assert [isinstance(one, ValueError) for one in found] == [False, True, False]
+    assert np.array_equal(found[2], picture().colour)  # type: ignore[arg-type]

@@ -5,7 +5,8 @@ import torch
 
 import fast_style
 from fast_style import Stylizer, load_stylizer
-from fast_style.networks.serialization import describe, save_network
+from fast_style.networks import serialization
+from fast_style.networks.serialization import describe, load_network, save_network
 from fast_style.networks.transform_net import TransformNet
 from fast_style.runtimes.pytorch import Torch
 from fast_style.stylize.stylizer import find_network
@@ -73,6 +74,32 @@ def test_bytes_are_refused_with_the_remedy(network, dtype):
 def test_what_is_no_picture_is_refused(network, shape):
     with pytest.raises(ValueError, match="at least 16"):
         Stylizer(Torch(network), origin=ORIGIN)(torch.rand(shape))
+
+
+@pytest.mark.parametrize("paints", ["torch", "openvino"])
+def test_the_network_for_strips_is_loaded_once(network, tmp_path, monkeypatch, paints):
+    path, loaded = as_slim_file(network, tmp_path), []
+    stylizer = in_torch(path)
+    stylizer.runtime.name = paints
+    monkeypatch.setattr(serialization, "load_network", lambda file: (loaded.append(file), load_network(file))[1])
+    networks = [stylizer.network() for _ in range(3)] + [stylizer.network(device="cpu")]
+    assert len({id(one) for one in networks}) == 1
+    assert loaded == ([] if paints == "torch" else [path])
+    moved = stylizer.network(device="meta")
+    assert {weight.device.type for weight in moved.parameters()} == {"meta"}
+    assert stylizer.network(device="meta") is moved
+    assert {weight.device.type for weight in stylizer.network().parameters()} == {"cpu"}
+
+
+def test_without_a_file_a_copy_is_moved_and_not_what_paints(network):
+    stylizer = Stylizer(Torch(network), origin=ORIGIN)
+    assert {weight.device.type for weight in stylizer.network(device="meta").parameters()} == {"meta"}
+    assert stylizer.network() is network
+    assert stylizer(torch.rand(1, 3, 16, 16)).device.type == "cpu"
+    stylizer = Stylizer(Torch(network), origin=ORIGIN)
+    stylizer.runtime.name = "openvino"
+    with pytest.raises(ValueError, match="made without a file"):
+        stylizer.network()
 
 
 def test_a_network_without_a_story_still_has_a_style_name(network):

@@ -1,6 +1,7 @@
 """Painting units with many workers, on Ray Data; the only file that knows Ray."""
 
 import logging
+import math
 import os
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,8 @@ from typing import Any
 
 from fast_style.stylize.dataset.work_units import PaintSettings, Unit
 from fast_style.stylize.dataset.worker import Result, paint_unit
-from fast_style.stylize.painter import Painter, half_of_what_is_free
+from fast_style.stylize.memory_budget import MemoryBudget
+from fast_style.stylize.painter import Painter
 from fast_style.stylize.stylizer import load_stylizer
 
 # Nothing is reported to Ray's makers, and what Ray says of its own doings goes to its logs alone.
@@ -67,7 +69,7 @@ def paint_units(
     rows = ray.data.from_items([{"unit": pickle.dumps(unit)} for unit in units], override_num_blocks=len(units))
     results = rows.map(
         UnitPainter,
-        fn_constructor_args=(recipe, dict(stylizer), share.workers),
+        fn_constructor_args=(recipe, dict(stylizer), share.workers, share.on_a_gpu),
         # One at a time: a unit takes minutes, and none should wait for a slow worker while others are idle.
         compute=ray.data.ActorPoolStrategy(size=share.workers, max_tasks_in_flight_per_actor=1),
         num_cpus=share.cpus,
@@ -88,10 +90,11 @@ class UnitPainter:
         recipe: how.
         stylizer: the arguments of `load_stylizer`.
         workers: how many there are, on this machine perhaps; they share its memory.
+        on_a_gpu: how many of them share one GPU.
     """
 
-    def __init__(self, recipe: PaintSettings, stylizer: Mapping[str, Any], workers: int = 1) -> None:
-        self.recipe, self.settings, self.workers = recipe, dict(stylizer), workers
+    def __init__(self, recipe: PaintSettings, stylizer: Mapping[str, Any], workers: int = 1, on_a_gpu: int = 1) -> None:
+        self.recipe, self.settings, self.workers, self.on_a_gpu = recipe, dict(stylizer), workers, on_a_gpu
         self.painter: Painter | None = None
 
     def __call__(self, row: Mapping[str, bytes]) -> dict[str, Any]:
@@ -99,11 +102,17 @@ class UnitPainter:
         unit: Unit = pickle.loads(row["unit"])
         try:
             if self.painter is None:
-                self.painter = Painter(load_stylizer(**self.settings), max_memory=half_of_what_is_free(self.workers))
+                self.painter = self._prepared()
             return asdict(paint_unit(unit, self.painter, self.recipe))
         except (ValueError, OSError) as error:
             # Raised, it would come back wrapped in Ray's own errors, with the tracebacks of two processes.
             return asdict(Result(unit.name, problem=_sentence(error)))
+
+    def _prepared(self) -> Painter:
+        stylizer = load_stylizer(**self.settings)
+        device = stylizer.runtime.device
+        shared = MemoryBudget.of(device, painters=self.workers, painters_on_device=self.on_a_gpu)
+        return Painter(stylizer, budget=shared)
 
 
 @dataclass(frozen=True)
@@ -114,6 +123,11 @@ class Share:
     cpus: float
     gpus: float
     threads: int
+
+    @property
+    def on_a_gpu(self) -> int:
+        """Number of workers that share one GPU."""
+        return max(1, math.floor(1 / self.gpus + 1e-9)) if self.gpus else 1
 
 
 def shares(resources: Mapping[str, float], units: int, stylizer: Mapping[str, Any], workers: int | None) -> Share:

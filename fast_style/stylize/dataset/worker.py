@@ -21,7 +21,7 @@ from fast_style.stylize.dataset.work_units import (
     target_names,
     write_marker,
 )
-from fast_style.stylize.files import paint
+from fast_style.stylize.files import FileSettings, paint
 from fast_style.stylize.painter import Painter
 
 Skipped = list[tuple[str, str]]
@@ -68,7 +68,8 @@ def paint_unit(unit: Unit, painter: Painter, recipe: PaintSettings) -> Result:
 
 def _paint_folder(part: FolderPart, painter: Painter, recipe: PaintSettings) -> None:
     pairs = [(Path(part.root, photo), Path(part.output, target)) for photo, target in part.pictures]
-    results = paint(painter, pairs, size=recipe.size, quality=recipe.quality, max_pixels=recipe.max_pixels)
+    settings = FileSettings(size=recipe.size, quality=recipe.quality)
+    results = paint(painter, pairs, settings, max_pixels=recipe.max_pixels)
     skipped = [(os.path.relpath(r.source, part.root), r.problem) for r in results if r.problem is not None]
     write_marker(part, recipe, part.count - len(skipped), skipped, None)
 

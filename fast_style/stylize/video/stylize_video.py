@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fast_style.images.decode import Arrays, read_mask
-from fast_style.images.encode import levels_of, planes_of
+from fast_style.images.encode import to_hwc, to_nchw, to_uint8
 from fast_style.interrupts import Interrupted, SignalHandler
 from fast_style.stylize.painter import Painter
 from fast_style.stylize.video.temporal_smoothing import TemporalSmoothing
@@ -138,7 +138,7 @@ def paint_video(
         if mask is not None and (controls.mask is None or controls.mask.shape != pixels.shape[:2]):
             controls = replace(controls, mask=read_mask(mask, pixels.shape[:2]))
         levels = painter(Arrays(pixels, None), controls=controls)
-        return levels_of(smooth(planes_of(pixels), planes_of(levels))) if smoothing else levels
+        return to_uint8(to_hwc(smooth(to_nchw(pixels), to_nchw(levels)))[0]) if smoothing else levels
 
     with read_clip(source, size=size) as clip, SignalHandler() as stop:
         kind = CONTAINERS[target.suffix.lower()]
