@@ -1,11 +1,14 @@
 """The rules of the house that can be read off the source: imports point along the arrows, modules stay small."""
 
 import ast
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from checkout import CHECKOUT
 
 import fast_style
 
@@ -13,7 +16,20 @@ PACKAGE = Path(fast_style.__file__).parent
 FILES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
 
+# The map of docs/architecture.md: what each folder, and each file of the root, imports of the others.
+MAP = CHECKOUT / "docs" / "architecture.md"
 LEARNING = {"pytorch_lightning", "lightning", "lightning_fabric", "hydra", "omegaconf", "tensorboard"}
+# What only some files may import.
+ONLY = {
+    "PIL": {f"images/{name}.py" for name in ("decode", "encode", "color_modes", "resize")},
+    "ray": {"stylize/dataset/ray_pool.py"},
+    "openvino": {"runtimes/openvino_import.py"},
+    "onnxruntime": {"runtimes/onnx.py", "runtimes/export.py"},
+    "fsspec": {"data/shards/remote.py"},
+    "pooch": {"data/download.py"},
+    "requests": {"data/download.py"},
+    "av": {f"stylize/video/{name}.py" for name in ("reader", "audio", "writer")},
+}
 
 
 def part_of(name):
@@ -58,22 +74,54 @@ def outside(name):
     return {full.split(".")[0] for full in imports(name)} - {"fast_style"}
 
 
-def test_no_import_runs_back_up():
-    """The parts of the package, each a folder or a file of its root, import one another in one direction only."""
-    arrows = {}
+def drawn_map():
+    """The rows `| `folder` | what it imports |` of the map, in their order."""
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]*)\| [^|]+ \|$", MAP.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {part: set(re.findall(r"`(\w+)`", others)) for part, others in rows}
+
+
+def found_map():
+    arrows = {part_of(name): set() for name in FILES if part_of(name) != "fast_style"}
     for name in FILES:
-        others = {part_of(other) for other in own_imports(name)} - {part_of(name), "fast_style"}
-        arrows.setdefault(part_of(name), set()).update(others)
-    arrows.pop("fast_style")
-    while arrows:
-        ground = {part for part, others in arrows.items() if not others & arrows.keys()}
-        assert ground, f"a circle among {sorted(arrows)}"
-        arrows = {part: others for part, others in arrows.items() if part not in ground}
+        if part_of(name) != "fast_style":
+            arrows[part_of(name)] |= {part_of(other) for other in own_imports(name)} - {part_of(name), "fast_style"}
+    return arrows
+
+
+def test_the_map_of_the_folders_is_what_the_imports_say():
+    assert drawn_map() == found_map()
+
+
+def test_no_import_runs_back_up():
+    """Each part of the map imports of those above it alone."""
+    above = set()
+    for part, others in drawn_map().items():
+        assert others <= above, f"{part} imports what stands below it: {sorted(others - above)}"
+        above.add(part)
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if part_of(name) in ("stylize", "images", "runtimes")])
 def test_using_a_style_reaches_nothing_that_learning_needs(name):
-    assert set().union(*map(outside, reached_from(name))).isdisjoint(LEARNING)
+    reached = reached_from(name)
+    assert {part_of(other) for other in reached}.isdisjoint({"methods", "losses", "training", "evaluation", "cli"})
+    assert set().union(*map(outside, reached)).isdisjoint(LEARNING)
+
+
+@pytest.mark.parametrize("library", ONLY)
+def test_a_library_is_known_to_its_files_only(library):
+    assert {name for name in FILES if library in outside(name)} == ONLY[library]
+
+
+@pytest.mark.parametrize("library", ["hydra", "omegaconf"])
+def test_only_training_and_the_commands_know_the_configuration(library):
+    assert {part_of(name) for name in FILES if library in outside(name)} == {"training", "cli"}
+
+
+def test_the_root_and_the_folders_are_no_crowd():
+    entries = {path.name for path in PACKAGE.iterdir()} - {"__init__.py", "__pycache__"}
+    assert len(entries) <= 15, sorted(entries)
+    modules = Counter(Path(name).parent for name in FILES if Path(name).name != "__init__.py")
+    assert max(modules.values()) <= 12, modules.most_common(1)
 
 
 @pytest.mark.parametrize("heavy", ["torch", "numpy", "PIL", "pytorch_lightning"])
