@@ -5,17 +5,14 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fast_style.atomic_files import atomic_write
-from fast_style.runtimes.cache import NetworkFile, blob_path, load_cached
+from fast_style.runtimes.cache import NetworkFile, blob_path, model_path
 from fast_style.runtimes.openvino_import import import_openvino
-
-if TYPE_CHECKING:
-    pass
 from fast_style.runtimes.runtime import ComputePrecision, OnTensorsByArrays, RuntimeName, allowed_threads
 
 log = logging.getLogger(__name__)
@@ -44,9 +41,7 @@ class OpenVino(OnTensorsByArrays):
         blob = blob_path(network_file, cache, f"openvino-{self.precision}", machine)
         compiled = _imported(core, blob, config)
         if compiled is None:
-            compiled = load_cached(
-                network_file, cache, "openvino", lambda file: core.compile_model(file, "CPU", config)
-            )
+            compiled = core.compile_model(model_path(network_file, cache, "openvino"), "CPU", config)
             _keep(compiled, blob)
         self._request = compiled.create_infer_request()
         self._alone = Lock()
