@@ -16,10 +16,9 @@ from filelock import FileLock, Timeout
 from fast_style.atomic_files import atomic_write, remove_leftovers
 from fast_style.data.shards.index import Shard, write_index
 from fast_style.data.shards.journal import Written, append, is_intact, read_journal
+from fast_style.data.shards.skipped import in_one_line, write_skipped
 from fast_style.data.shards.sources import Candidate, ShardSource
 from fast_style.images.decode import MAX_PIXELS, UnreadablePicture, checked_picture
-
-SKIPPED = "skipped.tsv"
 
 
 @dataclass(frozen=True)
@@ -131,9 +130,7 @@ def _write_all(
 
 
 def _write_lists(folder: Path, lines: list[Written], made_from: dict[str, Any]) -> None:
-    with atomic_write(folder / SKIPPED) as file:
-        rows = [("name", "reason"), *chain.from_iterable(line.skipped for line in lines)]
-        file.write("".join(f"{name}\t{reason}\n" for name, reason in rows).encode())
+    write_skipped(folder, chain.from_iterable(line.skipped for line in lines))
     shards = [Shard(line.name, line.samples, line.bytes, line.sha256) for line in lines if line.name]
     write_index(str(folder), shards, made_from)
 
@@ -160,7 +157,7 @@ class _Intake:
             try:
                 data, suffix = self._checked(candidate)
             except UnreadablePicture as error:
-                self.skipped.append((_in_one_cell(candidate.name), _in_one_cell(error.found)))
+                self.skipped.append((in_one_line(candidate.name), in_one_line(error.found)))
                 continue
             yield f"{number:09d}{suffix}", data
 
@@ -221,8 +218,3 @@ def _check_space(source: ShardSource, folder: Path, recipe: ShardSettings, writt
             f"The shards need about {needed / 1e9:.1f} GB more and {folder} has room for {free / 1e9:.1f} GB; name an "
             "output on a larger disk, or reduce the pictures with size=..."
         )
-
-
-def _in_one_cell(text: str) -> str:
-    # A file's name need not be Unicode, nor of one line.
-    return " ".join(text.encode(errors="backslashreplace").decode().split())
