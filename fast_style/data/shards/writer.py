@@ -18,7 +18,8 @@ from fast_style.data.shards.index import Shard, write_index
 from fast_style.data.shards.journal import Written, append, is_intact, read_journal
 from fast_style.data.shards.skipped import in_one_line, write_skipped
 from fast_style.data.shards.sources import Candidate, ShardSource
-from fast_style.images.decode import MAX_PIXELS, UnreadablePicture, checked_picture
+from fast_style.images.decode import MAX_PIXELS, UnreadablePicture, check_size, checked_picture
+from fast_style.images.encode import check_quality
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,13 @@ class ShardSettings:
     max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
-        at_least_one = [self.shard_samples, self.size, self.quality, self.max_pixels]
-        if self.shard_mb <= 0 or min(n for n in at_least_one if n is not None) < 1 or self.quality > 100:
+        check_size(self.size)
+        check_quality(self.quality)
+        samples = 1 if self.shard_samples is None else self.shard_samples
+        if self.shard_mb <= 0 or min(samples, self.max_pixels) < 1:
             raise ValueError(
-                "shard_mb is above 0, shard_samples, size and max_pixels are at least 1, and quality goes from 1 to "
-                f"100; got {self}."
+                "shard_mb is above 0, and shard_samples and max_pixels are at least 1; got "
+                f"shard_mb={self.shard_mb}, shard_samples={self.shard_samples}, max_pixels={self.max_pixels}."
             )
 
     def full(self, samples: int, size: int) -> bool:
