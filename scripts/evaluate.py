@@ -17,6 +17,7 @@ def main(cfg: DictConfig) -> None:
     """Print the verdict as a table, and write it as JSON."""
     from fast_style.atomic_files import atomic_write
     from fast_style.data.style_images import pictures_of
+    from fast_style.devices import usable_device
     from fast_style.evaluation.style_metrics import compute_style_metrics, from_folder, from_model
     from fast_style.images.listing import find_pictures
     from fast_style.images.tensors import load_image
@@ -28,17 +29,18 @@ def main(cfg: DictConfig) -> None:
     name_of_style(cfg)  # There is one.
     (picture,) = pictures_of(OmegaConf.to_container(cfg.style, resolve=True))
     photos = find_pictures(cfg.photos)
+    device = usable_device(cfg.device)  # Of the painter and of the loss network.
     if cfg.ckpt is None:
         pairs = from_folder(cfg.pictures, photos)
     else:
-        device = cfg.device or "auto"
         # In float32 by PyTorch: a model is judged, not a runtime.
-        stylizer = load_stylizer(find_network(cfg.ckpt, NETWORKS), runtime="torch", precision="fp32", device=device)
-        pairs = from_model(stylizer, photos, size=cfg.size)
+        network = find_network(cfg.ckpt, NETWORKS)
+        stylizer = load_stylizer(network, runtime="torch", precision="fp32", device=str(device))
+        pairs = from_model(stylizer, photos, size=cfg.size, enlarge=False)
     metrics = compute_style_metrics(
         tqdm(pairs, total=len(photos), unit="photo"),
         {size: load_image(picture, size=size) for size in cfg.style_sizes},
-        loss_network=instantiate(cfg.loss_network, _convert_="all").to(cfg.device or "cpu"),
+        loss_network=instantiate(cfg.loss_network, _convert_="all").to(device),
         style_layers=list(cfg.style_layers),
         content_layers=list(cfg.content_layers),
     )

@@ -1,6 +1,8 @@
 """Judge a translation: python scripts/evaluate_translation.py ckpt=... input=... target=... (see --help)."""
 
 import json
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -11,11 +13,19 @@ from tqdm import tqdm
 from fast_style.cli.errors import NETWORKS, one_sentence_errors
 
 
+def counted(items: Iterable[Any], bar: Any) -> Iterator[Any]:
+    """The items; the bar moves once one was used."""
+    for item in items:
+        yield item
+        bar.update()
+
+
 @hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate_translation")
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
     """Print the distances as a table, and write them as JSON."""
     from fast_style.atomic_files import atomic_write
+    from fast_style.devices import usable_device
     from fast_style.evaluation.frechet_distance import frechet_distance
     from fast_style.evaluation.style_metrics import from_model
     from fast_style.images.listing import find_pictures
@@ -23,16 +33,16 @@ def main(cfg: DictConfig) -> None:
     from fast_style.stylize.stylizer import find_network, load_stylizer
 
     pictures, targets = find_pictures(cfg.input), find_pictures(cfg.target)
+    device = usable_device(cfg.device)  # Of the painter and of the loss network.
     # In float32 by PyTorch: a model is judged, not a runtime.
-    stylizer = load_stylizer(
-        find_network(cfg.ckpt, NETWORKS), runtime="torch", precision="fp32", device=cfg.device or "auto"
-    )
-    found = frechet_distance(
-        tqdm(from_model(stylizer, pictures, size=cfg.size), total=len(pictures), unit="picture"),
-        (load_image(file, size=cfg.size) for file in targets),
-        loss_network=instantiate(cfg.loss_network, _convert_="all").to(cfg.device or "cpu"),
-        layers=list(cfg.layers),
-    )
+    stylizer = load_stylizer(find_network(cfg.ckpt, NETWORKS), runtime="torch", precision="fp32", device=str(device))
+    with tqdm(total=len(targets) + len(pictures), unit="picture") as bar:
+        found = frechet_distance(
+            counted(from_model(stylizer, pictures, size=cfg.size), bar),
+            counted((load_image(file, size=cfg.size) for file in targets), bar),
+            loss_network=instantiate(cfg.loss_network, _convert_="all").to(device),
+            layers=list(cfg.layers),
+        )
     network = HydraConfig.get().runtime.choices.loss_network
     print(
         f"Fréchet distance to {cfg.target} ({found.targets} pictures), of {found.pictures} pictures of {cfg.input}, by"

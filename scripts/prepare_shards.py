@@ -12,8 +12,9 @@ from fast_style.cli.errors import one_sentence_errors
 def main(cfg: DictConfig) -> None:
     """Write the shards; say how many photos they hold and how many were skipped."""
     from fast_style.data.shards.index import index_folder
+    from fast_style.data.shards.skipped import SKIPPED
     from fast_style.data.shards.sources import source_at
-    from fast_style.data.shards.writer import SKIPPED, ShardProgress, ShardSettings, write_shards
+    from fast_style.data.shards.writer import ShardProgress, ShardSettings, write_shards
     from fast_style.images.decode import MAX_PIXELS
 
     if cfg.output is None:

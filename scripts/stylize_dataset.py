@@ -13,8 +13,9 @@ from fast_style.cli.errors import NETWORKS, one_sentence_errors
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
     """Paint; show how many pictures a second, and say how many there are and how many were skipped."""
+    from fast_style.data.shards.skipped import SKIPPED
     from fast_style.images.decode import MAX_PIXELS
-    from fast_style.stylize.dataset.run import SKIPPED, DatasetProgress, paint_dataset
+    from fast_style.stylize.dataset.run import DatasetProgress, paint_dataset
     from fast_style.stylize.stylizer import find_network
 
     def advance(progress: DatasetProgress) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,6 +11,8 @@ import pooch  # type: ignore[import-untyped]
 import requests
 from filelock import FileLock
 from tqdm import tqdm
+
+from fast_style.data.retry import retry
 
 log = logging.getLogger(__name__)
 # It would say each time, on a stream of its own, what is said below.
@@ -89,6 +90,8 @@ class Painting:
 class ResumableDownloader:
     """A downloader for pooch, whose own starts anew each time and takes whatever a server sends.
 
+    By requests, as pooch's own: fsspec, which fetches shards from any kind of store, starts anew each time too.
+
     Args:
         part: what has come so far; it outlasts this process.
     """
@@ -103,14 +106,7 @@ class ResumableDownloader:
             RequestException: each try failed, or another would.
         """
         log.info("Fetching %s.", url)
-        for pause in (*BACKOFF, None):
-            try:
-                self._go_on(url)
-                break
-            except requests.RequestException as error:
-                if pause is None or not _may_pass(error):
-                    raise
-                time.sleep(pause)
+        retry(lambda: self._go_on(url), backoff=BACKOFF, is_transient=_is_transient)
         # If its checksum is wrong pooch removes it, and the next try begins with nothing.
         os.replace(self.part, output_file)
 
@@ -146,8 +142,10 @@ class _TooLarge(Exception):  # noqa: N818 - a file is.
     pass
 
 
-def _may_pass(error: requests.RequestException) -> bool:
+def _is_transient(error: Exception) -> bool:
     """Whether another try may do better."""
+    if not isinstance(error, requests.RequestException):
+        return False
     if error.response is not None:
         return bool(error.response.status_code >= 500 or error.response.status_code == requests.codes.too_many_requests)
     return not isinstance(error, ValueError)  # No such URL can be asked for.

@@ -1,4 +1,8 @@
-"""The judge: how near pictures are to a style and to their photos, by features they were not trained on.
+"""How near painted pictures are to a style and to their photos, by the features of a loss network.
+
+The default judge of scripts/evaluate.py is `loss_network=builtin`. The networks in checkpoints/ were trained on
+`vgg19_mix`, from which `builtin` was distilled, and the README's figures are by `vgg19_mix` too: they say how well a
+network learned what it was taught. For an independent judgement, give a loss network that had no part in the training.
 
 Relative errors as in the losses, so that figures of different styles, networks and trainings compare:
 style `||G - G_s||^2 / ||G_s||^2`, content `||F - F_c||^2 / ||F_c||^2`, each by layer, averaged over the photos.
@@ -11,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fast_style.images.decode import size_of
 from fast_style.images.listing import find_pictures
 from fast_style.images.tensors import load_image
 from fast_style.losses.functional import gram, relative_error
@@ -60,10 +65,18 @@ def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def from_model(painter: PaintFn, photos: Sequence[str], *, size: int | None) -> Iterator[Pair]:
-    """Paint each photo at a shorter side of `size` pixels, None its own, and pair the result with it."""
+def from_model(painter: PaintFn, photos: Sequence[str], *, size: int | None, enlarge: bool = True) -> Iterator[Pair]:
+    """Paint each photo and pair the result with it.
+
+    Args:
+        painter: `(1, 3, H, W)` in 0..1 to the same.
+        photos: files.
+        size: shorter side in pixels to paint at; None is a photo's own.
+        enlarge: bring smaller photos to that size too, instead of leaving them as they are.
+    """
     for file in photos:
-        photo = load_image(file, size=size)
+        fits = size is None or (not enlarge and min(size_of(file)) <= size)
+        photo = load_image(file, size=None if fits else size)
         yield painter(photo), photo
 
 
@@ -105,8 +118,8 @@ def compute_style_metrics(
     Args:
         pairs: painted picture and its photo, `(1, 3, H, W)` each and of one size.
         styles: the style picture by its size (shorter side), `(1, 3, H, W)`.
-        loss_network: the judge's eyes.
-        style_layers, content_layers: what they look at.
+        loss_network: the network of the features.
+        style_layers, content_layers: the layers that are compared.
 
     Raises:
         ValueError: no pairs, or a painted picture that has not its photo's size.

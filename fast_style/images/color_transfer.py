@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from fast_style.images.luma import LUMA_WEIGHTS
+
 # The variance that rounding to 8 bits makes by itself; a colour that varies less than this is taken to be noise.
 _ROUNDING = (1 / 255) ** 2 / 12
 _ADVICE = {3: "read pictures with load_image", 1: "take it from pictures with luminance"}
@@ -11,8 +13,8 @@ _ADVICE = {3: "read pictures with load_image", 1: "take it from pictures with lu
 def luminance(pictures: Tensor) -> Tensor:
     """The luma Y of YIQ and YCbCr, 0.299 R + 0.587 G + 0.114 B (Rec. 601): `(N, 3, H, W)` to `(N, 1, H, W)`, 0..1."""
     _check(pictures, "pictures", 3)
-    rgb = pictures.float()
-    return 0.299 * rgb[:, 0:1] + 0.587 * rgb[:, 1:2] + 0.114 * rgb[:, 2:3]
+    rgb, (red, green, blue) = pictures.float(), LUMA_WEIGHTS
+    return red * rgb[:, 0:1] + green * rgb[:, 1:2] + blue * rgb[:, 2:3]
 
 
 def with_luminance(pictures: Tensor, luma: Tensor) -> Tensor:

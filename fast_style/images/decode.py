@@ -28,6 +28,12 @@ PICTURE_SUFFIXES |= {".tif", ".tiff", ".jp2", ".tga", ".qoi", ".ppm", ".pgm", ".
 _SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2"}
 
 
+def check_size(size: int | None) -> None:
+    """Raise a ValueError unless this can be a picture's shorter side, in pixels; None is its own."""
+    if size is not None and size < 1:
+        raise ValueError(f"size is the shorter side in pixels, at least 1; got {size}.")
+
+
 class UnreadablePicture(ValueError):  # noqa: N818 - what it is, not that it is an error
     """No picture could be read; one sentence says what was wanted, what was found, what to do.
 
@@ -63,8 +69,7 @@ def read_arrays(
     the encoded picture; ``path`` then only names it. UnreadablePicture where there is no whole picture of at most
     ``max_pixels`` pixels, before or after resizing; ValueError for a ``size`` below 1.
     """
-    if size is not None and size < 1:
-        raise ValueError(f"size is the shorter side in pixels, at least 1, not {size}")
+    check_size(size)
     with _opened(path, data, max_pixels) as image:
         if at_least is not None:
             image.draft(None, (at_least, at_least))

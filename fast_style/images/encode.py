@@ -20,6 +20,12 @@ _ROWS = 64
 _KEEP_ALPHA = frozenset({"PNG", "WEBP", "TIFF", "AVIF"})
 
 
+def check_quality(quality: int) -> None:
+    """Raise a ValueError unless a JPEG, a WebP, an AVIF or a video can be of this quality."""
+    if not 1 <= quality <= 100:
+        raise ValueError(f"quality goes from 1 to 100, not {quality}")
+
+
 def write_levels(
     levels: NDArray[np.uint8], path: StrPath, *, quality: int = 95, alpha: NDArray[np.uint8] | None = None
 ) -> None:
@@ -38,8 +44,7 @@ def encode_levels(
 ) -> bytes:
     """The bytes that `write_levels` would write to a file of that name; its ValueError."""
     encoder = encoder_for(name)
-    if not 1 <= quality <= 100:
-        raise ValueError(f"quality goes from 1 to 100, not {quality}")
+    check_quality(quality)
     if alpha is not None and encoder in _KEEP_ALPHA:
         levels = np.concatenate([levels, alpha[..., None]], axis=-1)
     image = Image.fromarray(np.ascontiguousarray(levels))

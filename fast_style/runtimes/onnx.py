@@ -1,15 +1,11 @@
 """ONNX Runtime on the CPU, or on a GPU."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_style.runtimes.cache import NetworkFile, load_cached
-
-if TYPE_CHECKING:
-    pass
+from fast_style.runtimes.cache import NetworkFile, model_path
 from fast_style.runtimes.runtime import ComputePrecision, OnTensorsByArrays, RuntimeName, allowed_threads
 
 
@@ -35,9 +31,8 @@ class OnnxRuntime(OnTensorsByArrays):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = allowed_threads() or 0
-        self._session = load_cached(
-            network_file, cache, "onnx", lambda file: onnxruntime.InferenceSession(file, options, providers=[provider])
-        )
+        file = model_path(network_file, cache, "onnx")
+        self._session = onnxruntime.InferenceSession(file, options, providers=[provider])
 
     def arrays(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
         """Paint `(N, 3, H, W)`, float32 in 0..1."""

@@ -2,23 +2,23 @@
 
 import logging
 from collections.abc import Mapping
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fast_style.atomic_files import atomic_write
-from fast_style.runtimes.cache import NetworkFile, blob_path, load_cached
+from fast_style.runtimes.cache import NetworkFile, blob_path, model_path
 from fast_style.runtimes.openvino_import import import_openvino
-
-if TYPE_CHECKING:
-    pass
 from fast_style.runtimes.runtime import ComputePrecision, OnTensorsByArrays, RuntimeName, allowed_threads
 
 log = logging.getLogger(__name__)
+
+_DIGEST_BYTES = 32  # SHA-256 of the rest of a blob's file.
 
 
 class OpenVino(OnTensorsByArrays):
@@ -44,9 +44,7 @@ class OpenVino(OnTensorsByArrays):
         blob = blob_path(network_file, cache, f"openvino-{self.precision}", machine)
         compiled = _imported(core, blob, config)
         if compiled is None:
-            compiled = load_cached(
-                network_file, cache, "openvino", lambda file: core.compile_model(file, "CPU", config)
-            )
+            compiled = core.compile_model(model_path(network_file, cache, "openvino"), "CPU", config)
             _keep(compiled, blob)
         self._request = compiled.create_infer_request()
         self._alone = Lock()
@@ -77,16 +75,23 @@ def _imported(core: Any, blob: Path, config: Mapping[str, Any]) -> Any:
     """What was compiled before; None if there is nothing, or nothing that does any more."""
     if not blob.is_file():
         return None
+    content = blob.read_bytes()
+    digest, compiled = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    if sha256(compiled).digest() != digest:  # OpenVINO takes most damaged ones, and paints something else.
+        log.info("%s is damaged, and made again.", blob)
+        return None
     try:
-        return core.import_model(blob.read_bytes(), "CPU", dict(config))
-    except RuntimeError:
-        log.info("%s is of no use any more, and made again.", blob)
+        return core.import_model(compiled, "CPU", dict(config))
+    except RuntimeError as error:
+        log.info("%s is of no use any more (%s), and made again.", blob, error)
         return None
 
 
 def _keep(compiled: Any, blob: Path) -> None:
     try:
         with atomic_write(blob) as file:
-            file.write(compiled.export_model().getbuffer())
+            content = compiled.export_model().getbuffer()
+            file.write(sha256(content).digest())
+            file.write(content)
     except OSError as error:  # It paints all the same; the next start takes longer.
         log.warning("%s can't be kept: %s.", blob, error.strerror)

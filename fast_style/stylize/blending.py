@@ -6,9 +6,10 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from fast_style.images.luma import luma_of
+
 BlendColor = Literal["style", "keep"]
 Floats = NDArray[np.float32]
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as in fast_style.images.color_transfer.
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Blending:
             top: the number of the first row within the picture.
         """
         if self.color == "keep":
-            painted = with_luminance(photo, painted @ _LUMA)
+            painted = with_luminance(photo, luma_of(painted))
         if self.strength == 1 and self.mask is None:
             return painted
         share: Floats = np.float32(self.strength) * np.ones((1, 1, 1), np.float32)
@@ -58,9 +59,12 @@ class Blending:
 
 
 def with_luminance(pixels: Floats, luma: Floats) -> Floats:
-    """`fast_style.images.color_transfer.with_luminance` for arrays: `(..., 3)` and `(...)`."""
+    """`fast_style.images.color_transfer.with_luminance` for arrays: `(..., 3)` and `(...)`.
+
+    Written twice because strips are blended where torch is not started, and pictures are optimised on a GPU.
+    """
     grey = luma.clip(0, 1)[..., None]
-    chroma = pixels - (pixels @ _LUMA)[..., None]
+    chroma = pixels - luma_of(pixels)[..., None]
     room = np.where(chroma > 0, 1 - grey, grey)
     kept = (room / np.maximum(np.abs(chroma), 1e-12)).min(-1, keepdims=True).clip(max=1)
     result: Floats = (grey + kept * chroma).clip(0, 1).astype(np.float32)

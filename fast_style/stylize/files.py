@@ -14,8 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fast_style.atomic_files import atomic_write
-from fast_style.images.decode import MAX_PIXELS, Arrays, StrPath, UnreadablePicture, read_arrays, read_mask, size_of
-from fast_style.images.encode import encode_levels
+from fast_style.images.decode import (
+    MAX_PIXELS,
+    Arrays,
+    StrPath,
+    UnreadablePicture,
+    check_size,
+    read_arrays,
+    read_mask,
+    size_of,
+)
+from fast_style.images.encode import check_quality, encode_levels
 from fast_style.stylize.painter import Painter
 
 Alpha = Literal["keep", "mask"]
@@ -61,12 +70,10 @@ class FileSettings:
     batch: int | None = 1
 
     def __post_init__(self) -> None:
-        if self.size is not None and self.size < 1:
-            raise ValueError(f"size is the shorter side in pixels, at least 1; got {self.size}.")
+        check_size(self.size)
         if self.batch is not None and self.batch < 1:
             raise ValueError(f"batch is the number of pictures in a call, at least 1; got {self.batch}.")
-        if not 1 <= self.quality <= 100:
-            raise ValueError(f"quality goes from 1 to 100, not {self.quality}")
+        check_quality(self.quality)
         if self.alpha not in get_args(Alpha):
             raise ValueError(f"alpha is one of {', '.join(get_args(Alpha))}; got {self.alpha!r}.")
         if self.mask is not None:

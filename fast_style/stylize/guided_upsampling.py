@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fast_style.images.luma import luma_of
 from fast_style.images.resize import enlarged
 
 Floats = NDArray[np.float32]
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 RADIUS = 4  # Pixels of the small copy, about a stroke.
 EPSILON = 1e-3  # Variance below which the photo counts as flat: an edge of 0.06.
 
@@ -27,7 +27,7 @@ def slope(photo: Floats, painted: Floats) -> Floats:
     def mean(x: Floats) -> Floats:
         return np.asarray(uniform_filter(x, 2 * RADIUS + 1, mode="reflect"), np.float32)
 
-    guide, target = photo @ _LUMA, painted @ _LUMA
+    guide, target = luma_of(photo), luma_of(painted)
     variance = mean(guide * guide) - mean(guide) ** 2
     covariance = mean(guide * target) - mean(guide) * mean(target)
     # Of neighbouring windows the mean, as in the filter; never more than the photo's own edges, nor against them.
@@ -52,8 +52,8 @@ def upsampled(photo: NDArray[Any], small: Floats, painted: Floats, *, rows: int 
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         strip = (width, top, bottom, height)
-        sharp = photo[top:bottom].astype(np.float32) / (255 if photo.dtype == np.uint8 else 1)
-        edges = sharp - enlarged(small, *strip)
+        sharp = photo[top:bottom].astype(np.float32) / np.float32(255 if photo.dtype == np.uint8 else 1)
+        edges: Floats = sharp - enlarged(small, *strip)
         # The luminance of the edges alone: colours are the painting's.
-        detail = enlarged(a, *strip) * (edges @ _LUMA)[..., None]
+        detail = enlarged(a, *strip) * luma_of(edges)[..., None]
         yield top, (enlarged(painted, *strip) + detail).clip(0, 1)

@@ -136,6 +136,18 @@ def test_a_photo_without_a_painting_is_said(tmp_path):
         list(from_folder(str(tmp_path / "painted"), [str(tmp_path / "a.png")]))
 
 
+def test_smaller_photos_can_be_left_as_they_are(tmp_path):
+    white(tmp_path / "a.png", 100)
+    shapes = {
+        (size, enlarge): next(from_model(lambda x: x, [str(tmp_path / "a.png")], size=size, enlarge=enlarge))[1].shape
+        for size in (16, 40)
+        for enlarge in (True, False)
+    }
+    assert shapes[16, True] == shapes[16, False] == (1, 3, 16, 24)
+    assert shapes[40, True] == (1, 3, 40, 60)
+    assert shapes[40, False] == (1, 3, 20, 30)
+
+
 # ---- published pictures
 
 PUBLISHED = {"wave": (0.016, 1.26, 0.33), "the_scream": (0.057, 0.68, 0.27)}  # Measured before the start, 16 photos.

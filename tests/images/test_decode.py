@@ -242,5 +242,5 @@ def test_resized_deep_grey_stays_in_range(tmp_path):
 
 
 def test_size_below_one(tmp_path):
-    with pytest.raises(ValueError, match="at least 1, not 0"):
+    with pytest.raises(ValueError, match="size is the shorter side in pixels, at least 1; got 0"):
         load_image(tmp_path / "a.png", size=0)

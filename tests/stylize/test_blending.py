@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from fast_style.images.color_transfer import luminance, with_luminance
+from fast_style.images.luma import luma_of
 from fast_style.stylize import blending
 from fast_style.stylize.blending import Blending
 from fast_style.stylize.guided_upsampling import slope, upsampled
@@ -36,7 +37,7 @@ def test_kept_colours_are_those_of_the_tensors_function() -> None:
     wanted = with_luminance(as_tensor(photo), luminance(as_tensor(painted)))
     found = Blending(color="keep")(photo, painted, top=0)
     torch.testing.assert_close(as_tensor(found), wanted)
-    assert blending.with_luminance(photo, painted @ blending._LUMA).dtype == np.float32
+    assert blending.with_luminance(photo, luma_of(painted)).dtype == np.float32
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """Reading what lies at any URL that fsspec knows, patiently; the only file that knows fsspec."""
 
 import hashlib
-import time
 from collections.abc import Callable
 from typing import Any, BinaryIO, TypeVar
 
 import fsspec
+
+from fast_style.data import retry as retrying
+from fast_style.data.shards.skipped import in_one_line
 
 T = TypeVar("T")
 
@@ -60,22 +62,18 @@ def retry(action: Callable[[], T], url: str) -> T:
     Raises:
         ValueError: nothing is there, nothing knows such URLs, or every try failed.
     """
-    for pause in (*BACKOFF, None):
-        try:
-            return action()
-        except NotFound as error:
-            raise ValueError(
-                f"{url} was wanted, and nothing is there; check data.urls, or make an index with "
-                "scripts/prepare_shards.py where the shards are at hand."
-            ) from error
-        except TransientError as error:
-            if pause is None:
-                raise ValueError(
-                    f"{url} can't be fetched, tried {len(BACKOFF) + 1} times ({error}); check the connection and the "
-                    "server, then go on with resume=auto."
-                ) from error
-            time.sleep(pause)
-    raise AssertionError
+    try:
+        return retrying.retry(action, backoff=BACKOFF, is_transient=lambda error: isinstance(error, TransientError))
+    except NotFound as error:
+        raise ValueError(
+            f"{url} was wanted, and nothing is there; check data.urls, or make an index with "
+            "scripts/prepare_shards.py where the shards are at hand."
+        ) from error
+    except TransientError as error:
+        raise ValueError(
+            f"{url} can't be fetched, tried {len(BACKOFF) + 1} times ({error}); check the connection and the server, "
+            "then go on with resume=auto."
+        ) from error
 
 
 def _translate_errors(action: Callable[[], T]) -> T:
@@ -87,15 +85,15 @@ def _translate_errors(action: Callable[[], T]) -> T:
         # For HTTP, fsspec says so of whatever went wrong, a refused connection too; the cause knows better.
         if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in (404, 410):
             raise NotFound from error
-        raise TransientError(_in_a_line(cause)) from error
+        raise TransientError(_described(cause)) from error
     except (ImportError, ValueError) as error:
         raise ValueError(f"fsspec can't read it: {error}") from error
     except Exception as error:
-        raise TransientError(_in_a_line(error)) from error
+        raise TransientError(_described(error)) from error
 
 
-def _in_a_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+def _described(error: BaseException) -> str:
+    return in_one_line(f"{type(error).__name__}: {error}")
 
 
 def _text(url: str) -> str:

@@ -16,10 +16,10 @@ from filelock import FileLock, Timeout
 from fast_style.atomic_files import atomic_write, remove_leftovers
 from fast_style.data.shards.index import Shard, write_index
 from fast_style.data.shards.journal import Written, append, is_intact, read_journal
+from fast_style.data.shards.skipped import in_one_line, write_skipped
 from fast_style.data.shards.sources import Candidate, ShardSource
-from fast_style.images.decode import MAX_PIXELS, UnreadablePicture, checked_picture
-
-SKIPPED = "skipped.tsv"
+from fast_style.images.decode import MAX_PIXELS, UnreadablePicture, check_size, checked_picture
+from fast_style.images.encode import check_quality
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,13 @@ class ShardSettings:
     max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
-        at_least_one = [self.shard_samples, self.size, self.quality, self.max_pixels]
-        if self.shard_mb <= 0 or min(n for n in at_least_one if n is not None) < 1 or self.quality > 100:
+        check_size(self.size)
+        check_quality(self.quality)
+        samples = 1 if self.shard_samples is None else self.shard_samples
+        if self.shard_mb <= 0 or min(samples, self.max_pixels) < 1:
             raise ValueError(
-                "shard_mb is above 0, shard_samples, size and max_pixels are at least 1, and quality goes from 1 to "
-                f"100; got {self}."
+                "shard_mb is above 0, and shard_samples and max_pixels are at least 1; got "
+                f"shard_mb={self.shard_mb}, shard_samples={self.shard_samples}, max_pixels={self.max_pixels}."
             )
 
     def full(self, samples: int, size: int) -> bool:
@@ -131,9 +133,7 @@ def _write_all(
 
 
 def _write_lists(folder: Path, lines: list[Written], made_from: dict[str, Any]) -> None:
-    with atomic_write(folder / SKIPPED) as file:
-        rows = [("name", "reason"), *chain.from_iterable(line.skipped for line in lines)]
-        file.write("".join(f"{name}\t{reason}\n" for name, reason in rows).encode())
+    write_skipped(folder, chain.from_iterable(line.skipped for line in lines))
     shards = [Shard(line.name, line.samples, line.bytes, line.sha256) for line in lines if line.name]
     write_index(str(folder), shards, made_from)
 
@@ -160,7 +160,7 @@ class _Intake:
             try:
                 data, suffix = self._checked(candidate)
             except UnreadablePicture as error:
-                self.skipped.append((_in_one_cell(candidate.name), _in_one_cell(error.found)))
+                self.skipped.append((in_one_line(candidate.name), in_one_line(error.found)))
                 continue
             yield f"{number:09d}{suffix}", data
 
@@ -221,8 +221,3 @@ def _check_space(source: ShardSource, folder: Path, recipe: ShardSettings, writt
             f"The shards need about {needed / 1e9:.1f} GB more and {folder} has room for {free / 1e9:.1f} GB; name an "
             "output on a larger disk, or reduce the pictures with size=..."
         )
-
-
-def _in_one_cell(text: str) -> str:
-    # A file's name need not be Unicode, nor of one line.
-    return " ".join(text.encode(errors="backslashreplace").decode().split())

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import Any
 
+from fast_style.data.shards.skipped import in_one_line
 from fast_style.stylize.dataset.work_units import PaintSettings, Unit
 from fast_style.stylize.dataset.worker import Result, paint_unit
 from fast_style.stylize.memory_budget import MemoryBudget
@@ -144,8 +145,3 @@ def _sentence(error: ValueError | OSError) -> str:
     if isinstance(error, OSError) and error.strerror:
         return in_one_line(f"{error.filename}: {error.strerror}." if error.filename else error.strerror)
     return in_one_line(str(error))
-
-
-def in_one_line(text: str) -> str:
-    """Text that may hold a file's name, which need not be Unicode, nor of one line."""
-    return " ".join(text.encode(errors="backslashreplace").decode().split())

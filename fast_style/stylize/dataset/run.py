@@ -9,11 +9,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from fast_style.atomic_files import atomic_write, remove_leftovers
+from fast_style.atomic_files import remove_leftovers
+from fast_style.data.shards.skipped import write_skipped
 from fast_style.images.decode import MAX_PIXELS
 from fast_style.runtimes.cache import read_network_file
 from fast_style.runtimes.select import choose
-from fast_style.stylize.dataset.ray_pool import check_installed, in_one_line, paint_units, ray_at
+from fast_style.stylize.dataset.ray_pool import check_installed, paint_units, ray_at
 from fast_style.stylize.dataset.work_units import (
     FINISHED,
     FolderPart,
@@ -24,8 +25,6 @@ from fast_style.stylize.dataset.work_units import (
     plan_units,
 )
 from fast_style.stylize.dataset.worker import Result
-
-SKIPPED = "skipped.tsv"
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,8 @@ def paint_dataset(
                 for result in paint_units(waiting, recipe, stylizer, workers=workers):
                     reached = _after(reached, result)
                     progress(reached)
-        _write_skipped(Path(output), [marker for each in units if (marker := finished(each, recipe))])
+        markers = [finished(each, recipe) for each in units]
+        write_skipped(Path(output), chain.from_iterable(marker.skipped for marker in markers if marker))
     return reached
 
 
@@ -139,9 +139,3 @@ def _start(units: Sequence[Unit], markers: Sequence[Marker]) -> DatasetProgress:
 def _after(reached: DatasetProgress, result: Result) -> DatasetProgress:
     painted, skipped = reached.painted + result.painted, reached.skipped + result.skipped
     return replace(reached, painted=painted, skipped=skipped)
-
-
-def _write_skipped(output: Path, markers: Sequence[Marker]) -> None:
-    rows = chain([("name", "reason")], *(marker.skipped for marker in markers))
-    with atomic_write(output / SKIPPED) as file:
-        file.writelines(("\t".join(map(in_one_line, row)) + "\n").encode() for row in rows)

@@ -12,8 +12,8 @@ from typing import Any
 from fast_style.atomic_files import atomic_write
 from fast_style.data.shards.index import INDEX, Shard, find_shards
 from fast_style.data.shards.remote import is_remote
-from fast_style.images.decode import MAX_PIXELS
-from fast_style.images.encode import WRITABLE_SUFFIXES
+from fast_style.images.decode import MAX_PIXELS, check_size
+from fast_style.images.encode import WRITABLE_SUFFIXES, check_quality
 from fast_style.images.listing import find_pictures
 
 FINISHED = ".finished"
@@ -43,12 +43,10 @@ class PaintSettings:
     unit: int = 500
 
     def __post_init__(self) -> None:
-        at_least_one = [self.size, self.quality, self.max_pixels, self.unit]
-        if min(n for n in at_least_one if n is not None) < 1 or self.quality > 100:
-            raise ValueError(
-                "size, max_pixels and unit are at least 1, and quality goes from 1 to 100; got "
-                f"size={self.size}, max_pixels={self.max_pixels}, unit={self.unit}, quality={self.quality}."
-            )
+        check_size(self.size)
+        check_quality(self.quality)
+        if min(self.max_pixels, self.unit) < 1:
+            raise ValueError(f"max_pixels and unit are at least 1; got max_pixels={self.max_pixels}, unit={self.unit}.")
         if self.suffix is not None and self.suffix.lower() not in WRITABLE_SUFFIXES:
             raise ValueError(f"suffix is one of {', '.join(sorted(WRITABLE_SUFFIXES))}; got {self.suffix!r}.")
 

@@ -134,13 +134,11 @@ class Clip:
 
 @contextmanager
 def read_clip(path: str | os.PathLike[str], *, size: int | None = None) -> Iterator[Clip]:
-    """Open a video; ``size`` is the wanted length of the shorter side in pixels.
+    """Open a video; ``size`` is the wanted length of the shorter side in pixels, which the caller has checked.
 
     Raises:
         ValueError: no video, or none that can be decoded; one sentence says what was found.
     """
-    if size is not None and size < 1:
-        raise ValueError(f"size is the shorter side in pixels, at least 1, not {size}")
     try:
         container = av.open(os.fspath(path))
     except (av.FFmpegError, OSError) as error:

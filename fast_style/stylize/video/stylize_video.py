@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_style.images.decode import Arrays, read_mask
-from fast_style.images.encode import to_hwc, to_nchw, to_uint8
+from fast_style.images.decode import Arrays, check_size, read_mask
+from fast_style.images.encode import check_quality, to_hwc, to_nchw, to_uint8
 from fast_style.interrupts import Interrupted, SignalHandler
 from fast_style.stylize.painter import Painter
 from fast_style.stylize.video.temporal_smoothing import TemporalSmoothing
@@ -86,10 +86,8 @@ def check_settings(*, size: int | None = None, smoothing: float = 0.0, quality: 
     Raises:
         ValueError: a setting out of range.
     """
-    if size is not None and size < 1:
-        raise ValueError(f"size is the shorter side in pixels, at least 1, not {size}")
-    if not 1 <= quality <= 100:
-        raise ValueError(f"quality goes from 1 to 100, not {quality}")
+    check_size(size)
+    check_quality(quality)
     TemporalSmoothing(smoothing)
 
 

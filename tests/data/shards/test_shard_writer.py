@@ -248,9 +248,18 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_written(tmp_path, m
     assert not list((tmp_path / "out").glob("*.tar"))
 
 
-@pytest.mark.parametrize("wrong", [{"shard_mb": 0}, {"shard_samples": 0}, {"size": 0}, {"quality": 101}])
-def test_bad_recipes_are_refused(wrong):
-    with pytest.raises(ValueError, match="shard_mb is above 0"):
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"shard_mb": 0}, "shard_mb is above 0, .*; got shard_mb=0, shard_samples=None"),
+        ({"shard_samples": 0}, "shard_samples and max_pixels are at least 1; got .*shard_samples=0"),
+        ({"max_pixels": 0}, "shard_samples and max_pixels are at least 1; got .*max_pixels=0"),
+        ({"size": 0}, "size is the shorter side in pixels, at least 1; got 0"),
+        ({"quality": 101}, "quality goes from 1 to 100, not 101"),
+    ],
+)
+def test_bad_recipes_are_refused(wrong, sentence):
+    with pytest.raises(ValueError, match=sentence):
         ShardSettings(**wrong)
 
 
