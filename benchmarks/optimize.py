@@ -128,7 +128,7 @@ def plain_tutorial(photo: Tensor, painting: Tensor) -> Side:
 
 
 def ours(photo: Tensor, painting: Tensor, precision: str, *, tutorial: bool) -> Side:
-    """The same work by PictureOptimization's own descent, with the terms looked at every ten evaluations."""
+    """The same work by PictureOptimization's own loop, with the terms looked at every ten evaluations."""
     settings = {"average_decay": 0.0, "optimizer": torch.optim.LBFGS} if tutorial else {"average_decay": 0.99}
     loss = (
         partial(

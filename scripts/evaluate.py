@@ -14,7 +14,7 @@ from fast_style.cli.errors import NETWORKS, one_sentence_errors
 @hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
-    """Print the verdict as a table, and write it as JSON."""
+    """Print the metrics as a table, and write it as JSON."""
     from fast_style.atomic_files import atomic_write
     from fast_style.data.style_images import pictures_of
     from fast_style.devices import usable_device

@@ -30,7 +30,7 @@ def main(cfg: DictConfig) -> None:
     from fast_style.stylize.stylizer import find_network
     from fast_style.stylize.video.stylize_video import is_video
 
-    controls = Blending(strength=cfg.strength, color=cfg.color)
+    blending = Blending(strength=cfg.strength, color=cfg.color)
     max_memory = None if cfg.max_memory is None else int(cfg.max_memory * 2**30)
     settings = PainterSettings(
         tiles=cfg.tiles, statistics=cfg.statistics, max_memory=max_memory, brush_scale=cfg.brush_scale
@@ -38,7 +38,7 @@ def main(cfg: DictConfig) -> None:
     network = find_network(cfg.ckpt, NETWORKS)
     # Both plan before a runtime is prepared, which may take its time: who is mistaken shall not wait.
     paint = paint_clip if is_video(cfg.input) else paint_pictures
-    paint(cfg, network, partial(prepare, cfg, network, settings, controls))
+    paint(cfg, network, partial(prepare, cfg, network, settings, blending))
 
 
 def paint_pictures(cfg: DictConfig, network: "StrPath", prepared: "Prepared") -> None:
@@ -98,7 +98,7 @@ def paint_clip(cfg: DictConfig, network: "StrPath", prepared: "Prepared") -> Non
 
 
 def prepare(
-    cfg: DictConfig, network: "StrPath", settings: "PainterSettings", controls: "Blending"
+    cfg: DictConfig, network: "StrPath", settings: "PainterSettings", blending: "Blending"
 ) -> "tuple[Painter, str]":
     """Who paints, and the sentence that says with what."""
     from fast_style.stylize.painter import Painter
@@ -107,7 +107,7 @@ def prepare(
     stylizer = load_stylizer(network, runtime=cfg.runtime, precision=cfg.precision, device=cfg.device, cache=cfg.cache)
     runtime = stylizer.runtime
     header = f"Runtime: {runtime.name}, {runtime.precision}, {runtime.device}."
-    return Painter(stylizer, settings, controls=controls), header
+    return Painter(stylizer, settings, blending=blending), header
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Everything that the project promises to bring is there, is what it says, and is small."""
 
+import json
 import subprocess
 
 import pytest
 from checkout import CHECKOUT
 from omegaconf import OmegaConf
+from training_runs import composed
 
 from fast_style import load_image, load_stylizer
 from fast_style.data.sample_photos import SKIMAGE_PHOTOS
@@ -53,8 +55,28 @@ def test_a_style_has_a_model_and_its_card(style: str) -> None:
     assert file.stat().st_size < 4e6
     assert load_stylizer(file).style == style
     card = file.with_suffix(".md").read_text(encoding="utf-8")
-    for said in (STYLES[style].work.split(",")[0], "MIT", "scripts/train.py", "steps", "minutes"):
+    parameters = f"{sum(tensor.numel() for tensor in tensors.values()):,}"
+    for said in (STYLES[style].work.split(",")[0], "MIT", "scripts/train.py", "steps", "minutes", parameters):
         assert said in card
+
+
+@pytest.mark.parametrize("style", ["starry_night", "the_scream", "van_gogh_2", "shipwreck"])
+def test_the_gallery_recipe_is_the_networks_recipe(style: str) -> None:
+    """In every number that decides the result; a setting that there was not yet has its neutral value."""
+    recipe = json.loads(read_tensors(MODELS / f"{style}.safetensors")[1]["recipe"])
+    cfg = composed(["experiment=gallery", f"style={style}", "data.root=photos"])
+    now = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(now, dict)
+    renamed = {"pool": "pooling"}
+    for part in ("generator", "loss", "loss_network", "data"):
+        for key, value in recipe[part].items():
+            if key not in ("_target_", "root", "held_out_root", "shallow", "deep"):
+                assert now[part][renamed.get(key, key)] == value, (part, key)
+    assert (now["steps"], now["seed"]) == (recipe["steps"], recipe["seed"])
+    for key in ("lr", "momentum", "adam_lr_scale", "betas"):
+        assert now["method"]["optimizer"][key] == recipe["method"]["optimizer"][key]
+    assert now["method"]["average_decay"] == recipe["method"]["average_decay"]
+    assert now["method"]["noise_std"] == now["method"]["stability"]["weight"] == 0
 
 
 def test_every_sample_photo_has_its_terms() -> None:

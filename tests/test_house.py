@@ -158,3 +158,18 @@ def test_the_package_does_not_print_or_exit(name):
     assert not {"print", "exit", "quit", "input"} & {f.id for f in calls if isinstance(f, ast.Name)}
     assert "argparse" not in outside(name)
     assert "sys.exit" not in map(ast.unparse, calls)
+
+
+def test_no_old_name_is_left_outside_the_changelog():
+    rows = re.findall(
+        r"^\| ([^|]+) \| [^|]+ \|$", (CHECKOUT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    quoted = {name for row in rows for name in re.findall(r"`([A-Za-z_]+)`", row)}
+    # Names that cannot be English, for those can be anywhere.
+    old = {name for name in quoted if "_" in name or len(re.findall("[A-Z]", name)) > 1}
+    assert {"KeepNewest", "is_whole", "FAST_STYLE_MATERIAL"} <= old
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    files = [CHECKOUT / name for name in listed.stdout.split("\0") if name.endswith((".py", ".yaml", ".md", ".toml"))]
+    files = [file for file in files if file.is_file() and file.name not in ("CHANGELOG.md", Path(__file__).name)]
+    words = {file: set(re.findall(r"\w+", file.read_text(encoding="utf-8"))) for file in files}
+    assert {f"{file.name}: {name}" for file, found in words.items() for name in found & old} == set()

@@ -11,9 +11,8 @@ class Stability(nn.Module):
     """How far the painting of a shifted, noisy photo is from the shifted painting.
 
     As Gupta et al. (2017, "Characterizing and improving stability in neural style transfer") with flows of videos, but
-    with shifts, which are known; noise stands for the grain that changes from frame to frame. Whatever keeps its place
-    in the frame while the photo moves under it costs: flicker, and patterns that hang on the grid of strided
-    convolutions.
+    with shifts, which are known; noise stands for what a camera adds to each frame anew. Whatever keeps its place in
+    the frame while the photo moves under it costs: flicker, and patterns that hang on the grid of strided convolutions.
 
     Args:
         weight: of the term in the loss; 0 drops it from the computation.

@@ -145,8 +145,8 @@ def add_noise(photos: Tensor, deviation: float, *, step: int) -> Tensor:
     """Add normal noise, a new one each step.
 
     Every painting has to have the style's statistics, that of a smooth photo too, and a generator without noise learns
-    to make strokes and dots of what is left there: the faintest grain, or the blocks of a JPEG file, so that they come
-    in rows. One that learns on grain cannot tell the photo's own from it, and lets both be. Our departure from Johnson
+    to make strokes and dots of what is left there: the faintest noise, or the blocks of a JPEG file, so that they come
+    in rows. One that learns on noise cannot tell the photo's own from it, and lets both be. Our departure from Johnson
     et al.; texture networks (Ulyanov et al. 2016) are given noise for strokes to begin from, when they paint too.
 
     Args:

@@ -20,7 +20,7 @@ class LossNetwork(nn.Module):
     Args:
         layers: `(name, module)` pairs, run in this order.
         mean, std: what the chain wants its input normalised by; pictures come in 0..1.
-        readouts: by layer, what its features go through on their way out, and not on their way to the next layer.
+        heads: by layer, what its features go through on their way out, and not on their way to the next layer.
     """
 
     mean: Tensor

@@ -195,8 +195,8 @@ def _painted(
         clear = picture.alpha
         if alpha == "mask" and clear is not None:
             shares, clear = [*shares, clear.astype(np.float32) / np.float32(255)], None
-        controls = replace(painter.controls, mask=reduce(np.multiply, shares)) if shares else painter.controls
-        asked.append((picture, controls))
+        blending = replace(painter.blending, mask=reduce(np.multiply, shares)) if shares else painter.blending
+        asked.append((picture, blending))
         kept.append(clear)
     results = zip(painter.paint_batch(asked, progress=progress), kept, strict=True)
     finished: list[Finished] = []

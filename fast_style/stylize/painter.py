@@ -61,7 +61,7 @@ class Painter:
     Args:
         stylizer: the style.
         settings: how.
-        controls: how much of the painting goes into the photo, and where.
+        blending: how much of the painting goes into the photo, and where.
         budget: the memory that painting may take; None is by `max_memory` and the stylizer's device.
     """
 
@@ -70,22 +70,22 @@ class Painter:
         stylizer: Stylizer,
         settings: PainterSettings | None = None,
         *,
-        controls: Blending | None = None,
+        blending: Blending | None = None,
         budget: MemoryBudget | None = None,
     ) -> None:
         settings = settings or PainterSettings()
-        self.stylizer, self.brush_scale, self.controls = stylizer, settings.brush_scale, controls or Blending()
+        self.stylizer, self.brush_scale, self.blending = stylizer, settings.brush_scale, blending or Blending()
         self.budget = budget or MemoryBudget.of(stylizer.runtime.device, max_memory=settings.max_memory)
         self.runner = NetworkRunner(stylizer, tiles=settings.tiles, statistics=settings.statistics, budget=self.budget)
 
     def __call__(
-        self, picture: Arrays, *, controls: Blending | None = None, progress: ProgressCallback = lambda done: None
+        self, picture: Arrays, *, blending: Blending | None = None, progress: ProgressCallback = lambda done: None
     ) -> NDArray[np.uint8]:
         """Paint a picture.
 
         Args:
             picture: as `decode.read_arrays` gives it.
-            controls: other ones than the painter's, for this picture.
+            blending: another one than the painter's, for this picture.
             progress: told the share that is done, where it takes longer.
 
         Returns:
@@ -94,17 +94,17 @@ class Painter:
         Raises:
             ValueError: a picture that is too small, or too large for the memory even in strips.
         """
-        controls = controls or self.controls
+        blending = blending or self.blending
         colour = _in_colour(picture.colour)
         painted = np.empty(colour.shape, np.uint8)
-        for top, rows in self._rows(colour, progress, _io_bytes(colour, controls)):
-            _put(painted, colour, top, rows, controls)
+        for top, rows in self._rows(colour, progress, _io_bytes(colour, blending)):
+            _put(painted, colour, top, rows, blending)
         return painted
 
     def paint_batch(
         self, pictures: Sequence[tuple[Arrays, Blending]], *, progress: ProgressCallback = lambda done: None
     ) -> list[NDArray[np.uint8] | ValueError]:
-        """Paint pictures of one size, each with its controls: as many in a call as fit into the memory.
+        """Paint pictures of one size, each with its blending: as many in a call as fit into the memory.
 
         Returns:
             What painting each returns or raises.
@@ -123,7 +123,7 @@ class Painter:
     def _together(self, pictures: Sequence[tuple[Arrays, Blending]]) -> list[NDArray[np.uint8] | ValueError] | None:
         """What becomes of each in one call; None if that takes too much memory."""
         colours = [_in_colour(picture.colour) for picture, _ in pictures]
-        beside = sum(_io_bytes(colour, controls) for colour, (_, controls) in zip(colours, pictures, strict=True))
+        beside = sum(_io_bytes(colour, blending) for colour, (_, blending) in zip(colours, pictures, strict=True))
         try:
             batch = self.runner.together(colours, beside=beside)
         except ValueError as error:  # One that they all have in common, as their size.
@@ -131,18 +131,18 @@ class Painter:
         if batch is None:
             return None
         results: list[NDArray[np.uint8] | ValueError] = []
-        for colour, rows, (_, controls) in zip(colours, batch, pictures, strict=True):
+        for colour, rows, (_, blending) in zip(colours, batch, pictures, strict=True):
             painted = np.empty(colour.shape, np.uint8)
             try:
-                _put(painted, colour, 0, rows, controls)
+                _put(painted, colour, 0, rows, blending)
                 results.append(painted)
             except ValueError as error:
                 results.append(error)
         return results
 
-    def _alone(self, picture: Arrays, controls: Blending, progress: ProgressCallback) -> NDArray[np.uint8] | ValueError:
+    def _alone(self, picture: Arrays, blending: Blending, progress: ProgressCallback) -> NDArray[np.uint8] | ValueError:
         try:
-            return self(picture, controls=controls, progress=progress)
+            return self(picture, blending=blending, progress=progress)
         except ValueError as error:
             return error
 
@@ -162,15 +162,15 @@ class Painter:
         yield from upsampled(colour, small, painted)
 
 
-def _put(painted: NDArray[np.uint8], colour: Pixels, top: int, rows: Floats, controls: Blending) -> None:
-    if controls.do_nothing:
+def _put(painted: NDArray[np.uint8], colour: Pixels, top: int, rows: Floats, blending: Blending) -> None:
+    if blending.do_nothing:
         to_uint8(rows, out=painted[top : top + len(rows)])
         return
     # Few rows at a time: floats of the whole photo would take four times its memory, and longer.
     for first in range(0, len(rows), BLENDED_ROWS):
         part = rows[first : first + BLENDED_ROWS]
         there = slice(top + first, top + first + len(part))
-        to_uint8(controls(_unit(colour[there]), part, top=top + first), out=painted[there])
+        to_uint8(blending(_unit(colour[there]), part, top=top + first), out=painted[there])
 
 
 def _unit(colour: Pixels) -> Floats:
@@ -182,7 +182,7 @@ def _in_colour(pixels: Pixels) -> Pixels:
     return pixels if pixels.ndim == 3 else np.broadcast_to(pixels[..., None], (*pixels.shape, 3))
 
 
-def _io_bytes(colour: Pixels, controls: Blending) -> int:
+def _io_bytes(colour: Pixels, blending: Blending) -> int:
     """Bytes that reading and writing a picture takes."""
     height, width = colour.shape[:2]
-    return int(height * width) * (PICTURE + (0 if controls.mask is None else MASK))
+    return int(height * width) * (PICTURE + (0 if blending.mask is None else MASK))

@@ -97,7 +97,7 @@ def check_settings(cfg: DictConfig, network_file: Path) -> None:
         if path and Path(path).is_relative_to(cfg.assets_dir) and not os.path.exists(path):
             raise ValueError(
                 f"{key} is wanted at {path}, where there is nothing, for it does not come along: put it there "
-                f"(data/README.md says what), name your folder of such material with assets_dir=..., or set {key}."
+                f"(data/README.md says what), name your folder of such assets with assets_dir=..., or set {key}."
             )
     network_file.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(network_file.parent, os.W_OK):

@@ -29,20 +29,20 @@ def failing(*errors: Exception):
     return action
 
 
-def patiently(action):
+def with_retries(action):
     return retry(action, backoff=(1.0, 3.0), is_transient=lambda error: isinstance(error, DroppedError))
 
 
 @pytest.mark.parametrize("failures", [0, 1, 2])
 def test_it_waits_longer_each_time(waited: list[float], failures: int) -> None:
-    assert patiently(failing(*[DroppedError()] * failures)) == "done"
+    assert with_retries(failing(*[DroppedError()] * failures)) == "done"
     assert waited == [1.0, 3.0][:failures]
 
 
 def test_the_last_error_is_raised(waited: list[float]) -> None:
     last = DroppedError("last")
     with pytest.raises(DroppedError) as raised:
-        patiently(failing(DroppedError(), DroppedError(), last))
+        with_retries(failing(DroppedError(), DroppedError(), last))
     assert raised.value is last
     assert waited == [1.0, 3.0]
 
@@ -50,5 +50,5 @@ def test_the_last_error_is_raised(waited: list[float]) -> None:
 @pytest.mark.parametrize("error", [ValueError("no such URL"), KeyboardInterrupt()], ids=["for good", "Ctrl-C"])
 def test_what_another_try_would_not_mend_is_raised_at_once(waited: list[float], error) -> None:
     with pytest.raises(type(error)):
-        patiently(failing(error))
+        with_retries(failing(error))
     assert waited == []

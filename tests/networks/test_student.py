@@ -76,11 +76,11 @@ def test_the_file_keeps_the_distances_that_the_heads_give(student: Student, tmp_
     pictures = torch.rand(2, 3, 40, 56)
     found, bare = vgg_from_file(weights=str(file))(pictures, names), student(pictures, names)
     for name, head in heads.items():
-        spoken = torch.einsum("tc,nchw->nthw", head, bare[name])
+        projected = torch.einsum("tc,nchw->nthw", head, bare[name])
         for kind in (Tensor.clone, gram):  # Relative, as a Gram matrix is divided by its number of channels.
-            (a, b), (c, d) = kind(found[name]), kind(spoken)
+            (a, b), (c, d) = kind(found[name]), kind(projected)
             torch.testing.assert_close((a - b).norm() / b.norm(), (c - d).norm() / d.norm(), rtol=1e-4, atol=1e-5)
-        mean_square = spoken.square().mean() * scales.get(name, 1.0) ** 2
+        mean_square = projected.square().mean() * scales.get(name, 1.0) ** 2
         torch.testing.assert_close(found[name].square().mean(), mean_square, rtol=1e-4, atol=1e-5)
     for name in ("relu2_1", "relu4_1"):  # Without a head, and deeper than a head.
         torch.testing.assert_close(found[name], scales[name] * bare[name], rtol=1e-4, atol=1e-5)

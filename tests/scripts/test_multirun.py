@@ -19,7 +19,7 @@ OWN = ("style.image", "runs", "network_file")
 
 
 def bulk(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    shared = [word for word in settings(folder / "material") if word.split("=")[0] not in OWN]
+    shared = [word for word in settings(folder / "assets") if word.split("=")[0] not in OWN]
     save_image(torch.rand(1, 3, 40, 40), folder / "dots.png")
     save_image(torch.rand(1, 3, 40, 40), folder / "stripes.png")
     return subprocess.run(
@@ -52,7 +52,7 @@ def test_each_style_gets_its_folder_and_network_and_one_failure_is_said(tmp_path
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["dots", "multirun", "stripes"]
     assert all(len(list((tmp_path / "runs" / name).iterdir())) == 1 for name in ("dots", "stripes"))
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"material", "dots.png", "stripes.png", "checkpoints", "runs"}
+    assert left == {"assets", "dots.png", "stripes.png", "checkpoints", "runs"}
 
 
 @pytest.mark.slow

@@ -53,7 +53,7 @@ def network(path: Path, layers: str) -> None:
 
 
 def lay_out(folder: Path) -> None:
-    """The material, a photo of 48 x 36 pixels, masks, and things that won't do."""
+    """The assets, a photo of 48 x 36 pixels, masks, and things that won't do."""
     generator = torch.Generator().manual_seed(3)
 
     def soft(height: int, width: int) -> torch.Tensor:

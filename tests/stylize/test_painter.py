@@ -52,7 +52,7 @@ def test_what_is_beside_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     for scale in (1, 2):
         settings = PainterSettings(brush_scale=scale)
         Painter(stylizer(), settings)(picture())
-        Painter(stylizer(), settings, controls=Blending(mask=mask))(picture())
+        Painter(stylizer(), settings, blending=Blending(mask=mask))(picture())
     assert told == 2 * [64 * 48 * PICTURE, 64 * 48 * (PICTURE + MASK)]
 
 
@@ -89,8 +89,8 @@ def test_the_layout_changes_once_each_way(monkeypatch: pytest.MonkeyPatch, photo
 
     counted("to_nchw")
     counted("to_hwc")
-    for controls in (Blending(), Blending(strength=0.5)):
-        Painter(stylizer()).paint_batch([(picture(), controls)] * photos)
+    for blending in (Blending(), Blending(strength=0.5)):
+        Painter(stylizer()).paint_batch([(picture(), blending)] * photos)
     assert calls == 2 * ["to_nchw", "to_hwc"]
     for module in (painter, network_runner, files):
         source = inspect.getsource(module)
@@ -99,10 +99,10 @@ def test_the_layout_changes_once_each_way(monkeypatch: pytest.MonkeyPatch, photo
 
 @pytest.mark.parametrize("height", [64, 200])
 def test_blending_a_few_rows_at_a_time_is_blending_the_whole(height: int) -> None:
-    photo, controls = picture(height), Blending(strength=0.5, mask=np.linspace(0, 1, height * 48).reshape(height, 48))
+    photo, blending = picture(height), Blending(strength=0.5, mask=np.linspace(0, 1, height * 48).reshape(height, 48))
     painted = stylizer()(to_nchw(photo.colour))
-    blended = controls(photo.colour / np.float32(255), to_hwc(painted)[0], top=0)
-    assert np.array_equal(Painter(stylizer())(photo, controls=controls), to_uint8(blended))
+    blended = blending(photo.colour / np.float32(255), to_hwc(painted)[0], top=0)
+    assert np.array_equal(Painter(stylizer())(photo, blending=blending), to_uint8(blended))
 
 
 @pytest.mark.parametrize(

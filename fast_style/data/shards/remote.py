@@ -1,4 +1,4 @@
-"""Reading what lies at any URL that fsspec knows, patiently; the only file that knows fsspec."""
+"""Reading what lies at any URL that fsspec knows, with retries; the only file that knows fsspec."""
 
 import hashlib
 from collections.abc import Callable

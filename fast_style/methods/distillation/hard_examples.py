@@ -64,7 +64,7 @@ class HardExamples(nn.Module):
 
     @torch.no_grad()
     def forward(self, features_of: Callable[[Tensor, Sequence[str]], Mapping[str, Tensor]], batch: Tensor) -> Tensor:
-        """The batch `(N, 3, H, W)` in 0..1 with the last of it provoked.
+        """The batch `(N, 3, H, W)` in 0..1 with hard examples in place of the last of it.
 
         Args:
             features_of: the student's features by name, of pictures and names, comparable by their Gram matrices.

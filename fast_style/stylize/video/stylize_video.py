@@ -129,13 +129,13 @@ def paint_video(
     from fast_style.stylize.video.reader import read_clip
     from fast_style.stylize.video.writer import write_clip
 
-    controls, smooth = painter.controls, TemporalSmoothing(smoothing)
+    blending, smooth = painter.blending, TemporalSmoothing(smoothing)
 
     def painted(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        nonlocal controls
-        if mask is not None and (controls.mask is None or controls.mask.shape != pixels.shape[:2]):
-            controls = replace(controls, mask=read_mask(mask, pixels.shape[:2]))
-        levels = painter(Arrays(pixels, None), controls=controls)
+        nonlocal blending
+        if mask is not None and (blending.mask is None or blending.mask.shape != pixels.shape[:2]):
+            blending = replace(blending, mask=read_mask(mask, pixels.shape[:2]))
+        levels = painter(Arrays(pixels, None), blending=blending)
         return to_uint8(to_hwc(smooth(to_nchw(pixels), to_nchw(levels)))[0]) if smoothing else levels
 
     with read_clip(source, size=size) as clip, SignalHandler() as stop:

@@ -37,7 +37,7 @@ class PeerMonitor:
         self._lines, self._on_end = dict(lines), on_end
         self._ended: int | None = None
         self._known = threading.Event()
-        self._listener = threading.Thread(target=self._listen, name="lifeline", daemon=True)
+        self._listener = threading.Thread(target=self._listen, name="peer-monitor", daemon=True)
         self._listener.start()
 
     def ended(self, seconds: float) -> int | None:

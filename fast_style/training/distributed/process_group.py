@@ -121,21 +121,21 @@ def connected(trainer: pl.Trainer) -> Iterator[Processes]:
 
 
 @contextmanager
-def _all_or_none(processes: Processes, lifeline: PeerMonitor) -> Iterator[None]:
+def _all_or_none(processes: Processes, monitor: PeerMonitor) -> Iterator[None]:
     """Leave with the others, or let them know that this process does not."""
     try:
         yield
         processes.finish()
-        lifeline.leave(DONE)
+        monitor.leave(DONE)
         dist.destroy_process_group()
     except Interrupted:
-        lifeline.leave(DONE)  # All stop at the same step.
+        monitor.leave(DONE)  # All stop at the same step.
         raise
     except BaseException as error:
-        # The loss of another process shows as an error of a collective, maybe before the lifeline tells of it.
-        ended = lifeline.ended(GRACE / 2) if isinstance(error, RuntimeError) else None
+        # The loss of another process shows as an error of a collective, maybe before the peer monitor tells of it.
+        ended = monitor.ended(GRACE / 2) if isinstance(error, RuntimeError) else None
         if ended is None:
-            lifeline.leave(FAILED)
+            monitor.leave(FAILED)
             raise
         raise ProcessLost(processes.lost_message(ended)) from error
 

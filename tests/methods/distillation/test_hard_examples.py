@@ -41,13 +41,13 @@ def style_errors(student, pictures, styles):
 
 def test_only_the_last_share_of_a_batch_moves_and_by_the_step_size() -> None:
     pictures = batch()
-    provoked = hard_examples()(TwoLayers(), pictures)
-    assert torch.equal(provoked[:5], pictures[:5])
-    changes = (provoked - pictures)[5:].square().mean((1, 2, 3)).sqrt()
+    moved = hard_examples()(TwoLayers(), pictures)
+    assert torch.equal(moved[:5], pictures[:5])
+    changes = (moved - pictures)[5:].square().mean((1, 2, 3)).sqrt()
     assert (changes > 0.015).all()  # A little is lost where 0 and 1 are the end.
     assert (changes < 0.0201).all()
-    assert provoked.min() >= 0
-    assert provoked.max() <= 1
+    assert moved.min() >= 0
+    assert moved.max() <= 1
 
 
 def test_a_chain_goes_down_the_students_error() -> None:
@@ -64,8 +64,8 @@ def test_a_chain_goes_down_the_students_error() -> None:
 
 def test_no_gradient_of_the_student_is_left_behind() -> None:
     student = TwoLayers()
-    provoked = hard_examples()(student, batch())
-    assert not provoked.requires_grad
+    moved = hard_examples()(student, batch())
+    assert not moved.requires_grad
     assert all(parameter.grad is None for parameter in student.parameters())
 
 
@@ -74,10 +74,10 @@ def test_chains_start_again_after_their_max_ages_from_one_move_on() -> None:
     assert moving.max_ages.tolist() == [1, 2, 3]
     student, ages = TwoLayers(), []
     for seed in range(6):
-        provoked = moving(student, batch(seed))
+        moved = moving(student, batch(seed))
         ages.append(moving.ages.tolist())
         fresh = [age == 1 for age in ages[-1]]
-        near = ((provoked - batch(seed))[5:].square().mean((1, 2, 3)).sqrt() < 0.0201).tolist()
+        near = ((moved - batch(seed))[5:].square().mean((1, 2, 3)).sqrt() < 0.0201).tolist()
         assert near == fresh
     assert ages == [[1, 1, 1], [1, 2, 2], [1, 1, 3], [1, 2, 1], [1, 1, 2], [1, 2, 3]]
 
@@ -113,6 +113,6 @@ def test_what_can_move_nothing_is_refused(changes: dict) -> None:
 
 def test_no_more_pictures_move_than_there_are_chains() -> None:
     pictures = batch()
-    provoked = hard_examples(count=2)(TwoLayers(), pictures)
-    assert torch.equal(provoked[:6], pictures[:6])
-    assert not torch.equal(provoked[6], pictures[6])
+    moved = hard_examples(count=2)(TwoLayers(), pictures)
+    assert torch.equal(moved[:6], pictures[:6])
+    assert not torch.equal(moved[6], pictures[6])

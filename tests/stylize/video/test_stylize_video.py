@@ -160,7 +160,7 @@ def test_strength_and_mask_hold_for_every_frame():
     mask[:, :24] = 255
     Image.fromarray(mask).save("mask.png")
     inverted = Stylizer(Fake(lambda pictures: 1 - pictures), origin={})
-    paint_video(Painter(inverted, controls=Blending(strength=0.5)), "clip.mp4", "out.mp4", mask="mask.png")
+    paint_video(Painter(inverted, blending=Blending(strength=0.5)), "clip.mp4", "out.mp4", mask="mask.png")
     for before, after in zip(see("clip.mp4").pictures, see("out.mp4").pictures, strict=True):
         assert abs(after[16, 8].astype(int) - 127).max() <= 8  # Compressed.
         assert abs(before[16, 40].astype(int) - after[16, 40]).max() <= 8  # Compressed.

@@ -110,7 +110,7 @@ def test_a_killed_process_ends_the_run_which_goes_on_under_slurm(home: Path, und
     ended = run(plainly(settings(home, **TWO, runs=runs)), kill(1, signal.SIGKILL, runs))
     assert ended.code == 1
     assert ended.left == []
-    assert ended.seconds < 60  # About one, on an idle machine; without the lifeline it may be half an hour.
+    assert ended.seconds < 60  # About one, on an idle machine; without the peer monitor it may be half an hour.
     (folder,) = runs.glob("*/*")
     assert ended.err.count("Error") == 1
     assert ended.err.rstrip().endswith(
