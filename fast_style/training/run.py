@@ -34,7 +34,6 @@ from fast_style.training.resume import (
     CONFIG_FILE,
     OVERRIDES_FILE,
     find_resumable,
-    no_match_reason,
     remember_steps,
     resolve_paths,
     task_of,
@@ -104,8 +103,6 @@ def run(
         if found:
             checkpoint, cfg = found
             log.info("Going on from %s.", checkpoint)
-        else:
-            log.info("No run to resume: %s. Starting a new one.", no_match_reason(cfg, overrides))
     _quiet()
     pl.seed_everything(cfg.seed, verbose=False)
     task = TASKS[task_of(cfg)](cfg)
