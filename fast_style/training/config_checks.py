@@ -99,9 +99,23 @@ def check_settings(cfg: DictConfig, network_file: Path) -> None:
                 f"{key} is wanted at {path}, where there is nothing, for it does not come along: put it there "
                 f"(data/README.md says what), name your folder of such material with assets_dir=..., or set {key}."
             )
-    network_file.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(network_file.parent, os.W_OK):
-        raise ValueError(f"The folder {network_file.parent} can't be written to; set network_file to another.")
+    check_writable(network_file)
+
+
+def check_writable(file: Path) -> None:
+    """Refuse a file that could not be written at the end. Nothing is made: the folder comes with the file.
+
+    Raises:
+        ValueError: a folder of that name, or a place that takes no new file or folder.
+    """
+    if file.is_dir():
+        raise ValueError(f"network_file={file} is a folder; set network_file to a file.")
+    folder = file.absolute().parent
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        what = "can't be written to" if folder.is_dir() else "is no folder"
+        raise ValueError(f"{folder}, where {file} is to go, {what}; set network_file to another.")
 
 
 def scaled(cfg: DictConfig, factor: float) -> DictConfig:
