@@ -9,8 +9,8 @@ from tqdm import tqdm
 class PictureProgressBar:
     """Pictures and how many a second; of a single one, the share that is done, if it takes longer.
 
-    `header` goes before the first of them that is painted: a mistake is then one sentence and nothing else. As a context
-    it is closed at the end, after an error too.
+    `header` goes before the first of them that is painted: a mistake is then one sentence and nothing else. As a
+    context it is closed at the end, after an error too.
     """
 
     def __init__(self, pictures: int, *, header: str) -> None:
