@@ -28,6 +28,7 @@ from fast_style.training.callbacks.skip_nonfinite import SkipNonFinite, require_
 from fast_style.training.callbacks.throughput import Throughput
 from fast_style.training.checkpoint_io import disk_error_hint, read_checkpoint
 from fast_style.training.compile import compile_in_place, should_compile
+from fast_style.training.config_checks import check_used
 from fast_style.training.distributed.process_group import Processes, connected, silence_nonzero_ranks
 from fast_style.training.distributed.run_dir import agree_on_run_dir
 from fast_style.training.effective_batch import BatchSizeCheck, EffectiveBatch
@@ -117,6 +118,7 @@ def run(
 
 def _run(cfg: DictConfig, overrides: Sequence[str], callbacks: Sequence[pl.Callback]) -> TrainingResult:
     silence_nonzero_ranks()
+    check_used(cfg, overrides)
     checkpoint = None
     if cfg.resume:
         found = find_resumable(cfg, overrides)
