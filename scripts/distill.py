@@ -5,7 +5,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from fast_style.cli.errors import one_sentence_errors
+from fast_style.cli.errors import check_keys, one_sentence_errors
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="distill")
@@ -14,6 +14,7 @@ def main(cfg: DictConfig) -> None:
     """Train, then say where everything is."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         raise ValueError("Students are distilled one at a time: leave -m out.")
+    check_keys(cfg, "distill")
     from fast_style.training.run import run
 
     outcome = run(cfg, HydraConfig.get().overrides.task)

@@ -56,18 +56,17 @@ def paint_pictures(cfg: DictConfig, network: "StrPath", prepared: "Prepared") ->
             print("All of them are painted already.")
             return
     painter, header = prepared()
-    bar = PictureProgressBar(len(pairs), header=header)
     failed = 0
-    for painted in paint(
-        painter,
-        pairs,
-        files,
-        max_pixels=MAX_PIXELS if cfg.max_pixels is None else cfg.max_pixels,
-        progress=bar.within,
-    ):
-        failed += painted.problem is not None
-        bar.next(str(painted.target) if painted.problem is None else f"Skipped: {painted.problem}")
-    bar.close()
+    with PictureProgressBar(len(pairs), header=header) as bar:
+        for painted in paint(
+            painter,
+            pairs,
+            files,
+            max_pixels=MAX_PIXELS if cfg.max_pixels is None else cfg.max_pixels,
+            progress=bar.within,
+        ):
+            failed += painted.problem is not None
+            bar.next(str(painted.target) if painted.problem is None else f"Skipped: {painted.problem}")
     if failed:
         sys.exit(f"Error: {failed} of {len(pairs)} pictures could not be painted.")
 

@@ -4,7 +4,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from fast_style.cli.errors import one_sentence_errors
+from fast_style.cli.errors import check_keys, one_sentence_errors
 from fast_style.cli.multirun import multirun_config
 
 
@@ -12,6 +12,7 @@ from fast_style.cli.multirun import multirun_config
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
     """Train, then say where everything is."""
+    check_keys(cfg, "train")
     from fast_style.training.run import run
 
     outcome = run(multirun_config(cfg), HydraConfig.get().overrides.task)

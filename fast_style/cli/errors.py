@@ -1,22 +1,27 @@
 """Where the program meets a person: an error is one sentence and exit code 1, a traceback only with debug=true."""
 
 import functools
+import inspect
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import TextIOWrapper
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, HydraException
 from hydra.types import RunMode
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 #: Where ckpt=NAME is looked for.
 NETWORKS = ("checkpoints", CONF.parent / "checkpoints")
+#: Groups of recipes, which bring settings of all kinds.
+RECIPES = ("experiment", "optimization")
 Main = Callable[[DictConfig], None]
 
 
@@ -55,12 +60,67 @@ def one_sentence_errors(main: Main) -> Main:
 
 
 def check_keys(cfg: DictConfig, root: str) -> None:
-    """Refuse a recipe (experiment=...) of another script: it brings settings that this one has no use for."""
-    known = {"style", "loss", "loss_network", *OmegaConf.load(CONF / f"{root}.yaml").keys()}
-    strange = [str(key) for key in cfg if key not in known]
-    if strange:
-        recipe = HydraConfig.get().runtime.choices.get("experiment")
-        raise ValueError(f"experiment={recipe} is of another script: it sets {', '.join(strange)}; see --help.")
+    """Refuse settings that this script, or what was chosen, does not know, such as those of another script's recipe.
+
+    Args:
+        cfg: the composed settings of a script.
+        root: the script's file in `conf/`, without its suffix.
+
+    Raises:
+        ValueError: a key of no root file or group, or an argument that a class or function does not take.
+    """
+    strange = [str(key) for key in cfg if key not in _known_keys(root)] or list(_unknown_arguments(cfg))
+    if not strange:
+        return
+    said = {override.split("=")[0].lstrip("+") for override in HydraConfig.get().overrides.task}
+    choices = HydraConfig.get().runtime.choices
+    recipes = [f"{group}={choices[group]}" for group in RECIPES if choices.get(group)]
+    if recipes and not said.issuperset(strange):
+        raise ValueError(
+            f"{recipes[0]} sets {', '.join(strange)}, which this script, or what was chosen beside it, does not have: "
+            "it is a recipe of another script, or of another method; see --help."
+        )
+    raise ValueError(f"{', '.join(strange)}: no such setting of this script, or of what was chosen; see --help.")
+
+
+def _known_keys(root: str) -> set[str]:
+    """What the root file says, and its groups bring."""
+    settings = OmegaConf.load(CONF / f"{root}.yaml")
+    known = {str(key) for key in settings}
+    for entry in OmegaConf.select(settings, "defaults", default=[]):
+        for key in entry if OmegaConf.is_dict(entry) else ():
+            group, _, package = str(key).split(" ")[-1].removeprefix("/").partition("@")
+            known.add((package or group).split(".")[0])
+            for file in (CONF / group).glob("*.yaml") if group not in RECIPES else ():
+                if "@package _global_" in file.read_text(encoding="utf-8"):
+                    known |= {str(name) for name in OmegaConf.load(file)}
+    return known
+
+
+def _unknown_arguments(cfg: DictConfig) -> Iterator[str]:
+    """The places of settings that the class or function beside them does not take."""
+    waiting: list[tuple[str, Any]] = [("", OmegaConf.to_container(cfg, resolve=False))]
+    while waiting:
+        place, node = waiting.pop(0)
+        if isinstance(node, list):
+            waiting += [(f"{place}[{index}]", item) for index, item in enumerate(node)]
+        if not isinstance(node, dict):
+            continue
+        places = {str(key): f"{place}.{key}" if place else str(key) for key in node}
+        waiting += [(places[str(key)], item) for key, item in node.items()]
+        taken = _arguments(node.get("_target_"))
+        yield from (where for key, where in places.items() if not (taken is None or key in taken or key[0] == "_"))
+
+
+def _arguments(target: object) -> set[str] | None:
+    """The names of what a class or function takes; None where that can't be told."""
+    if not isinstance(target, str):
+        return None
+    try:
+        parameters = inspect.signature(get_object(target)).parameters.values()
+    except Exception:  # Hydra says it better, where the object is built.
+        return None
+    return None if any(p.kind is p.VAR_KEYWORD for p in parameters) else {p.name for p in parameters}
 
 
 def _end(words: str | int) -> None:

@@ -1,7 +1,7 @@
 """What is seen of a painting while it takes its time."""
 
 import sys
-from typing import NoReturn
+from typing import NoReturn, Self
 
 from tqdm import tqdm
 
@@ -9,7 +9,8 @@ from tqdm import tqdm
 class PictureProgressBar:
     """Pictures and how many a second; of a single one, the share that is done, if it takes longer.
 
-    `header` goes before the first of them that is painted: a mistake is then one sentence and nothing else.
+    `header` goes before the first of them that is painted: a mistake is then one sentence and nothing else. As a
+    context it is closed at the end, after an error too.
     """
 
     def __init__(self, pictures: int, *, header: str) -> None:
@@ -33,7 +34,9 @@ class PictureProgressBar:
             self.bar.update()
         tqdm.write(line)
 
-    def close(self) -> None:
-        """The end."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self.bar is not None:
             self.bar.close()

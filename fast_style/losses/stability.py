@@ -30,19 +30,19 @@ class Stability(nn.Module):
             )
         self.weight, self.shift, self.noise, self.share = weight, shift, noise, share
 
-    def forward(self, generator: nn.Module, photos: Tensor, painted: Tensor, *, step: int) -> Tensor:
+    def forward(self, generator: nn.Module, photos: Tensor, painted: Tensor, *, seed: int) -> Tensor:
         """The unweighted term, a scalar: squared error relative to the painting's variance.
 
         Args:
             generator: what painted.
             photos, painted: `(N, 3, H, W)` in 0..1.
-            step: of the training; the same number draws the same shift and noise, so that a resumed run goes on alike.
+            seed: of shift and noise; another one for each batch.
 
         Raises:
             ValueError: photos of no more than twice the shift a side.
         """
         count = math.ceil(len(photos) * self.share)
-        random = torch.Generator(photos.device).manual_seed(step)
+        random = torch.Generator(photos.device).manual_seed(seed)
         down, right = torch.randint(-self.shift, self.shift + 1, (2,), generator=random, device=photos.device).tolist()
         noise = torch.randn(photos[:count].shape, generator=random, device=photos.device, dtype=photos.dtype)
         again = generator((shifted(photos[:count], down, right) + self.noise * noise).clamp(0, 1))

@@ -74,11 +74,12 @@ class PerceptualMethod(pl.LightningModule):
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         """Paint a batch `(N, 3, H, W)` and return how far it is from its content and the style."""
-        painted = self.generator(add_noise(photos, self.noise_std, step=self.global_step))
+        seed = self._seed(batch_idx)
+        painted = self.generator(add_noise(photos, self.noise_std, seed=seed))
         terms = self.loss(painted, photos)
         weighted = self.loss.weigh(terms)
         if self.stability is not None and self.stability.weight:
-            terms["stability"] = self.stability(self.generator, photos, painted, step=self.global_step)
+            terms["stability"] = self.stability(self.generator, photos, painted, seed=seed)
             weighted["stability"] = self.stability.weight * terms["stability"]
         self.newest, total = named_losses("train", terms, weighted)
         self._log_train(self.newest, batch_idx)
@@ -132,6 +133,11 @@ class PerceptualMethod(pl.LightningModule):
             "tensors": self.network.state_dict(),
         }
 
+    def _seed(self, batch_idx: int) -> int:
+        """What this batch's noise is drawn from."""
+        accumulated = self.trainer.accumulate_grad_batches
+        return noise_seed(self.global_step, part=self.global_rank * accumulated + batch_idx % accumulated)
+
     def _log_train(self, named: dict[str, Tensor], batch_idx: int) -> None:
         """Log the means over an effective batch, at those steps alone whose losses somebody will see."""
         if not is_seen(self.trainer):
@@ -141,8 +147,21 @@ class PerceptualMethod(pl.LightningModule):
             self.log_dict(self._trained.take())
 
 
-def add_noise(photos: Tensor, deviation: float, *, step: int) -> Tensor:
-    """Add normal noise, a new one each step.
+def noise_seed(step: int, *, part: int = 0) -> int:
+    """A number for the noise of one batch, from 0 to below 2^31; a resumed run has the same ones again.
+
+    Args:
+        step: of the training.
+        part: which of the batches that make the step, over all processes. The first batch of the first process is 0,
+            and its number is the step's.
+    """
+    # Multiples of an odd number near 2^32 over the golden ratio lie far apart, so no part meets another one's steps.
+    # Not in the upper bits: the CPU's generator takes the lower 32 alone.
+    return (step + part * 0x9E3779B1) % 2**31
+
+
+def add_noise(photos: Tensor, deviation: float, *, seed: int) -> Tensor:
+    """Add normal noise, new for each batch.
 
     Every painting has to have the style's statistics, that of a smooth photo too, and a generator without noise learns
     to make strokes and dots of what is left there: the faintest noise, or the blocks of a JPEG file, so that they come
@@ -152,11 +171,11 @@ def add_noise(photos: Tensor, deviation: float, *, step: int) -> Tensor:
     Args:
         photos: `(N, 3, H, W)`.
         deviation: of the noise, of 1; 0 leaves photos as they are.
-        step: of the training; the same number draws the same noise, so that a resumed run goes on alike.
+        seed: from 0 to below 2^31; see `noise_seed`.
     """
     if not deviation:
         return photos
-    # Another seed than that of stability.py, whose shift and noise it would follow.
-    random = torch.Generator(photos.device).manual_seed(2**31 + step)
+    # Another one than that of stability.py, whose shift and noise it would follow.
+    random = torch.Generator(photos.device).manual_seed(2**31 + seed)
     noise = torch.randn(photos.shape, generator=random, device=photos.device, dtype=photos.dtype)
     return photos + deviation * noise.contiguous(memory_format=torch.channels_last)

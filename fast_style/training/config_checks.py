@@ -1,16 +1,17 @@
 """Settings that contradict themselves or the machine, found before a run begins."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import get_args
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from fast_style.data.style_images import style_name
 from fast_style.networks.serialization import WeightPrecision
-from fast_style.training.resume import PATH_KEYS
+from fast_style.training.resume import PATH_KEYS, task_of
 
 
 def name_of_style(cfg: DictConfig) -> str:
@@ -51,6 +52,38 @@ def name_of_collections(cfg: DictConfig) -> str:
 
 #: What names a run, and with it the network's file, by what the run learns.
 NAMES: dict[str, Callable[[DictConfig], str]] = {"style": name_of_style, "translation": name_of_collections}
+
+
+#: What each task has no use for, of the settings that can be said; and the name that a person knows the task by.
+UNUSED = {
+    "style": ("name", "discriminator"),
+    "translation": ("style", "loss_network", "loss"),
+    "distillation": ("style", "generator", "discriminator"),
+}
+CHOSEN_BY = {"style": "method=perceptual", "translation": "method=cyclegan", "distillation": "scripts/distill.py"}
+
+
+def check_used(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Refuse what was said and would be passed over; groups have defaults, so the composed settings can't tell.
+
+    Args:
+        cfg: what the command line composes to.
+        overrides: what was said on the command line.
+
+    Raises:
+        ValueError: a setting that the task does not use, or a task that there is none of.
+    """
+    task = task_of(cfg)
+    if task not in UNUSED:
+        raise ValueError(f"task={task} is none of {', '.join(UNUSED)}: leave task out, and choose with method=...")
+    given = OverridesParser.create().parse_overrides(list(overrides))
+    said = [over for over in given if not over.is_delete() and over.key_or_group.split(".")[0] in UNUSED[task]]
+    if said:
+        lines = ", ".join(over.input_line or over.key_or_group for over in said)
+        raise ValueError(f"{CHOSEN_BY[task]} does not use {lines}: leave that out.")
+    if task == "translation" and "loss" in cfg:
+        recipe = next((over.input_line for over in given if over.key_or_group == "experiment"), "A recipe")
+        raise ValueError(f"{recipe} sets loss, which {CHOSEN_BY[task]} does not use: leave one of them out.")
 
 
 def check_two_optimizers(cfg: DictConfig) -> None:
@@ -99,9 +132,23 @@ def check_settings(cfg: DictConfig, network_file: Path) -> None:
                 f"{key} is wanted at {path}, where there is nothing, for it does not come along: put it there "
                 f"(data/README.md says what), name your folder of such assets with assets_dir=..., or set {key}."
             )
-    network_file.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(network_file.parent, os.W_OK):
-        raise ValueError(f"The folder {network_file.parent} can't be written to; set network_file to another.")
+    check_writable(network_file)
+
+
+def check_writable(file: Path) -> None:
+    """Refuse a file that could not be written at the end. Nothing is made: the folder comes with the file.
+
+    Raises:
+        ValueError: a folder of that name, or a place that takes no new file or folder.
+    """
+    if file.is_dir():
+        raise ValueError(f"network_file={file} is a folder; set network_file to a file.")
+    folder = file.absolute().parent
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        what = "can't be written to" if folder.is_dir() else "is no folder"
+        raise ValueError(f"{folder}, where {file} is to go, {what}; set network_file to another.")
 
 
 def scaled(cfg: DictConfig, factor: float) -> DictConfig:

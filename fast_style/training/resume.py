@@ -7,17 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from fast_style.atomic_files import atomic_write
 from fast_style.training.checkpoint_io import is_valid, latest_valid, newest_first
+from fast_style.training.config_targets import check_plain, check_targets
 
 log = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.yaml"
 OVERRIDES_FILE = "overrides.json"
+
+#: What `_mismatches` says of a run that can't be compared.
+UNREADABLE = f"a {CONFIG_FILE} and an {OVERRIDES_FILE} that can be read"
 
 #: What a resumed run may be told anew, since it changes nothing that is learnt.
 MAY_CHANGE = frozenset(
@@ -66,54 +72,96 @@ def find_resumable(cfg: DictConfig, overrides: Sequence[str]) -> tuple[Path, Dic
         overrides: what was said on the command line.
 
     Returns:
-        None if `auto` finds no run, or in the one it finds no whole checkpoint.
+        None if `auto` finds no checkpoint of any run below `cfg.runs`. So a scheduler may repeat one command with
+        `resume=auto` from the first start on; where there are runs and none fits, nothing is started in silence.
 
     Raises:
-        ValueError: no whole checkpoint at a given path, or overrides that would make it another run.
+        ValueError: no run that fits; no whole checkpoint at a given path; overrides that would make it another run; or
+            a saved configuration that would build what is not on the closed list.
     """
     given = OverridesParser.create().parse_overrides(list(overrides))
     wanted = resolve_paths(cfg)
-    if cfg.resume == "auto":
-        fitting = [folder for folder in _runs(Path(cfg.runs)) if not _mismatches(folder, wanted, given)]
-        unfinished = [folder for folder in fitting if not _is_finished(folder)]
-        folder = next(iter(unfinished or fitting), None)
-        checkpoint = latest_valid(folder.glob("checkpoints/*.ckpt")) if folder else None
-        return (checkpoint, _config(checkpoint.parents[1], cfg, given)) if checkpoint else None
-    checkpoint = _checkpoint_at(Path(cfg.resume))
-    then, now = task_of(OmegaConf.load(checkpoint.parents[1] / CONFIG_FILE)), task_of(wanted)
+    checkpoint = _newest_fitting(cfg, wanted, given) if cfg.resume == "auto" else _checkpoint_at(Path(cfg.resume))
+    if checkpoint is None:
+        return None
+    folder = checkpoint.parents[1]
+    then, now = task_of(read_config(folder)), task_of(wanted)
     if then != now:
         raise ValueError(
             f"{checkpoint} belongs to a run that has task={then}, and this one has task={now}: resume it with the "
             "script and the method that began it."
         )
-    mismatches = _mismatches(checkpoint.parents[1], wanted, given)
+    mismatches = _mismatches(folder, wanted, given)
     if mismatches:
         raise ValueError(
             f"{checkpoint} belongs to a run that was not started with {' '.join(mismatches)}; leave that out to resume "
-            "it, or leave resume out to start another run."
+            f"it, or leave resume out to start another run.{_longer(checkpoint, mismatches)}"
         )
-    return checkpoint, _config(checkpoint.parents[1], cfg, given)
+    return checkpoint, _config(folder, cfg, wanted, given)
+
+
+def _newest_fitting(cfg: DictConfig, wanted: DictConfig, given: Sequence[Override]) -> Path | None:
+    """The checkpoint that `resume=auto` goes on from; None where no run has any."""
+    runs = _runs(Path(cfg.runs))
+    if not runs:
+        log.info("No run to resume: there is none below %s. Starting a new one.", cfg.runs)
+        return None
+    fitting = [folder for folder in runs if not _mismatches(folder, wanted, given)]
+    unfinished = [folder for folder in fitting if not _is_finished(folder)]
+    folder = next(iter(unfinished or fitting), None)
+    if folder is None:
+        mismatches = _mismatches(runs[0], wanted, given)
+        newest = next(iter(newest_first(runs[0].glob("checkpoints/*.ckpt"))))
+        raise ValueError(
+            f"resume=auto found no run below {cfg.runs} that fits this command: the newest, {runs[0]}, was not started "
+            f"with {' '.join(mismatches)}. Leave resume out to start a new run, or name one with resume=FOLDER."
+            f"{_longer(newest, mismatches)}"
+        )
+    checkpoint = latest_valid(folder.glob("checkpoints/*.ckpt"))
+    if checkpoint is None:
+        raise ValueError(
+            f"resume=auto found {folder}, which has no whole checkpoint: leave resume out to start the run anew."
+        )
+    return checkpoint
+
+
+def _longer(checkpoint: Path, mismatches: Sequence[str]) -> str:
+    """How to train longer, where it is the number of steps that does not fit."""
+    if not any(line.startswith("steps=") for line in mismatches):
+        return ""
+    saved = read_config(checkpoint.parents[1])
+    second = f"start a second training from its weights with init_from={checkpoint} and without resume, or "
+    return (
+        f" Its schedule of the learning rate is made for steps={saved.steps}. To train longer, "
+        f"{'' if task_of(saved) == 'translation' else second}begin a run with method.schedule=null, which "
+        "resume=FOLDER steps=... makes longer."
+    )
+
+
+def read_config(folder: Path) -> DictConfig:
+    """The configuration that a run has saved, as plain values; nothing in it is resolved or built.
+
+    Raises:
+        ValueError: none that can be read, or one with references.
+    """
+    file = folder / CONFIG_FILE
+    try:
+        saved = OmegaConf.load(file)
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise ValueError(f"{file} is no configuration of a run that can be read; leave resume out.") from error
+    if not isinstance(saved, DictConfig):
+        raise ValueError(f"{file} is no configuration of a run; leave resume out.")
+    check_plain(saved, source=file)
+    return saved
 
 
 def remember_steps(folder: Path, steps: int) -> None:
     """Let a run that is prolonged be as long the next time, too."""
-    saved = OmegaConf.load(folder / CONFIG_FILE)
+    saved = read_config(folder)
     if saved.steps != steps:
         saved.steps = steps
         with atomic_write(folder / CONFIG_FILE) as file:
             file.write(OmegaConf.to_yaml(saved).encode())
-
-
-def no_match_reason(cfg: DictConfig, overrides: Sequence[str]) -> str:
-    """Why `resume=auto` found nothing to go on from, as a clause."""
-    given = OverridesParser.create().parse_overrides(list(overrides))
-    newest = next(iter(_runs(Path(cfg.runs))), None)
-    if newest is None:
-        return f"there is none below {cfg.runs}"
-    mismatches = _mismatches(newest, resolve_paths(cfg), given)
-    return f"the newest, {newest}, " + (
-        f"is not of {' '.join(mismatches)}" if mismatches else "has no whole checkpoint"
-    )
 
 
 def _runs(parent: Path) -> list[Path]:
@@ -141,16 +189,16 @@ def _checkpoint_at(path: Path) -> Path:
 
 def _is_finished(folder: Path) -> bool:
     """Whether a run has the checkpoint of its last step."""
-    return any(folder.glob(f"checkpoints/step-{OmegaConf.load(folder / CONFIG_FILE).steps:06d}*.ckpt"))
+    return any(folder.glob(f"checkpoints/step-{read_config(folder).steps:06d}*.ckpt"))
 
 
 def _mismatches(folder: Path, wanted: DictConfig, given: Sequence[Override]) -> list[str]:
     """What was said on the command line and is not so in the run in `folder`."""
     try:
-        saved = OmegaConf.load(folder / CONFIG_FILE)
+        saved = read_config(folder)
         said_then = json.loads((folder / OVERRIDES_FILE).read_text())
     except (OSError, ValueError):
-        return ["a configuration that can be read"]
+        return [UNREADABLE]
     if task_of(saved) != task_of(wanted):
         return [f"task={task_of(wanted)}"]
     mismatches = []
@@ -172,9 +220,7 @@ def _method_of(cfg: DictConfig | ListConfig) -> object:
 
 def task_of(cfg: DictConfig | ListConfig) -> str:
     """What a run is for; those from before there was a choice learnt a style."""
-    found = OmegaConf.select(cfg, "task", default="style")
-    assert isinstance(found, str)
-    return found
+    return str(OmegaConf.select(cfg, "task", default="style"))
 
 
 def _may_change(saved: DictConfig | ListConfig, key: str) -> bool:
@@ -182,8 +228,9 @@ def _may_change(saved: DictConfig | ListConfig, key: str) -> bool:
     return key in MAY_CHANGE or (key == "steps" and OmegaConf.select(saved, "method.schedule") is None)
 
 
-def _config(folder: Path, now: DictConfig, given: Sequence[Override]) -> DictConfig:
-    saved = OmegaConf.load(folder / CONFIG_FILE)
+def _config(folder: Path, now: DictConfig, wanted: DictConfig, given: Sequence[Override]) -> DictConfig:
+    saved = read_config(folder)
+    check_targets(saved, wanted, source=folder / CONFIG_FILE)
     younger = [str(key) for key in now if key not in saved]  # Settings that there were not when the run began.
     config = OmegaConf.merge(saved, OmegaConf.masked_copy(now, younger))
     assert isinstance(config, DictConfig)

@@ -4,7 +4,8 @@ import itertools
 import json
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,11 +23,12 @@ from fast_style.training.callbacks.checkpointing import (
     SignalCheckpoint,
 )
 from fast_style.training.callbacks.profiler import Profile
-from fast_style.training.callbacks.progress import RunLogger, StepProgress
-from fast_style.training.callbacks.skip_nonfinite import SkipNonFinite
+from fast_style.training.callbacks.progress import RunLogger, StepProgress, closed_bar
+from fast_style.training.callbacks.skip_nonfinite import SkipNonFinite, require_finite
 from fast_style.training.callbacks.throughput import Throughput
 from fast_style.training.checkpoint_io import disk_error_hint, read_checkpoint
 from fast_style.training.compile import compile_in_place, should_compile
+from fast_style.training.config_checks import check_used
 from fast_style.training.distributed.process_group import Processes, connected, silence_nonzero_ranks
 from fast_style.training.distributed.run_dir import agree_on_run_dir
 from fast_style.training.effective_batch import BatchSizeCheck, EffectiveBatch
@@ -34,7 +36,6 @@ from fast_style.training.resume import (
     CONFIG_FILE,
     OVERRIDES_FILE,
     find_resumable,
-    no_match_reason,
     remember_steps,
     resolve_paths,
     task_of,
@@ -52,6 +53,20 @@ TASKS: dict[str, Callable[[DictConfig], Task]] = {
     "distillation": DistillationTask,
     "translation": TranslationTask,
 }
+
+
+LIGHTNING_LOGGERS = ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.distributed")
+EXPECTED_WARNINGS = (
+    ".*does not have many workers.*",  # As many as data.workers says.
+    ".*Checkpoint directory .* exists.*",  # A resumed run goes on in its folder.
+    ".*in eval mode at the start of training.*",  # The loss network, always.
+    r".*treespec, LeafSpec.*",  # Lightning's own use of a torch function that is renamed.
+    ".*GPU available but not used.*",
+    ".*callbacks used to create the checkpoint.*",  # A resumed run may save at other steps.
+    ".*`broadcast_buffers` is deprecated.*",  # Older versions of torch know no other name.
+    ".*The .grad attribute of a Tensor that is not a leaf.*",  # torch.compile looks at it.
+    ".*It is recommended to use `self.log.*sync_dist=True.*",  # MeanTerms has done so.
+)
 
 
 @dataclass(frozen=True)
@@ -97,16 +112,19 @@ def run(
         Interrupted: somebody stopped the run, which saved itself.
         ProcessLost: one of many processes was killed; the run can go on from its last checkpoint.
     """
+    with quiet():
+        return _run(cfg, overrides, callbacks)
+
+
+def _run(cfg: DictConfig, overrides: Sequence[str], callbacks: Sequence[pl.Callback]) -> TrainingResult:
     silence_nonzero_ranks()
+    check_used(cfg, overrides)
     checkpoint = None
     if cfg.resume:
         found = find_resumable(cfg, overrides)
         if found:
             checkpoint, cfg = found
             log.info("Going on from %s.", checkpoint)
-        else:
-            log.info("No run to resume: %s. Starting a new one.", no_match_reason(cfg, overrides))
-    _quiet()
     pl.seed_everything(cfg.seed, verbose=False)
     task = TASKS[task_of(cfg)](cfg)
     trainer = _trainer(cfg, task.watchers)
@@ -147,12 +165,17 @@ def _fit(
     if checkpoint is None and trainer.is_global_zero:
         text = f"```yaml\n{OmegaConf.to_yaml(resolve_paths(cfg))}\n```"
         trainer.logger.experiment.add_text("config", text)  # type: ignore[union-attr]
-    with disk_error_hint(folder):
+    checkpoints = folder / "checkpoints"
+    with disk_error_hint(folder), closed_bar(trainer):
         trainer.fit(method, data, ckpt_path=checkpoint, weights_only=True)
-        trainer.save_checkpoint(folder / "checkpoints" / f"step-{trainer.global_step:06d}.ckpt", weights_only=False)
+        require_finite(method, {}, checkpoints=checkpoints, step=trainer.global_step)
+        for keeper in trainer.checkpoint_callbacks:
+            if isinstance(keeper, PeriodicCheckpoint):
+                keeper.save(trainer)
     metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
     if cfg.steps % min(cfg.val_every, cfg.steps) or not any(name.startswith("val/") for name in metrics):
         metrics |= trainer.validate(method, data, verbose=False, weights_only=True)[0]
+    require_finite(method, metrics, checkpoints=checkpoints, step=trainer.global_step)
     return metrics
 
 
@@ -228,19 +251,18 @@ def _new_folder(parent: Path, cfg: DictConfig, overrides: Sequence[str]) -> Path
     return folder
 
 
-def _quiet() -> None:
-    """Silence what Lightning says of things that are meant to be so."""
-    for talker in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.distributed"):
-        logging.getLogger(talker).setLevel(logging.WARNING)
-    for message in (
-        ".*does not have many workers.*",  # As many as data.workers says.
-        ".*Checkpoint directory .* exists.*",  # A resumed run goes on in its folder.
-        ".*in eval mode at the start of training.*",  # The loss network, always.
-        r".*treespec, LeafSpec.*",  # Lightning's own use of a torch function that is renamed.
-        ".*GPU available but not used.*",
-        ".*callbacks used to create the checkpoint.*",  # A resumed run may save at other steps.
-        ".*`broadcast_buffers` is deprecated.*",  # Older versions of torch know no other name.
-        ".*The .grad attribute of a Tensor that is not a leaf.*",  # torch.compile looks at it.
-        ".*It is recommended to use `self.log.*sync_dist=True.*",  # MeanTerms has done so.
-    ):
-        warnings.filterwarnings("ignore", message=message)
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what Lightning says of things that are meant to be so; afterwards all is as loud as before."""
+    loggers = [logging.getLogger(name) for name in (*LIGHTNING_LOGGERS, "fast_style", "fast_style.interrupts")]
+    levels = [logger.level for logger in loggers]
+    try:
+        with warnings.catch_warnings():
+            for name in LIGHTNING_LOGGERS:
+                logging.getLogger(name).setLevel(logging.WARNING)
+            for message in EXPECTED_WARNINGS:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

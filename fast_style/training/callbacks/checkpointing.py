@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from fast_style.atomic_files import remove_leftovers
 from fast_style.interrupts import Interrupted, SignalHandler
+from fast_style.training.callbacks.skip_nonfinite import has_finite_weights
 from fast_style.training.checkpoint_io import latest_valid, read_checkpoint, write_checkpoint
 from fast_style.training.distributed.process_group import Processes
 
@@ -44,8 +45,8 @@ class PeriodicCheckpoint(Checkpoint):
     A run that can't save ends. It would lose all that it does from then on; a full disk seldom empties by itself, and
     the curves can't be written either. So no more than one interval is lost, and a scheduler sees it fail.
 
-    After a step that was skipped (`skip_nonfinite.py`) saving waits for the next good one: if the weights are what is
-    broken, they must not take the place of those from before.
+    After a step that was skipped (`skip_nonfinite.py`) saving waits for the next good one, and it waits while a weight
+    is not finite: broken weights must not take the place of those from before.
 
     Args:
         folder: of this run's checkpoints alone.
@@ -79,25 +80,37 @@ class PeriodicCheckpoint(Checkpoint):
             return
         self._step = trainer.global_step
         self._due |= self._step % self.every == 0
-        if self._due and getattr(pl_module, "finite", True):
-            path = self.folder / f"step-{self._step:06d}.ckpt"
-            self._flush(trainer)
-            trainer.save_checkpoint(path, weights_only=False)
-            if trainer.is_global_zero:
-                self._make_room(path)
-            self._saved, self._due, self._flush_next = path, False, True
+        if self._due and getattr(pl_module, "finite", True) and has_finite_weights(pl_module):
+            self.save(trainer)
+            self._due, self._flush_next = False, True
 
-    def _make_room(self, newest: Path) -> None:
-        older = [path for path in self.folder.glob("step-*.ckpt") if path != newest]
-        # Reading takes as long as writing, and what this run wrote needs no look.
-        kept = self._saved if self._saved in older else latest_valid(older)
-        for path in older:
-            if path != kept:
-                path.unlink(missing_ok=True)
+    def save(self, trainer: pl.Trainer) -> None:
+        """Save the step that the trainer stands at; all processes call it."""
+        path = self.folder / f"step-{trainer.global_step:06d}.ckpt"
+        self._flush(trainer)
+        trainer.save_checkpoint(path, weights_only=False)
+        if trainer.is_global_zero:
+            keep_two(self.folder, path, whole=self._saved)
+        self._saved = path
 
     def _flush(self, trainer: pl.Trainer) -> None:
         if trainer.is_global_zero and trainer.logger is not None:
             trainer.logger.save()
+
+
+def keep_two(folder: Path, newest: Path, *, whole: Path | None = None) -> None:
+    """Remove all of a run's checkpoints but the newest and one whole one before it.
+
+    Args:
+        folder: of this run's checkpoints alone.
+        newest: has just been written.
+        whole: one that is known to be whole. Reading takes as long as writing, and what this run wrote needs no look.
+    """
+    older = [path for path in folder.glob("step-*.ckpt") if path != newest]
+    kept = whole if whole in older else latest_valid(older)
+    for path in older:
+        if path != kept:
+            path.unlink(missing_ok=True)
 
 
 class RNGStateCallback(pl.Callback):
@@ -162,6 +175,8 @@ class SignalCheckpoint(pl.Callback):
             return
         path = self.folder / f"step-{trainer.global_step:06d}.ckpt"
         trainer.save_checkpoint(path, weights_only=False)
+        if trainer.is_global_zero:
+            keep_two(self.folder, path)
         message = f"Stopped at step {trainer.global_step}; everything is saved in {path}. Go on with resume={path}"
         raise Interrupted(message if self.processes.first else "", number, saved=path)
 

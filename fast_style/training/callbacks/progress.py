@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,17 +66,28 @@ class StepProgress(ProgressBar):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Close the bar before anything is said."""
-        self._close()
+        self.close()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Close the bar."""
-        self._close()
+        self.close()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the bar, if it is open, and give the terminal back to the log."""
         if self._bar is not None:
-            self._above.close()
-            self._bar.close()
-            self._bar = None
+            bar, self._bar = self._bar, None
+            with self._above:
+                bar.close()
+
+
+@contextmanager
+def closed_bar(trainer: pl.Trainer) -> Iterator[None]:
+    """Close the bar of a trainer at the end, even where an error keeps Lightning from calling its callbacks."""
+    try:
+        yield
+    finally:
+        if isinstance(trainer.progress_bar_callback, StepProgress):
+            trainer.progress_bar_callback.close()
 
 
 def _losses_by_kind(losses: Mapping[str, Tensor]) -> dict[str, str]:

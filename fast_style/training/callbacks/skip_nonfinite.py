@@ -1,13 +1,14 @@
 """Steps that were not finite: logged and counted; too many in a row end the run."""
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fast_style.training.checkpoint_io import latest_valid
 
@@ -30,6 +31,9 @@ class SkipNonFinite(pl.Callback):
     schedule goes on, so a run has the same number of steps with and without. A GPU is asked only as often as losses
     are logged, so there a run ends up to so many steps late, with the weights that it had.
 
+    At the end of a run two in a row are too many, and so is a run of skipped steps alone: nothing after them can show
+    that the weights are sound.
+
     Args:
         folder: of the checkpoints.
         files_of: the files of the batch that came so many batches before the last.
@@ -42,7 +46,7 @@ class SkipNonFinite(pl.Callback):
             raise ValueError(f"max_skips is at least 0; got {max_skips}.")
         self.folder, self.files_of, self.max_skips, self.every = folder, files_of, max_skips, every
         self.skipped, self.in_a_row = 0, 0
-        self._step = 0
+        self._first, self._step = 0, 0
         self._losses: list[Tensor] = []
         self._unread: list[StepRecord] = []
         self._process: int | None = None  # None where there is one alone.
@@ -58,7 +62,7 @@ class SkipNonFinite(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin where the run stands."""
-        self._step = trainer.global_step
+        self._first = self._step = trainer.global_step
         self._process = trainer.global_rank if trainer.world_size > 1 else None
 
     def on_train_batch_end(
@@ -78,9 +82,18 @@ class SkipNonFinite(pl.Callback):
             self._raise_if_too_many()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the last ones."""
+        """Look at the last ones: a network that may be broken must not take the place of a good one.
+
+        Raises:
+            ValueError: the last steps were skipped.
+        """
         self._read()
         self._raise_if_too_many()
+        if self.in_a_row > 1 or 0 < self._step - self._first == self.in_a_row:
+            raise ValueError(
+                f"The loss or its gradient was not finite in the last steps ({self.in_a_row} in a row, up to step "
+                f"{self._step}), so no network is written: {restart_advice(self.folder)}"
+            )
 
     def _is_finite(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Tensor:
         finite = pl_module.finite
@@ -121,10 +134,44 @@ class SkipNonFinite(pl.Callback):
     def _raise_if_too_many(self) -> None:
         if self.in_a_row <= self.max_skips:
             return
-        checkpoint = latest_valid(self.folder.glob("*.ckpt"))
-        otherwise = f", or go on from the last good checkpoint with resume={checkpoint}" if checkpoint else ""
         raise ValueError(
             f"The loss or its gradient was not finite in {self.in_a_row} steps in a row, up to step {self._step}, and "
-            f"max_skips={self.max_skips}: start again with a lower method.optimizer.lr or precision=32-true"
-            f"{otherwise}."
+            f"max_skips={self.max_skips}: {restart_advice(self.folder)}"
         )
+
+
+def restart_advice(checkpoints: Path, *, but: Path | None = None) -> str:
+    """How to go on after weights have diverged; `but` is a checkpoint of broken weights."""
+    good = latest_valid(path for path in checkpoints.glob("*.ckpt") if path != but)
+    otherwise = f", or go on from the last good checkpoint with resume={good}" if good else ""
+    return f"start again with a lower method.optimizer.lr or precision=32-true{otherwise}."
+
+
+def has_finite_weights(method: nn.Module) -> bool:
+    """Whether all weights that a checkpoint would hold are finite."""
+    learnt = dict(method.named_parameters()).keys()
+    finite = [tensor.isfinite().all() for name, tensor in method.state_dict().items() if name in learnt]
+    return not finite or bool(torch.stack(finite).all())
+
+
+def require_finite(method: nn.Module, losses: Mapping[str, float], *, checkpoints: Path, step: int) -> None:
+    """Refuse a trained network that computes nothing; what was written before stays.
+
+    Args:
+        method: what has learnt.
+        losses: of its validation, by name.
+        checkpoints: the folder of the run's.
+        step: that the training stands at.
+
+    Raises:
+        ValueError: a weight or a loss that is not finite.
+    """
+    flawed = [name for name, value in losses.items() if name.startswith("val") and not math.isfinite(value)]
+    if not has_finite_weights(method):
+        what = "There are weights that are not finite"
+    elif flawed:
+        what = f"In the validation {', '.join(flawed)} is not finite"
+    else:
+        return
+    advice = restart_advice(checkpoints, but=checkpoints / f"step-{step:06d}.ckpt")
+    raise ValueError(f"{what} after step {step}, so no network is written: {advice}")
