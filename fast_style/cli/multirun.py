@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 
-def is_bulk() -> bool:
+def is_multirun() -> bool:
     """Whether this is one training of several."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
@@ -21,7 +21,7 @@ def multirun_config(cfg: DictConfig) -> DictConfig:
     Raises:
         ValueError: it would write over another's network, or start processes that would train everything again.
     """
-    if not is_bulk():
+    if not is_multirun():
         return cfg
     # Processes that Lightning starts would read this command line, and each train all styles again.
     starts_processes = (
@@ -32,11 +32,12 @@ def multirun_config(cfg: DictConfig) -> DictConfig:
             "Several trainings at once have one process each: say trainer=auto trainer.devices=1, or let SLURM start "
             "more (hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=...)."
         )
-    from fast_style.training.config_checks import NAMES, network_file_of
-
     take_a_gpu()
+    from fast_style.training.config_checks import network_file_of
+    from fast_style.training.run import TASKS
+
     cfg = cfg.copy()
-    name = NAMES[cfg.task](cfg)
+    name = TASKS[cfg.task].run_name(cfg)
     file = network_file_of(cfg, name)
     # A recipe's name for its network, as quick's, is one for all styles.
     cfg.network_file = str(file if name in file.stem else file.with_stem(f"{file.stem}_{name}"))

@@ -1,7 +1,7 @@
 """Settings that contradict themselves or the machine, found before a run begins."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import get_args
@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fast_style.data.style_images import style_name
 from fast_style.networks.serialization import WeightPrecision
-from fast_style.training.resume import PATH_KEYS, task_of
+from fast_style.training.resume import PATH_KEYS
 
 
 def name_of_style(cfg: DictConfig) -> str:
@@ -50,40 +50,22 @@ def name_of_collections(cfg: DictConfig) -> str:
     return "2".join(folder.name for folder in folders) or "translation"
 
 
-#: What names a run, and with it the network's file, by what the run learns.
-NAMES: dict[str, Callable[[DictConfig], str]] = {"style": name_of_style, "translation": name_of_collections}
-
-
-#: What each task has no use for, of the settings that can be said; and the name that a person knows the task by.
-UNUSED = {
-    "style": ("name", "discriminator"),
-    "translation": ("style", "loss_network", "loss"),
-    "distillation": ("style", "generator", "discriminator"),
-}
-CHOSEN_BY = {"style": "method=perceptual", "translation": "method=cyclegan", "distillation": "scripts/distill.py"}
-
-
-def check_used(cfg: DictConfig, overrides: Sequence[str]) -> None:
+def check_used(overrides: Sequence[str], *, unused: Sequence[str], chosen_by: str) -> None:
     """Refuse what was said and would be passed over; groups have defaults, so the composed settings can't tell.
 
     Args:
-        cfg: what the command line composes to.
         overrides: what was said on the command line.
+        unused: settings and groups that the task has no use for.
+        chosen_by: how a person chooses the task.
 
     Raises:
-        ValueError: a setting that the task does not use, or a task that there is none of.
+        ValueError: one of them was said.
     """
-    task = task_of(cfg)
-    if task not in UNUSED:
-        raise ValueError(f"task={task} is none of {', '.join(UNUSED)}: leave task out, and choose with method=...")
     given = OverridesParser.create().parse_overrides(list(overrides))
-    said = [over for over in given if not over.is_delete() and over.key_or_group.split(".")[0] in UNUSED[task]]
+    said = [over for over in given if not over.is_delete() and over.key_or_group.split(".")[0] in unused]
     if said:
         lines = ", ".join(over.input_line or over.key_or_group for over in said)
-        raise ValueError(f"{CHOSEN_BY[task]} does not use {lines}: leave that out.")
-    if task == "translation" and "loss" in cfg:
-        recipe = next((over.input_line for over in given if over.key_or_group == "experiment"), "A recipe")
-        raise ValueError(f"{recipe} sets loss, which {CHOSEN_BY[task]} does not use: leave one of them out.")
+        raise ValueError(f"{chosen_by} does not use {lines}: leave that out.")
 
 
 def check_two_optimizers(cfg: DictConfig) -> None:

@@ -4,7 +4,7 @@ import itertools
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,13 +47,12 @@ from fast_style.training.tasks.translation import TranslationTask
 
 log = logging.getLogger(__name__)
 
-#: What makes the task of a configuration, by what it says that it `task_of`.
-TASKS: dict[str, Callable[[DictConfig], Task]] = {
+#: By what a configuration says with `task:`.
+TASKS: dict[str, type[Task]] = {
     "style": StyleTask,
-    "distillation": DistillationTask,
     "translation": TranslationTask,
+    "distillation": DistillationTask,
 }
-
 
 LIGHTNING_LOGGERS = ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.distributed")
 EXPECTED_WARNINGS = (
@@ -104,7 +103,7 @@ def run(
     Args:
         cfg: composed from `conf/train.yaml`, or the root of another task.
         overrides: what was said on the command line; a resumed run takes its own saved configuration instead of
-            `cfg`, with those of `resuming.MAY_CHANGE` on top.
+            `cfg`, with those of `resume.MAY_CHANGE` on top.
         callbacks: that look on besides the run's own.
 
     Raises:
@@ -118,7 +117,12 @@ def run(
 
 def _run(cfg: DictConfig, overrides: Sequence[str], callbacks: Sequence[pl.Callback]) -> TrainingResult:
     silence_nonzero_ranks()
-    check_used(cfg, overrides)
+    task_type = TASKS.get(task_of(cfg))
+    if task_type is None:
+        raise ValueError(
+            f"task={task_of(cfg)} is none of {', '.join(TASKS)}: leave task out, and choose with method=..."
+        )
+    check_used(overrides, unused=task_type.unused, chosen_by=task_type.chosen_by)
     checkpoint = None
     if cfg.resume:
         found = find_resumable(cfg, overrides)

@@ -58,7 +58,7 @@ class DistillationMethod(pl.LightningModule):
         origin: dict[str, str] | None = None,
     ) -> None:
         super().__init__()
-        self.lesson = DistillationModule(student, loss)
+        self.student_and_loss = DistillationModule(student, loss)
         self.make_optimizer, self.make_schedule = optimizer, schedule
         # Only what learns: the average keeps no second teacher.
         self.average = MovingAverage(nn.ModuleDict({"student": student, "heads": loss.heads}), decay=average_decay)
@@ -88,10 +88,10 @@ class DistillationMethod(pl.LightningModule):
     def training_step(self, pictures: Tensor, batch_idx: int) -> Tensor:
         """How far the student is from the teacher on `(N, 3, H, W)`."""
         if self.hard_examples is not None:
-            speak = partial(self.lesson.loss.projected_features, self.lesson.student)
+            speak = partial(self.student_and_loss.loss.projected_features, self.student_and_loss.student)
             with torch.compiler.set_stance("force_eager"):
                 pictures = self.hard_examples(speak, pictures)
-        self.newest, total = self._named("train", self.lesson(pictures))
+        self.newest, total = self._named("train", self.student_and_loss(pictures))
         if is_seen(self.trainer):
             self._trained.add(self.newest)
             if (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0:
@@ -101,7 +101,7 @@ class DistillationMethod(pl.LightningModule):
     def validation_step(self, pictures: Tensor, batch_idx: int) -> None:
         """The same with the averages."""
         with torch.compiler.set_stance("force_eager"):
-            terms = self.lesson.loss(self.network, pictures, heads=self.heads)
+            terms = self.student_and_loss.loss(self.network, pictures, heads=self.heads)
             self._validated.add(self._named("val", terms)[0], weight=len(pictures))
 
     def on_validation_epoch_end(self) -> None:
@@ -111,12 +111,12 @@ class DistillationMethod(pl.LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then let the average follow; a step that is not finite changes neither."""
         super().optimizer_step(*args, **kwargs)
-        learning = nn.ModuleDict({"student": self.lesson.student, "heads": self.lesson.loss.heads})
+        learning = nn.ModuleDict({"student": self.student_and_loss.student, "heads": self.student_and_loss.loss.heads})
         self.average.update_parameters(learning, taken=self.finite)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser over student and heads, and its schedule."""
-        optimizer = self.make_optimizer(self.lesson.parameters())
+        optimizer = self.make_optimizer(self.student_and_loss.parameters())
         optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined] # As in methods/perceptual.py.
         if self.make_schedule is None:
             return optimizer
@@ -127,11 +127,11 @@ class DistillationMethod(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Log the gradient's norm and the learning rate; skip a step whose gradient is not finite."""
-        norm = nn.utils.get_total_norm([p.grad for p in self.lesson.parameters() if p.grad is not None])
+        norm = nn.utils.get_total_norm([p.grad for p in self.student_and_loss.parameters() if p.grad is not None])
         if is_seen(self.trainer):
             self.log("gradient_norm", norm)
             self.log(f"lr-{type(optimizer).__name__}", optimizer.param_groups[0]["lr"])
         self.finite = skip_unless_finite(optimizer, norm)
 
     def _named(self, stage: str, terms: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-        return named_losses(stage, terms, self.lesson.loss.weigh(terms))
+        return named_losses(stage, terms, self.student_and_loss.loss.weigh(terms))

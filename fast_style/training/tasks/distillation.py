@@ -16,24 +16,31 @@ from fast_style.networks.student import save_student
 from fast_style.training.checkpoint_io import read_checkpoint
 from fast_style.training.config_checks import check_settings
 from fast_style.training.effective_batch import EffectiveBatch
-from fast_style.training.tasks.task import _photos, for_batch, recipe_of
+from fast_style.training.tasks.task import Task, for_batch, photos, recipe_of
 from fast_style.version import __version__
 
 
-class DistillationTask:
+class DistillationTask(Task):
     """A small loss network that sees what a large one sees (`conf/distill.yaml`).
 
     Raises:
         ValueError: a setting that does not do, a folder without pictures.
     """
 
+    chosen_by, unused = "scripts/distill.py", ("style", "generator", "discriminator")
+
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
-        self.name: str = cfg.name
+        self.name = self.run_name(cfg)
         self.network_files: Sequence[Path] = [Path(cfg.network_file or f"checkpoints/students/{self.name}.safetensors")]
         check_settings(cfg, self.network_files[0])
-        self.data: InfiniteDataModule = _photos(self.cfg)
+        self.data: InfiniteDataModule = photos(self.cfg)
         self.watchers: list[pl.Callback] = []
+
+    @staticmethod
+    def run_name(cfg: DictConfig) -> str:
+        """As it was given."""
+        return str(cfg.name)
 
     def method(self, batch: EffectiveBatch) -> DistillationMethod:
         """The student before its teacher."""
@@ -53,7 +60,7 @@ class DistillationTask:
 
     def compiled(self, method: DistillationMethod) -> Sequence[nn.Module]:
         """Teacher, student and loss are one graph."""
-        return (method.lesson,)
+        return (method.student_and_loss,)
 
     def save(self, method: DistillationMethod) -> None:
         """The chain of the averaged student."""
@@ -62,7 +69,8 @@ class DistillationTask:
             self.network_files[0],
             method.network,
             heads=heads,
-            scales=method.lesson.loss.scales,  # The teacher's own magnitudes, that weights of losses carry over.
+            # The teacher's own magnitudes, that weights of losses carry over.
+            scales=method.student_and_loss.loss.scales,
             origin=method.origin,
             precision=self.cfg.save_as,
         )

@@ -17,25 +17,28 @@ from fast_style.networks.serialization import load_network, save_network
 from fast_style.training.callbacks.image_grids import ImageGridCallback
 from fast_style.training.config_checks import check_settings, name_of_style, network_file_of
 from fast_style.training.effective_batch import EffectiveBatch
-from fast_style.training.tasks.task import _photos, _plain, for_batch, recipe_of
+from fast_style.training.tasks.task import Task, for_batch, photos, plain, recipe_of
 from fast_style.version import __version__
 
 
-class StyleTask:
+class StyleTask(Task):
     """A generator that paints in one style (`conf/train.yaml`).
 
     Raises:
         ValueError: a setting that does not do, a style that can't be loaded, a folder without photos.
     """
 
+    chosen_by, unused = "method=perceptual", ("name", "discriminator")
+    run_name = staticmethod(name_of_style)
+
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
-        self.name = name_of_style(cfg)
+        self.name = self.run_name(cfg)
         self.network_files: Sequence[Path] = [network_file_of(cfg, self.name)]
         check_settings(cfg, self.network_files[0])
-        (picture,) = pictures_of(_plain(self.cfg.style))
-        self.style = load_style(picture, size=_plain(self.cfg.style.size), crops=self.cfg.style.crops)
-        self.data: InfiniteDataModule = _photos(self.cfg)
+        (picture,) = pictures_of(plain(self.cfg.style))
+        self.style = load_style(picture, size=plain(self.cfg.style.size), crops=self.cfg.style.crops)
+        self.data: InfiniteDataModule = photos(self.cfg)
         self.watchers: list[pl.Callback] = [ImageGridCallback(self.style[0])]
 
     def method(self, batch: EffectiveBatch) -> PerceptualMethod:

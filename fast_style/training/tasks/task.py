@@ -2,9 +2,10 @@
 
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 from hydra.utils import instantiate
@@ -18,45 +19,49 @@ from fast_style.training.effective_batch import EffectiveBatch
 #: Settings whose values are places on this machine; of those a network file keeps the last part.
 _PLACES = frozenset(
     [
-        *(
-            "image",
-            "texture",
-            "cache",
-            "init_from",
-            "root",
-            "roots",
-            "urls",
-            "held_out_root",
-            "weights",
-            "shallow",
-            "deep",
-        ),
-        *("a", "b", "test_a", "test_b"),
+        *("image", "texture", "cache", "init_from", "root", "roots", "urls", "held_out_root", "a", "b"),
+        *("test_a", "test_b", "weights", "shallow", "deep"),
     ]
 )
 
 
-class Task(Protocol):
+class Task(ABC):
     """One training, as `training.run` goes through it.
 
     Attributes:
+        chosen_by: how a person chooses it, for error messages.
+        unused: settings and groups of the command line that it has no use for, and refuses.
         name: of the run's folder.
         network_files: where the result goes.
         data: batches. Opened with the task, before there are networks: what is wrong with a folder is said at once.
         watchers: callbacks that show what is learnt.
     """
 
+    chosen_by: ClassVar[str]
+    unused: ClassVar[Sequence[str]]
     name: str
     network_files: Sequence[Path]
     data: InfiniteDataModule
     watchers: list[pl.Callback]
 
+    @abstractmethod
+    def __init__(self, cfg: DictConfig) -> None:
+        """Check the settings, and open the data; ValueError for what does not do."""
+
+    @staticmethod
+    @abstractmethod
+    def run_name(cfg: DictConfig) -> str:
+        """What a run of these settings is called, and with it the network's file; ValueError if nothing says it."""
+
+    @abstractmethod
     def method(self, batch: EffectiveBatch) -> pl.LightningModule:
         """Build what learns."""
 
+    @abstractmethod
     def compiled(self, method: Any) -> Sequence[nn.Module]:
         """The parts of the method that torch.compile repays."""
 
+    @abstractmethod
     def save(self, method: Any) -> None:
         """Write the result."""
 
@@ -69,7 +74,8 @@ def opened_data(cfg: DictConfig) -> InfiniteDataModule:
     return data
 
 
-def _photos(cfg: DictConfig) -> PhotoDataModule:
+def photos(cfg: DictConfig) -> PhotoDataModule:
+    """The same, where only photos will do; ValueError for other data."""
     data = opened_data(cfg)
     if not isinstance(data, PhotoDataModule):
         raise ValueError(
@@ -100,5 +106,6 @@ def _without_folders(value: Any, key: str = "") -> Any:
     return os.path.basename(value.rstrip("/")) if isinstance(value, str) and key in _PLACES else value
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A setting as plain values."""
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

@@ -17,20 +17,23 @@ from fast_style.training.callbacks.image_grids import TranslationGridCallback
 from fast_style.training.callbacks.throughput import EtaCallback
 from fast_style.training.config_checks import check_settings, check_two_optimizers, name_of_collections, network_file_of
 from fast_style.training.effective_batch import EffectiveBatch
-from fast_style.training.tasks.task import for_batch, opened_data, recipe_of
+from fast_style.training.tasks.task import Task, for_batch, opened_data, recipe_of
 from fast_style.version import __version__
 
 
-class TranslationTask:
+class TranslationTask(Task):
     """Two generators, from A to B and back (`conf/method/cyclegan.yaml`).
 
     Raises:
         ValueError: a setting that does not do, collections that can't be read.
     """
 
+    chosen_by, unused = "method=cyclegan", ("style", "loss_network", "loss")
+    run_name = staticmethod(name_of_collections)
+
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
-        self.name = name_of_collections(cfg)
+        self.name = self.run_name(cfg)
         file = network_file_of(cfg, self.name)
         check_settings(cfg, file)
         check_two_optimizers(cfg)
@@ -65,6 +68,8 @@ class TranslationTask:
 
 
 def _check_start(cfg: DictConfig) -> None:
+    if "loss" in cfg:
+        raise ValueError("The recipe (experiment=...) sets loss, which method=cyclegan does not use: leave one out.")
     if cfg.init_from:
         raise ValueError(
             "init_from=FILE is one network, and method=cyclegan begins two at random: leave init_from null."
