@@ -32,11 +32,12 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def safe_file_name(text: str) -> str:
-    """A part of a file's name made of any text: letters, digits, `_`, `.` and `-`, at most 100 of them.
+    """A part of a file's name made of any text: letters, digits, `_`, `.` and `-`, at most 100 bytes of UTF-8.
 
     Separators, control, escape and bidirectional characters become `_`; what is left of nothing is `style`.
     """
-    return re.sub(r"[^\w.-]+", "_", text).strip("_.")[:100] or "style"
+    plain = re.sub(r"[^\w.-]+", "_", text).strip("_.")
+    return plain.encode()[:100].decode(errors="ignore") or "style"
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:

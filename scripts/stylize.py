@@ -48,6 +48,8 @@ def paint_pictures(cfg: DictConfig, network: "StrPath", prepared: "Prepared") ->
     from fast_style.stylize.output_paths import plan, unfinished
     from fast_style.stylize.stylizer import style_of
 
+    if cfg.smoothing:
+        raise ValueError(f"smoothing={cfg.smoothing} is of videos, and the input is pictures: leave it out.")
     files = FileSettings(size=cfg.size, quality=cfg.quality, alpha=cfg.alpha, mask=cfg.mask, batch=cfg.batch)
     pairs = plan(cfg.input, cfg.output, style=style_of(network), suffix=cfg.suffix)
     if cfg.skip_existing:

@@ -12,8 +12,8 @@ from torch import nn
 from fast_style import save_image
 from fast_style.networks.loss_network import LossNetwork
 
-# TensorBoard brings absl, whose log handler closes the stream that it was made under when Hydra sets logging up: pytest's
-# own, unless it is the system's.
+# TensorBoard brings absl, whose log handler closes the stream that it was made under when Hydra sets logging up: that
+# is pytest's own, unless it is the system's.
 absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 SHARED = Path(os.environ.get("FAST_STYLE_SHARED", Path(__file__).parents[2] / "shared"))

@@ -160,6 +160,13 @@ def test_the_package_does_not_print_or_exit(name):
     assert "sys.exit" not in map(ast.unparse, calls)
 
 
+def test_the_source_is_read():
+    """What is empty keeps every rule."""
+    assert len(FILES) > 100
+    assert {"networks", "images", "stylize", "training"} <= {part_of(name) for name in FILES}
+    assert "stylize/network_runner.py" in set(own_imports("stylize/painter.py"))
+
+
 def test_no_old_name_is_left_outside_the_changelog():
     rows = re.findall(
         r"^\| ([^|]+) \| [^|]+ \|$", (CHECKOUT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE

@@ -12,7 +12,9 @@ import requests
 from filelock import FileLock
 from tqdm import tqdm
 
+from fast_style.atomic_files import safe_file_name
 from fast_style.data.retry import retry
+from fast_style.images.decode import PICTURE_SUFFIXES
 
 log = logging.getLogger(__name__)
 # It would say each time, on a stream of its own, what is said below.
@@ -52,7 +54,10 @@ class Painting:
         Raises:
             ValueError: it can't be fetched or kept, or something else comes; the sentence says how to do without.
         """
-        path = Path(cache).expanduser().absolute() / f"{name}{Path(urlsplit(self.url).path).suffix}"
+        suffix = Path(urlsplit(self.url).path).suffix.lower()
+        if suffix not in PICTURE_SUFFIXES:
+            raise ValueError(f"The original of {name} was wanted from {self.url}, which is named as no picture.")
+        path = Path(cache).expanduser().absolute() / f"{safe_file_name(name)}{suffix}"
         if self._is_at(path):  # Perhaps put there by hand, into a folder that nobody can write to.
             return path
         try:

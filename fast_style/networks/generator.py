@@ -17,9 +17,18 @@ from fast_style.networks.layers import InstanceNorm
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution of any stride, padded by reflection by half of its kernel."""
+    """A convolution of any stride, dilation and groups, padded by reflection by half of what its kernel spans.
+
+    Raises:
+        ValueError: a kernel that is not square, or of an even side.
+    """
 
     conv: nn.Conv2d
+
+    def __post_init__(self) -> None:
+        height, width = self.conv.kernel_size
+        if height != width or height % 2 == 0:
+            raise ValueError(f"A convolution in strips has a square kernel of an odd side; got {height}x{width}.")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from fast_style.atomic_files import safe_file_name
 
 #: Metadata that becomes a part of file names.
 _NAMES = ("style", "direction")
+_NUMBERS = ("smallest", "full_size_channels", "num_styles")
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,19 @@ def cleaned(metadata: Mapping[object, object]) -> dict[str, str]:
 
 
 def generator_info(metadata: Mapping[str, str]) -> GeneratorInfo:
-    """What a network file's metadata says of its generator; files of the first release only have the architecture."""
-    architecture = json.loads(metadata.get("architecture", "{}"))
-    known = {"full_size_channels": architecture.get("width", GeneratorInfo.full_size_channels)}
-    for name in ("smallest", "full_size_channels", "num_styles"):
-        if name in metadata:
-            known[name] = int(metadata[name])
-    return GeneratorInfo(**known)
+    """What a network file's metadata says of its generator; files of the first release only have the architecture.
+
+    Raises:
+        ValueError: no such numbers.
+    """
+    try:
+        width = json.loads(metadata.get("architecture", "{}")).get("width", GeneratorInfo.full_size_channels)
+        said = {"full_size_channels": width} | {name: metadata[name] for name in _NUMBERS if name in metadata}
+        info = GeneratorInfo(**{name: int(value) for name, value in said.items()})
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"The network file is damaged: what it says of its generator can't be read ({error})."
+        ) from error
+    if min(info.smallest, info.full_size_channels, info.num_styles) < 1:
+        raise ValueError(f"The network file is damaged: numbers of its generator are below 1 ({info}).")
+    return info

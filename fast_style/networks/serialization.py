@@ -149,7 +149,7 @@ def _read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ValueError(f"{path} is no whole PyTorch file ({_first_line(error)}).") from error
     if isinstance(content, dict) and "fast_style" in content:
         ours = content["fast_style"]
-        if not isinstance(ours, dict) or not {"tensors", "metadata"} <= ours.keys():
+        if not isinstance(ours, dict) or not all(isinstance(ours.get(part), dict) for part in ("tensors", "metadata")):
             raise ValueError(f"{path} is damaged: the network is missing from this checkpoint.")
         return dict(ours["tensors"]), cleaned(ours["metadata"])
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):

@@ -176,6 +176,8 @@ def _read(photo: Path, *, size: int | None, max_pixels: int) -> Arrays | str:
         return read_arrays(photo, size=size, max_pixels=max_pixels)
     except UnreadablePicture as error:
         return str(error)
+    except MemoryError:
+        return f"{photo} takes more memory to read than there is; paint at a smaller size=."
 
 
 def _painted(
@@ -217,6 +219,8 @@ def _write(photo: Path, target: Path, painted: Finished, *, quality: int) -> Pai
         encoded = encode_levels(levels, target, quality=quality, alpha=alpha)
     except ValueError as error:
         return Painted(photo, None, f"The painting of {photo} can't be written: {error}")
+    except MemoryError:
+        return Painted(photo, None, f"The painting of {photo} takes more memory to encode than there is.")
     with atomic_write(target) as file:
         file.write(encoded)
     return Painted(photo, target)

@@ -13,6 +13,7 @@ from fast_style.images.encode import to_hwc, to_nchw
 from fast_style.stylize.memory_budget import BYTES_PER_PIXEL, LOWEST_STRIP, PROCESS, STRIP, MemoryBudget
 from fast_style.stylize.out_of_memory import is_out_of_memory, release_cached_memory
 from fast_style.stylize.stylizer import Stylizer
+from fast_style.stylize.tiled import Statistics
 
 if TYPE_CHECKING:
     from fast_style.stylize.tiled.tiles import Tiles
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Tiling = Literal["auto", "off"] | int
-Statistics = Literal["exact", "thumbnail"]
 ProgressCallback = Callable[[float], None]
 Floats = NDArray[np.float32]
 Pixels = NDArray[Any]  # (H, W, 3), uint8, or float32 in 0..1
@@ -64,7 +64,7 @@ class NetworkRunner:
         self.stylizer, self.tiles, self.statistics, self.budget = stylizer, tiles, statistics, budget
         self._ran_out: dict[tuple[str, bool], int] = {}
 
-    def together(self, colours: Sequence[Pixels], *, beside: int) -> Floats | None:
+    def run_batch(self, colours: Sequence[Pixels], *, beside: int) -> Floats | None:
         """Several pictures of one size in one call, `(N, H, W, 3)`; None if that takes more memory than there is."""
         height, width = colours[0].shape[:2]
         attempt = Attempt(self.stylizer.runtime.device, None, len(colours) * height * width)
@@ -83,7 +83,7 @@ class NetworkRunner:
         self._note(attempt)
         return None
 
-    def alone(self, colour: Pixels, progress: ProgressCallback, *, beside: int) -> Iterator[tuple[int, Floats]]:
+    def run_one(self, colour: Pixels, progress: ProgressCallback, *, beside: int) -> Iterator[tuple[int, Floats]]:
         """One picture.
 
         Args:
@@ -191,7 +191,8 @@ class NetworkRunner:
             return True
         if isinstance(self.tiles, int):
             return False
-        need = BYTES_PER_PIXEL[self.stylizer.runtime.name] * self._channels
+        # A runtime that was not measured takes as much as the one that takes most.
+        need = BYTES_PER_PIXEL.get(self.stylizer.runtime.name, max(BYTES_PER_PIXEL.values())) * self._channels
         return self.budget.fits_whole(pixels, need, beside=beside)
 
     @property

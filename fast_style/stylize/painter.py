@@ -13,8 +13,9 @@ from fast_style.images.resize import reduced
 from fast_style.stylize.blending import Blending
 from fast_style.stylize.guided_upsampling import upsampled
 from fast_style.stylize.memory_budget import MASK, PICTURE, MemoryBudget
-from fast_style.stylize.network_runner import Floats, NetworkRunner, Pixels, ProgressCallback, Statistics, Tiling
+from fast_style.stylize.network_runner import Floats, NetworkRunner, Pixels, ProgressCallback, Tiling
 from fast_style.stylize.stylizer import Stylizer
+from fast_style.stylize.tiled import Statistics
 
 #: Rows that are blended at a time.
 BLENDED_ROWS = 64
@@ -113,19 +114,19 @@ class Painter:
         in_a_call = len(pictures) if self.brush_scale == 1 else 1
         while rest := pictures[len(results) :]:
             in_a_call = min(in_a_call, len(rest))
-            found = self._together(rest[:in_a_call]) if in_a_call > 1 else [self._alone(*rest[0], progress)]
+            found = self._in_one_call(rest[:in_a_call]) if in_a_call > 1 else [self._alone(*rest[0], progress)]
             if found is None:
                 in_a_call //= 2
             else:
                 results += found
         return results
 
-    def _together(self, pictures: Sequence[tuple[Arrays, Blending]]) -> list[NDArray[np.uint8] | ValueError] | None:
+    def _in_one_call(self, pictures: Sequence[tuple[Arrays, Blending]]) -> list[NDArray[np.uint8] | ValueError] | None:
         """What becomes of each in one call; None if that takes too much memory."""
         colours = [_in_colour(picture.colour) for picture, _ in pictures]
         beside = sum(_io_bytes(colour, blending) for colour, (_, blending) in zip(colours, pictures, strict=True))
         try:
-            batch = self.runner.together(colours, beside=beside)
+            batch = self.runner.run_batch(colours, beside=beside)
         except ValueError as error:  # One that they all have in common, as their size.
             return [error] * len(pictures)
         if batch is None:
@@ -152,12 +153,12 @@ class Painter:
 
     def _rows(self, colour: Pixels, progress: ProgressCallback, beside: int) -> Iterator[tuple[int, Floats]]:
         if self.brush_scale == 1:
-            yield from self.runner.alone(colour, progress, beside=beside)
+            yield from self.runner.run_one(colour, progress, beside=beside)
             return
         height, width = (max(self.stylizer.info.smallest, round(side / self.brush_scale)) for side in colour.shape[:2])
         small = reduced(colour if colour.dtype == np.uint8 else colour[..., 0], height, width)  # Floats are grey.
         painted = np.empty_like(small)
-        for top, rows in self.runner.alone(small, progress, beside=beside):
+        for top, rows in self.runner.run_one(small, progress, beside=beside):
             painted[top : top + len(rows)] = rows
         yield from upsampled(colour, small, painted)
 

@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from fast_style.data.style_images import style_name
+from fast_style.networks.metadata import read_header
 from fast_style.networks.serialization import WeightPrecision
 from fast_style.training.resume import PATH_KEYS
 
@@ -20,7 +21,7 @@ def name_of_style(cfg: DictConfig) -> str:
     Raises:
         ValueError: there is none, or more than one.
     """
-    image = cfg.style.image
+    image = OmegaConf.select(cfg, "style.image")
     if image is None:
         chosen = list(OmegaConf.select(cfg, "style.pictures") or [])
     else:
@@ -131,6 +132,30 @@ def check_writable(file: Path) -> None:
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         what = "can't be written to" if folder.is_dir() else "is no folder"
         raise ValueError(f"{folder}, where {file} is to go, {what}; set network_file to another.")
+
+
+def check_replaced(file: Path, name: str, overrides: Sequence[str]) -> None:
+    """Let a resumed run, whose configuration may be somebody else's, replace only a network of what it learns.
+
+    Args:
+        file: that is there.
+        name: of the run.
+        overrides: what was said on the command line; a file that is named there is taken.
+
+    Raises:
+        ValueError: the file is something else.
+    """
+    if any(override.startswith("network_file=") for override in overrides):
+        return
+    try:
+        style = read_header(file).get("style", name)
+    except ValueError:
+        style = ""
+    if style not in (name, f"{name}_A2B", f"{name}_B2A"):
+        raise ValueError(
+            f"The resumed run would replace {file}, which is no network of {name}: if that is right, name it again "
+            f"with network_file={file}; otherwise name another."
+        )
 
 
 def scaled(cfg: DictConfig, factor: float) -> DictConfig:

@@ -33,6 +33,9 @@ MAY_CHANGE = frozenset(
         *("data.cache", "data.cache_gb", "data.verify", "style.cache"),
     ]
 )
+#: Places on this machine that a run writes to, or removes from: never taken from a saved configuration, which may be
+#: somebody else's.
+LOCAL_KEYS = ("runs", "style.cache", "data.cache", "data.cache_gb")
 PATH_KEYS = (
     *("style.image", "data.root", "data.held_out_root", "data.a", "data.b", "data.test_a", "data.test_b"),
     *("loss_network.weights", "loss_network.shallow", "loss_network.deep", "assets_dir"),
@@ -62,7 +65,9 @@ def _absolute(urls: Any) -> Any:
     return urls if "://" in urls else os.path.abspath(os.path.expanduser(urls))
 
 
-def find_resumable(cfg: DictConfig, overrides: Sequence[str]) -> tuple[Path, DictConfig] | None:
+def find_resumable(
+    cfg: DictConfig, overrides: Sequence[str], *, name: str = "", named_by: Sequence[str] = ()
+) -> tuple[Path, DictConfig] | None:
     """The checkpoint to go on from, and the configuration of its run.
 
     Args:
@@ -70,10 +75,13 @@ def find_resumable(cfg: DictConfig, overrides: Sequence[str]) -> tuple[Path, Dic
             run below `cfg.runs` that agrees with all that was said, an unfinished one first. Of a run, its newest whole
             checkpoint; a damaged one is named in a warning.
         overrides: what was said on the command line.
+        name: what a run of this command would be called.
+        named_by: the settings that name it.
 
     Returns:
-        None if `auto` finds no checkpoint of any run below `cfg.runs`. So a scheduler may repeat one command with
-        `resume=auto` from the first start on; where there are runs and none fits, nothing is started in silence.
+        None if `auto` may start a run: there is none below `cfg.runs`, or the command line itself names what to learn,
+        and there is none of that name. So a scheduler may repeat one command, or one for each style, with `resume=auto`
+        from the first start on; otherwise, where none fits, nothing is started.
 
     Raises:
         ValueError: no run that fits; no whole checkpoint at a given path; overrides that would make it another run; or
@@ -81,7 +89,11 @@ def find_resumable(cfg: DictConfig, overrides: Sequence[str]) -> tuple[Path, Dic
     """
     given = OverridesParser.create().parse_overrides(list(overrides))
     wanted = resolve_paths(cfg)
-    checkpoint = _newest_fitting(cfg, wanted, given) if cfg.resume == "auto" else _checkpoint_at(Path(cfg.resume))
+    checkpoint = (
+        _newest_fitting(cfg, wanted, given, name if _is_said(given, named_by) else "")
+        if cfg.resume == "auto"
+        else _checkpoint_at(Path(cfg.resume))
+    )
     if checkpoint is None:
         return None
     folder = checkpoint.parents[1]
@@ -100,11 +112,15 @@ def find_resumable(cfg: DictConfig, overrides: Sequence[str]) -> tuple[Path, Dic
     return checkpoint, _config(folder, cfg, wanted, given)
 
 
-def _newest_fitting(cfg: DictConfig, wanted: DictConfig, given: Sequence[Override]) -> Path | None:
-    """The checkpoint that `resume=auto` goes on from; None where no run has any."""
+def _is_said(given: Sequence[Override], keys: Sequence[str]) -> bool:
+    return any(override.key_or_group in keys for override in given)
+
+
+def _newest_fitting(cfg: DictConfig, wanted: DictConfig, given: Sequence[Override], name: str) -> Path | None:
+    """The checkpoint that `resume=auto` goes on from; None where no run has any, or none of the name that was said."""
     runs = _runs(Path(cfg.runs))
-    if not runs:
-        log.info("No run to resume: there is none below %s. Starting a new one.", cfg.runs)
+    if not runs or (name and not any(folder.parent.name == name for folder in runs)):
+        log.info("No run to resume: there is none below %s. Starting a new one.", Path(cfg.runs, name))
         return None
     fitting = [folder for folder in runs if not _mismatches(folder, wanted, given)]
     unfinished = [folder for folder in fitting if not _is_finished(folder)]
@@ -147,11 +163,12 @@ def read_config(folder: Path) -> DictConfig:
     file = folder / CONFIG_FILE
     try:
         saved = OmegaConf.load(file)
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        if isinstance(saved, DictConfig):
+            check_plain(saved, source=file)
+    except (OSError, UnicodeError, yaml.YAMLError, OmegaConfBaseException, RecursionError) as error:
         raise ValueError(f"{file} is no configuration of a run that can be read; leave resume out.") from error
-    if not isinstance(saved, DictConfig):
+    if not isinstance(saved, DictConfig) or not isinstance(OmegaConf.select(saved, "steps"), int):
         raise ValueError(f"{file} is no configuration of a run; leave resume out.")
-    check_plain(saved, source=file)
     return saved
 
 
@@ -197,7 +214,9 @@ def _mismatches(folder: Path, wanted: DictConfig, given: Sequence[Override]) -> 
     try:
         saved = read_config(folder)
         said_then = json.loads((folder / OVERRIDES_FILE).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
+        return [UNREADABLE]
+    if not isinstance(said_then, list):
         return [UNREADABLE]
     if task_of(saved) != task_of(wanted):
         return [f"task={task_of(wanted)}"]
@@ -234,8 +253,23 @@ def _config(folder: Path, now: DictConfig, wanted: DictConfig, given: Sequence[O
     younger = [str(key) for key in now if key not in saved]  # Settings that there were not when the run began.
     config = OmegaConf.merge(saved, OmegaConf.masked_copy(now, younger))
     assert isinstance(config, DictConfig)
+    _leave_out_places(config, now)
     OmegaConf.set_struct(config, True)
     for override in given:
         if _may_change(config, override.key_or_group):
             OmegaConf.update(config, override.key_or_group, override.value())
     return config
+
+
+def _leave_out_places(config: DictConfig, now: DictConfig) -> None:
+    """Let a saved configuration say nothing of `LOCAL_KEYS`."""
+    for key in LOCAL_KEYS:
+        group, _, name = key.rpartition(".")
+        holder = OmegaConf.select(config, group) if group else config
+        if holder is None or name not in holder:
+            continue
+        here = OmegaConf.select(now, key)
+        if here is not None:
+            OmegaConf.update(config, key, here)
+        else:
+            del holder[name]  # What the constructor has for it.

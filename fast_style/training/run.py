@@ -28,7 +28,7 @@ from fast_style.training.callbacks.skip_nonfinite import SkipNonFinite, require_
 from fast_style.training.callbacks.throughput import Throughput
 from fast_style.training.checkpoint_io import disk_error_hint, read_checkpoint
 from fast_style.training.compile import compile_in_place, should_compile
-from fast_style.training.config_checks import check_used
+from fast_style.training.config_checks import check_replaced, check_used
 from fast_style.training.distributed.process_group import Processes, connected, silence_nonzero_ranks
 from fast_style.training.distributed.run_dir import agree_on_run_dir
 from fast_style.training.effective_batch import BatchSizeCheck, EffectiveBatch
@@ -125,7 +125,8 @@ def _run(cfg: DictConfig, overrides: Sequence[str], callbacks: Sequence[pl.Callb
     check_used(overrides, unused=task_type.unused, chosen_by=task_type.chosen_by)
     checkpoint = None
     if cfg.resume:
-        found = find_resumable(cfg, overrides)
+        name = task_type.run_name(cfg) if cfg.resume == "auto" else ""
+        found = find_resumable(cfg, overrides, name=name, named_by=task_type.named_by)
         if found:
             checkpoint, cfg = found
             log.info("Going on from %s.", checkpoint)
@@ -143,8 +144,10 @@ def _run(cfg: DictConfig, overrides: Sequence[str], callbacks: Sequence[pl.Callb
         # What a killed run drew of the steps that are done again is not shown twice, nor what is not done again.
         trainer.logger = RunLogger(folder, purge_step=start or None) if start < cfg.steps else None
         log.info(batch.sentence(OmegaConf.select(cfg, "method.optimizer.lr")))
-        for file in task.network_files if not checkpoint else ():
+        for file in task.network_files:
             if file.exists():
+                if checkpoint:
+                    check_replaced(file, task.name, overrides)
                 log.info("%s will be replaced at the end; network_file=... names another.", file)
         if _compiles(cfg, trainer):
             compile_in_place(*task.compiled(method), forgiving=cfg.compile == "auto")

@@ -99,7 +99,7 @@ def test_a_state_may_be_a_row_of_many_processes() -> None:
     assert torch.equal(pool.state_dict()["random"], states[1])
 
 
-def test_no_side_effects_that_is_left_to_chance_changes() -> None:
+def test_nothing_else_that_is_left_to_chance_changes() -> None:
     pool = ImagePool(2, seed=0)
     before = torch.get_rng_state()
     shown(pool, 0, 50)

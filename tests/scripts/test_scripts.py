@@ -179,6 +179,7 @@ EARLY = [
     (["input=clip.mp4", "smoothing=2"], "smoothing"),
     (["input=clip.mp4", "quality=0"], "quality"),
     (["input=clip.mp4", "size=0"], "size"),
+    (["input=photo.png", "smoothing=0.5"], "smoothing=0.5 is of videos"),
 ]
 LATE = [
     (["input=text.mp4"], "text.mp4, found a file that cannot be decoded"),

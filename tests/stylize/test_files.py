@@ -372,3 +372,20 @@ def test_what_does_not_fit_together_is_painted_one_by_one(painter, monkeypatch):
     monkeypatch.setattr(Stylizer, "__call__", lambda self, x: (calls.append(len(x)), own(self, x))[1])
     assert len(list(paint(painter, plan("many", "new", style="wave"), FileSettings(batch=3)))) == 3
     assert calls == [1, 1, 1]
+
+
+@pytest.mark.parametrize("where", ["read_arrays", "encode_levels"])
+@pytest.mark.usefixtures("here")
+def test_no_memory_to_read_or_encode_one_picture_does_not_end_the_folder(painter, monkeypatch, where):
+    real, calls = getattr(pictures_module, where), []
+
+    def fails_first(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise MemoryError
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(pictures_module, where, fails_first)
+    painted = list(paint(painter, plan("photos/*.*g", "new", style="wave")))
+    assert [p.problem is None for p in painted] == [False, True]
+    assert "memory" in painted[0].problem

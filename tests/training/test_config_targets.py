@@ -185,3 +185,38 @@ def test_a_class_of_ones_own_is_named_again_to_resume(received: Path) -> None:
 def find(folder: Path, *overrides: str) -> tuple[Path, DictConfig] | None:
     given = [f"resume={folder}", *overrides]
     return find_resumable(composed(given), given)
+
+
+def test_a_received_run_writes_to_no_place_of_its_choice(received: Path, tmp_path: Path) -> None:
+    victim, file = tmp_path / "victim", tmp_path / "mine.safetensors"
+    file.write_bytes(b"something else")
+
+    def hostile(saved: DictConfig) -> None:
+        saved.style.cache, saved.runs, saved.network_file = str(victim), str(victim), str(file)
+
+    change(received, hostile)
+    with pytest.raises(ValueError, match=r"would replace .*mine\.safetensors, which is no network of dots"):
+        resume(received, "folder")
+    assert file.read_bytes() == b"something else"
+    assert not victim.exists()
+    config = find_resumable(*(lambda given: (composed(given), given))([f"resume={received}"]))[1]  # type: ignore[index]
+    assert (config.runs, config.style.cache) == ("runs", "~/.cache/fast_style/styles")
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        *(("overrides.json", text) for text in ("5", '"style.size=64"', "[" * 100_000, "{}")),
+        *(("config.yaml", text) for text in ("task: style\n", "steps: many\n", "a: " + "[" * 20_000)),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_a_broken_folder_is_passed_over_or_said_in_a_sentence(received: Path, file: str, text: str) -> None:
+    kept = (received / file).read_text()
+    try:
+        (received / file).write_text(text)
+        with pytest.raises(ValueError, match=r"can be read|no configuration of a run") as refused:
+            resume(received, "auto", "style.size=32")
+        assert "\n" not in str(refused.value)
+    finally:
+        (received / file).write_text(kept)

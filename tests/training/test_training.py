@@ -70,11 +70,15 @@ def test_steps_of_a_schedule_do_not_change_on_resume(tmp_path: Path) -> None:
 
 def test_resume_auto_never_goes_on_with_another_painting(tmp_path: Path) -> None:
     first = train(tmp_path, steps=2)
-    save_image(torch.rand(1, 3, 40, 40), tmp_path / "other.png")
-    with pytest.raises(ValueError, match=r"resume=auto found no run .* not started with style\.image=.*other\.png"):
-        train_again(tmp_path, "resume=auto", f"style.image={tmp_path / 'other.png'}")
-    with pytest.raises(ValueError, match=r"other\.png"):
-        train_again(tmp_path, f"resume={first.folder}", f"style.image={tmp_path / 'other.png'}")
+    other = tmp_path / "other" / "dots.png"  # Of the same name, so that it isn't another run that is asked for.
+    other.parent.mkdir()
+    save_image(torch.rand(1, 3, 40, 40), other)
+    with pytest.raises(
+        ValueError, match=r"resume=auto found no run .* not started with style\.image=.*other.dots\.png"
+    ):
+        train_again(tmp_path, "resume=auto", f"style.image={other}")
+    with pytest.raises(ValueError, match=r"other.dots\.png"):
+        train_again(tmp_path, f"resume={first.folder}", f"style.image={other}")
 
 
 def test_resume_needs_neither_the_folder_nor_the_environment_of_the_start(
@@ -291,6 +295,16 @@ def test_resume_auto_of_another_method_starts_no_run_of_the_default_style(tmp_pa
     with pytest.raises(ValueError, match="was not started with task=style"):
         train_again(tmp_path, "resume=auto")
     assert len(list(tmp_path.glob("runs/*/*"))) == 1
+
+
+def test_resume_auto_may_start_another_style_that_the_command_names(tmp_path: Path) -> None:
+    """So one command for each style can be repeated by a scheduler."""
+    train(tmp_path, steps=1)
+    (tmp_path / "stripes.png").write_bytes((tmp_path / "dots.png").read_bytes())
+    named = {"style.image": tmp_path / "stripes.png", "network_file": tmp_path / "stripes.safetensors"}
+    started = train(tmp_path, steps=1, resume="auto", **named)
+    assert started.folder.parent.name == "stripes"
+    assert train(tmp_path, steps=1, resume="auto", **named).folder == started.folder
 
 
 def test_a_run_killed_before_its_first_checkpoint_is_no_run_to_resume(tmp_path: Path) -> None:

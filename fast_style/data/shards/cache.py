@@ -2,6 +2,7 @@
 
 import os
 import queue
+import re
 import threading
 import time
 from contextlib import suppress
@@ -15,6 +16,8 @@ from fast_style.data.shards.index import Shard
 
 # What a killed download left, once nobody has written to it for so many seconds.
 _ABANDONED = 600
+# What `_place_of` calls a shard; nothing else in the folder is ever removed.
+_OWN = re.compile(r"[0-9a-f]{16}-.+\.tar")
 
 
 class ShardCache:
@@ -72,7 +75,7 @@ class ShardCache:
         with atomic_write(path) as file:
             with FileLock(self.folder / "room.lock"):
                 self._make_room(shard.bytes)
-                file.truncate(shard.bytes)  # StepRecord, as others who make room will see.
+                file.truncate(shard.bytes)  # Taken, as others who make room will see.
             if remote.copy(shard.url, file) != shard.sha256:
                 raise remote.TransientError("its checksum is not the one in the index: it is damaged, or came so")
 
@@ -87,7 +90,7 @@ class ShardCache:
                     files.append((status.st_mtime, status.st_size, entry))
         excess = sum(size for _, size, _ in files) + needed - self.max_bytes
         for _, size, entry in sorted(files):
-            if excess > 0 and entry.suffix == ".tar":
+            if excess > 0 and _OWN.fullmatch(entry.name):
                 entry.unlink(missing_ok=True)
                 excess -= size
 

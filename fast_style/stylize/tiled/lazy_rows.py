@@ -72,16 +72,17 @@ class ConvRows:
 
     def __init__(self, source: Rows, conv: nn.Conv2d) -> None:
         self.source, self.conv, self.device = source, conv, source.device
-        self.kernel, self.stride = conv.kernel_size[0], conv.stride[0]
+        self.span, self.stride = conv.dilation[0] * (conv.kernel_size[0] - 1) + 1, conv.stride[0]
         self.channels = conv.out_channels
         self.height, self.width = source.height // self.stride, source.width // self.stride
 
     def rows(self, top: int, bottom: int) -> Tensor:
         """See `Rows`."""
-        border = self.kernel // 2
-        first, end = top * self.stride - border, (bottom - 1) * self.stride - border + self.kernel
+        border = self.span // 2
+        first, end = top * self.stride - border, (bottom - 1) * self.stride - border + self.span
         found = F.pad(_reflected(self.source, first, end), (border, border, 0, 0), mode="reflect")
-        return F.conv2d(found, self.conv.weight, self.conv.bias, self.stride)
+        conv = self.conv
+        return F.conv2d(found, conv.weight, conv.bias, self.stride, dilation=conv.dilation, groups=conv.groups)
 
 
 class UpsampleRows:
@@ -146,8 +147,14 @@ class DiskRows:
         by_row = rows[0].to(self.dtype).cpu().permute(1, 0, 2).contiguous()
         self._file.seek(top * self._row)
         view = _bytes(by_row)
-        while view:
-            view = view[self._file.write(view) :]
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            raise ValueError(
+                f"The folder for temporary files has no room for a picture in strips ({error.strerror}); paint at a "
+                "smaller size=, or name another folder with the environment variable TMPDIR."
+            ) from error
 
     def rows(self, top: int, bottom: int) -> Tensor:
         """See `Rows`."""

@@ -9,7 +9,7 @@ layer.
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from fast_style.networks.generator import (
     Upsampling,
 )
 from fast_style.networks.layers import InstanceNorm
+from fast_style.stylize.tiled import Statistics
 from fast_style.stylize.tiled.lazy_rows import (
     ConvRows,
     DiskRows,
@@ -38,7 +39,6 @@ from fast_style.stylize.tiled.lazy_rows import (
     strips,
 )
 
-Statistics = Literal["exact", "thumbnail"]
 #: Shorter side in pixels of the copy whose statistics `thumbnail` takes.
 THUMBNAIL = 512
 Moments = tuple[Tensor, Tensor]  # mean, variance
@@ -223,7 +223,7 @@ def _passes(plan: StripPlan, *, exact: bool) -> int:
     return passes
 
 
-def thumbnail_moments(network: nn.Module, pixels: Pixels) -> dict[InstanceNorm, Moments]:
+def thumbnail_moments(network: Generator, pixels: Pixels) -> dict[InstanceNorm, Moments]:
     """Mean and variance before each normalisation while a small copy is painted."""
     moments: dict[InstanceNorm, Moments] = {}
 
@@ -232,7 +232,7 @@ def thumbnail_moments(network: nn.Module, pixels: Pixels) -> dict[InstanceNorm, 
         assert isinstance(module, InstanceNorm)
         moments[module] = (mean, variance)
 
-    small = _thumbnail(pixels).to(next(network.parameters()).device)
+    small = _thumbnail(pixels, network.smallest).to(next(network.parameters()).device)
     hooks = [module.register_forward_pre_hook(note) for module in network.modules() if isinstance(module, InstanceNorm)]
     try:
         network(small)
@@ -242,11 +242,11 @@ def thumbnail_moments(network: nn.Module, pixels: Pixels) -> dict[InstanceNorm, 
     return moments
 
 
-def _thumbnail(pixels: Pixels) -> Tensor:
+def _thumbnail(pixels: Pixels, smallest: int) -> Tensor:
     """`(1, 3, h, w)` in 0..1, its shorter side THUMBNAIL at most: areas averaged, strip by strip."""
     height, width = pixels.shape[:2]
     scale = min(1.0, THUMBNAIL / min(height, width))
-    size = max(16, round(height * scale)), max(16, round(width * scale))
+    size = max(smallest, round(height * scale)), max(smallest, round(width * scale))
     rows = []
     for row in range(size[0]):
         top, bottom = height * row // size[0], max(height * row // size[0] + 1, height * (row + 1) // size[0])

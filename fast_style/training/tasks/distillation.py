@@ -28,6 +28,7 @@ class DistillationTask(Task):
     """
 
     chosen_by, unused = "scripts/distill.py", ("style", "generator", "discriminator")
+    named_by = ("name",)
 
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg

@@ -29,6 +29,7 @@ class StyleTask(Task):
     """
 
     chosen_by, unused = "method=perceptual", ("name", "discriminator")
+    named_by = ("style", "style.image")
     run_name = staticmethod(name_of_style)
 
     def __init__(self, cfg: DictConfig) -> None:

@@ -31,6 +31,7 @@ class Task(ABC):
     Attributes:
         chosen_by: how a person chooses it, for error messages.
         unused: settings and groups of the command line that it has no use for, and refuses.
+        named_by: the settings that say what is learnt, and name the run.
         name: of the run's folder.
         network_files: where the result goes.
         data: batches. Opened with the task, before there are networks: what is wrong with a folder is said at once.
@@ -39,6 +40,7 @@ class Task(ABC):
 
     chosen_by: ClassVar[str]
     unused: ClassVar[Sequence[str]]
+    named_by: ClassVar[Sequence[str]]
     name: str
     network_files: Sequence[Path]
     data: InfiniteDataModule

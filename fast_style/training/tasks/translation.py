@@ -29,6 +29,7 @@ class TranslationTask(Task):
     """
 
     chosen_by, unused = "method=cyclegan", ("style", "loss_network", "loss")
+    named_by = ("name", "data")
     run_name = staticmethod(name_of_collections)
 
     def __init__(self, cfg: DictConfig) -> None:

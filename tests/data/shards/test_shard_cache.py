@@ -180,3 +180,16 @@ def test_several_at_a_time_fetch_each_shard_once(tmp_path, folder, kind):
             one.join()
         assert all(getattr(one, "exitcode", 0) == 0 for one in several)
         assert sorted(asked[1:]) == [shard.name for shard in found]
+
+
+def test_nothing_is_removed_that_the_cache_has_not_fetched(tmp_path, folder):
+    (tmp_path / "cache").mkdir()
+    mine = tmp_path / "cache" / "mine.tar"
+    mine.write_bytes(b"x" * 10_000)
+    os.utime(mine, (1, 1))
+    with served(folder) as (url, _):
+        found = find_shards(url)
+        cache = cache_in(tmp_path, max_bytes=found[0].bytes)
+        for shard in found:
+            cache.path_of(shard)
+    assert mine.read_bytes() == b"x" * 10_000
