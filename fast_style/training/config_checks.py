@@ -134,12 +134,11 @@ def check_writable(file: Path) -> None:
         raise ValueError(f"{folder}, where {file} is to go, {what}; set network_file to another.")
 
 
-def check_replaced(file: Path, name: str, overrides: Sequence[str]) -> None:
-    """Let a resumed run, whose configuration may be somebody else's, replace only a network of what it learns.
+def check_replaced(file: Path, overrides: Sequence[str]) -> None:
+    """Let a resumed run, whose configuration may be somebody else's, replace nothing but a network.
 
     Args:
         file: that is there.
-        name: of the run.
         overrides: what was said on the command line; a file that is named there is taken.
 
     Raises:
@@ -148,14 +147,12 @@ def check_replaced(file: Path, name: str, overrides: Sequence[str]) -> None:
     if any(override.startswith("network_file=") for override in overrides):
         return
     try:
-        style = read_header(file).get("style", name)
-    except ValueError:
-        style = ""
-    if style not in (name, f"{name}_A2B", f"{name}_B2A"):
+        read_header(file)
+    except ValueError as error:
         raise ValueError(
-            f"The resumed run would replace {file}, which is no network of {name}: if that is right, name it again "
-            f"with network_file={file}; otherwise name another."
-        )
+            f"The resumed run would replace {file}, which is no network: if that is right, name it again with "
+            f"network_file={file}; otherwise name another."
+        ) from error
 
 
 def scaled(cfg: DictConfig, factor: float) -> DictConfig:

@@ -147,7 +147,7 @@ def _run(cfg: DictConfig, overrides: Sequence[str], callbacks: Sequence[pl.Callb
         for file in task.network_files:
             if file.exists():
                 if checkpoint:
-                    check_replaced(file, task.name, overrides)
+                    check_replaced(file, overrides)
                 log.info("%s will be replaced at the end; network_file=... names another.", file)
         if _compiles(cfg, trainer):
             compile_in_place(*task.compiled(method), forgiving=cfg.compile == "auto")
