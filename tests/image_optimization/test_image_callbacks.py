@@ -126,7 +126,7 @@ def test_a_bar_that_was_shown_nothing_is_silent(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr() == ("", "")
 
 
-# ---- Curves
+# ---- TensorBoardCallback
 
 
 def read_back(folder: Path) -> EventAccumulator:
@@ -218,7 +218,7 @@ def test_curves_without_points_are_refused_before_a_folder_is_made(tmp_path: Pat
     assert not list(tmp_path.iterdir())
 
 
-# ---- Snapshots
+# ---- SnapshotCallback
 
 
 def names(folder: Path) -> list[str]:
