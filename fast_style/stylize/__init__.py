@@ -1,1 +1,1 @@
-"""Using a learned style."""
+"""Stylize images, videos and data sets with a trained network."""

@@ -1,4 +1,4 @@
-"""How much of a painting goes into its photo, where, and with whose colours: functions of pixels, without torch."""
+"""Blend a stylized image with its photo: strength, mask and colours. NumPy only, without torch."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -14,15 +14,15 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Blending:
-    """What is done to painted pixels.
+    """How stylized pixels are blended with the photo.
 
     Attributes:
-        strength: 0 is the photo, 1 the painting, between them a straight line for each pixel.
-        color: `style`, or `keep` the photo's hues under the painting's luminance.
-        mask: `(H, W)` of the whole picture, 0..1: where the painting goes; None is everywhere.
+        strength: 0 is the photo, 1 the stylized image; linear in between, for each pixel.
+        color: `style` keeps the network's colours; `keep` combines the photo's colours with the result's luminance.
+        mask: `(H, W)` of the whole image, 0..1; 1 is stylized, 0 stays the photo. None stylizes everywhere.
 
     Raises:
-        ValueError: a strength that is not in 0..1, a color of another name.
+        ValueError: strength outside 0..1, or an unknown color.
     """
 
     strength: float = 1.0
@@ -31,21 +31,21 @@ class Blending:
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
-            raise ValueError(f"strength goes from 0, the photo, to 1, the painting; got {self.strength}.")
+            raise ValueError(f"strength is from 0 (the photo) to 1 (fully stylized); got {self.strength}.")
         if self.color not in get_args(BlendColor):
             raise ValueError(f"color is one of {', '.join(get_args(BlendColor))}; got {self.color!r}.")
 
     @property
     def do_nothing(self) -> bool:
-        """Whether painted pixels stay as they are."""
+        """Whether stylized pixels stay unchanged."""
         return self.strength == 1 and self.color == "style" and self.mask is None
 
     def __call__(self, photo: Floats, painted: Floats, *, top: int) -> Floats:
-        """Rows of the result.
+        """Blend some rows.
 
         Args:
             photo, painted: `(rows, W, 3)` in 0..1.
-            top: the number of the first row within the picture.
+            top: index of the first row within the whole image.
         """
         if self.color == "keep":
             painted = with_luminance(photo, luma_of(painted))
@@ -61,7 +61,7 @@ class Blending:
 def with_luminance(pixels: Floats, luma: Floats) -> Floats:
     """`fast_style.images.color_transfer.with_luminance` for arrays: `(..., 3)` and `(...)`.
 
-    Written twice because strips are blended where torch is not started, and pictures are optimised on a GPU.
+    The function exists twice: strips are blended without importing torch, and image optimisation needs it on a GPU.
     """
     grey = luma.clip(0, 1)[..., None]
     chroma = pixels - luma_of(pixels)[..., None]

@@ -1,4 +1,4 @@
-"""Painting files, many at a time."""
+"""Stylize image files: read, stylize and write in parallel."""
 
 import math
 from collections import deque
@@ -28,18 +28,18 @@ from fast_style.images.encode import check_quality, encode_levels
 from fast_style.stylize.painter import Painter
 
 Alpha = Literal["keep", "mask"]
-#: Painted levels `(H, W, 3)` and alpha `(H, W)`, or the sentence that says why there are none.
+#: Stylized uint8 levels `(H, W, 3)` and alpha `(H, W)`, or the error message.
 Finished = tuple[NDArray[np.uint8], NDArray[np.uint8] | None] | str
 
 
 @dataclass(frozen=True)
 class Painted:
-    """What became of one picture.
+    """The result of one image.
 
     Attributes:
         source: the photo.
-        target: where the painted picture is; None if the photo could not be read.
-        problem: the sentence that says why, then.
+        target: the written file; None if the image was skipped.
+        problem: the error message of a skipped image; else None.
     """
 
     source: Path
@@ -49,18 +49,19 @@ class Painted:
 
 @dataclass(frozen=True, kw_only=True)
 class FileSettings:
-    """How files are painted, beside what the painter decides.
+    """Settings for image files; `PainterSettings` has those of the painter.
 
     Attributes:
-        size: shorter side to paint at, in pixels; None keeps the photo's.
+        size: shorter side of the result in pixels; None keeps the photo's size.
         quality: of JPEG, WebP and AVIF files, 1 to 100.
-        alpha: `keep` a photo's transparency, or `mask` with it: what is clear is not painted, and nothing is clear.
-        mask: a picture, of any size, that is white where the painting goes.
-        batch: pictures of one size that are painted in one call; None: 8 on a GPU, 1 on a CPU. Above 1 they come by
-            their sizes, else in the order that they are given in.
+        alpha: `keep` copies the photo's alpha channel. `mask` uses it as a mask: transparent areas are not stylized,
+            and the result is opaque.
+        mask: an image file of any size; white areas are stylized.
+        batch: images of equal size per call; None is 8 on a GPU, 1 on a CPU. Above 1, images are sorted by size; at 1
+            they keep the given order.
 
     Raises:
-        ValueError: a size, quality or batch out of range, an alpha of another name, a mask that can't be read.
+        ValueError: size, quality or batch out of range, an unknown alpha, or an unreadable mask.
     """
 
     size: int | None = None
@@ -72,7 +73,7 @@ class FileSettings:
     def __post_init__(self) -> None:
         check_size(self.size)
         if self.batch is not None and self.batch < 1:
-            raise ValueError(f"batch is the number of pictures in a call, at least 1; got {self.batch}.")
+            raise ValueError(f"batch is the number of images per call, at least 1; got {self.batch}.")
         check_quality(self.quality)
         if self.alpha not in get_args(Alpha):
             raise ValueError(f"alpha is one of {', '.join(get_args(Alpha))}; got {self.alpha!r}.")
@@ -80,7 +81,7 @@ class FileSettings:
             read_mask(self.mask, (1, 1))
 
     def batch_on(self, device: str) -> int:
-        """Pictures in a call. On a CPU more than one bring nothing: 0.97 to 1.08 times as many a second, of four."""
+        """Images per call. A CPU gains nothing: batches of 4 gave 0.97 to 1.08 times the images per second."""
         return self.batch or (1 if device == "cpu" else 8)
 
 
@@ -92,17 +93,17 @@ def paint(
     max_pixels: int = MAX_PIXELS,
     progress: Callable[[float], None] = lambda done: None,
 ) -> Iterator[Painted]:
-    """Paint many pictures; one that can't be read, or takes too much memory, is reported and skipped.
+    """Stylize image files. A file that cannot be read, or needs too much memory, is skipped and reported.
 
-    While some are painted the next is read and those before are written, each in a thread of its own: at most
-    `3 + batch` pictures are in memory, and of large ones one. Each comes out once it is on the disk.
+    One thread reads the next image and one writes the previous results. At most `3 + batch` images are in memory; a
+    large image is alone in memory. An image is yielded after its file is on disk.
 
     Args:
-        painter: paints one.
-        pairs: photos and targets, from `plan`.
+        painter: stylizes the images.
+        pairs: photos and target files, from `plan`.
         settings: of the files.
-        max_pixels: a larger picture is refused.
-        progress: told the share of the one picture that is done, 0..1, where it takes longer.
+        max_pixels: larger images are skipped.
+        progress: called with the finished share of the current image, 0..1, if it is stylized in strips.
     """
     settings = settings or FileSettings()
     batch = settings.batch_on(painter.stylizer.runtime.device)
@@ -142,9 +143,9 @@ def _read_ahead(
     submit: Callable[[Path], Future[Arrays | str]],
     max_pixels: int,
 ) -> Iterator[tuple[tuple[Path, Path], Future[Arrays | str] | None, bool]]:
-    """Each pair with its picture, which is read while the one before is painted, and whether it is to be alone.
+    """Yield each pair, its image (a future, read while the previous one is stylized) and whether it must be alone.
 
-    A large one, and the one after it, are alone: they have no picture yet, but are read when no other is in memory.
+    A large image and the image after it are alone. Their future is None: they are read when no other is in memory.
     """
     alone, coming = False, None
     for pair, after in zip_longest(pairs, pairs[1:]):
@@ -159,7 +160,7 @@ def _read_ahead(
 
 
 def _size_of(path: Path, *, max_pixels: int) -> tuple[int, int]:
-    """Width and height by the header; none if it can't be read, which reading it will say."""
+    """Width and height from the header; (0, 0) if it cannot be read. Reading the image reports the error later."""
     try:
         return size_of(path, max_pixels=max_pixels)
     except UnreadablePicture:
@@ -171,13 +172,13 @@ def _shape(picture: Arrays | str) -> tuple[int, ...]:
 
 
 def _read(photo: Path, *, size: int | None, max_pixels: int) -> Arrays | str:
-    """The picture, or the sentence that says why there is none."""
+    """The image, or the error message."""
     try:
         return read_arrays(photo, size=size, max_pixels=max_pixels)
     except UnreadablePicture as error:
         return str(error)
     except MemoryError:
-        return f"{photo} takes more memory to read than there is; paint at a smaller size=."
+        return f"There is not enough memory to read {photo}; set a smaller size=."
 
 
 def _painted(
@@ -188,7 +189,7 @@ def _painted(
     mask: StrPath | None,
     progress: Callable[[float], None],
 ) -> list[Finished]:
-    """Levels and alpha of pictures of one size, or for each the sentence that says why there are none."""
+    """Stylize images of equal size; levels and alpha of each, or its error message."""
     asked, kept = [], []
     for _, _, picture in pictures:
         if isinstance(picture, str):
@@ -207,7 +208,7 @@ def _painted(
             finished.append(picture)
             continue
         levels, clear = next(results)
-        finished.append(f"{photo} can't be painted: {levels}" if isinstance(levels, ValueError) else (levels, clear))
+        finished.append(f"{photo} cannot be stylized: {levels}" if isinstance(levels, ValueError) else (levels, clear))
     return finished
 
 
@@ -218,9 +219,9 @@ def _write(photo: Path, target: Path, painted: Finished, *, quality: int) -> Pai
     try:
         encoded = encode_levels(levels, target, quality=quality, alpha=alpha)
     except ValueError as error:
-        return Painted(photo, None, f"The painting of {photo} can't be written: {error}")
+        return Painted(photo, None, f"The result of {photo} cannot be written: {error}")
     except MemoryError:
-        return Painted(photo, None, f"The painting of {photo} takes more memory to encode than there is.")
+        return Painted(photo, None, f"There is not enough memory to encode the result of {photo}.")
     with atomic_write(target) as file:
         file.write(encoded)
     return Painted(photo, target)

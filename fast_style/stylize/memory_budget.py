@@ -1,31 +1,31 @@
-"""How much memory painting may take: the host's, and that of a device with memory of its own."""
+"""How much memory stylizing may use: host memory, and the memory of a GPU."""
 
 import math
 from dataclasses import dataclass
 
 import psutil
 
-#: Bytes a pixel that painting a picture whole takes beyond the process itself, for 32 channels in float32; measured
-#: on a CPU from 1024x1024 to 2048x1536, and a tenth. In bfloat16 it is about half.
+#: Bytes per pixel to stylize a whole image, on top of the process itself, for 32 channels in float32. Measured on a CPU
+#: from 1024x1024 to 2048x1536, plus a margin of 10 %. bfloat16 needs about half.
 BYTES_PER_PIXEL = {"torch": 630, "compile": 900, "onnxruntime": 1200, "openvino": 380}
-#: The same of a strip, by its own pixels, halos left aside; of the picture, by its pixels, read and written; of a mask.
+#: Bytes per pixel of a strip (without its halo), of the image while it is read and written, and of a mask.
 STRIP, PICTURE, MASK = 1100, 14, 8
-#: Bytes a pixel on the host while a device computes: float32 on the way to it, and back.
+#: Bytes per pixel of host memory while a GPU computes: float32 copies to and from the GPU.
 MOVED = 24
-#: The process with PyTorch, before it has a picture.
+#: Bytes of the process with PyTorch imported, before any image.
 PROCESS = 620 * 2**20
-#: Rows of the lowest strip; lower ones would consist of halos.
+#: Rows of the smallest strip; smaller strips would consist mostly of their halos.
 LOWEST_STRIP = 8
 
 
 @dataclass(frozen=True)
 class MemoryBudget:
-    """Bytes that painting may take.
+    """Bytes that stylizing may use.
 
     Attributes:
-        host: the whole process, in the host's memory.
-        device: the network's working memory, on a device with memory of its own. None where the network computes in
-            the host's memory, or where nobody knows what the device has.
+        host: for the whole process, in host memory.
+        device: for the network's working memory, on a GPU. None if the network computes in host memory, or if the
+            GPU's free memory is unknown.
     """
 
     host: int
@@ -35,14 +35,14 @@ class MemoryBudget:
     def of(
         cls, device: str, *, max_memory: int | None = None, painters: int = 1, painters_on_device: int = 1
     ) -> "MemoryBudget":
-        """What a painter may take that computes on this device.
+        """The budget of a painter on this device.
 
         Args:
-            device: `cpu`, `cuda`, `mps`, ... of the runtime.
-            max_memory: bytes: on the CPU of the whole process, on a GPU of the network's working memory there. None is
-                half of what is free now.
-            painters: processes of this machine that paint at the same time.
-            painters_on_device: those that share the GPU.
+            device: the runtime's device: `cpu`, `cuda`, `mps`, ...
+            max_memory: bytes; on a CPU for the whole process, on a GPU for the network's working memory. None is half
+                of the memory that is free now.
+            painters: processes on this machine that stylize at the same time.
+            painters_on_device: how many of them share the GPU.
         """
         host = PROCESS + psutil.virtual_memory().available // (2 * painters)
         if device == "cpu":
@@ -53,12 +53,12 @@ class MemoryBudget:
         return cls(host, None if free is None else free // (2 * painters_on_device))
 
     def fits_whole(self, pixels: int, bytes_per_pixel: float, *, beside: int) -> bool:
-        """Whether the network may have so many pixels at once.
+        """Whether one call of the network on this number of pixels fits the budget.
 
         Args:
-            pixels: of one picture, or of all in a call.
+            pixels: of all images in the call.
             bytes_per_pixel: the network's working memory.
-            beside: bytes on the host that reading and writing takes meanwhile.
+            beside: bytes of host memory for reading and writing.
         """
         room = self.host - PROCESS - beside
         if self.device is None:
@@ -66,25 +66,25 @@ class MemoryBudget:
         return pixels * bytes_per_pixel <= self.device and pixels * MOVED <= room
 
     def rows_of_strips(self, width: int, bytes_per_pixel: float, *, beside: int, on_host: bool = False) -> int:
-        """How high strips of this width may be, a multiple of 8 up to 512; 0 where not even the lowest fits.
+        """Rows of the largest strips that fit: a multiple of 8, up to 512; 0 if not even the smallest strip fits.
 
         Args:
-            width: in pixels.
+            width: of the image, in pixels.
             bytes_per_pixel: the network's working memory in strips.
-            beside: bytes on the host that reading and writing takes meanwhile.
-            on_host: the CPU paints the strips, though the budget has a device.
+            beside: bytes of host memory for reading and writing.
+            on_host: compute on the CPU, although the budget has a GPU.
         """
         room = self.host - PROCESS - beside
         if self.device is not None and not on_host:
             if room < 0:
                 return 0
             room = self.device
-        rows = math.floor(room / (bytes_per_pixel * width)) - 16  # Halos of the last layers.
+        rows = math.floor(room / (bytes_per_pixel * width)) - 16  # The halos of the last layers.
         return min(rows, 512) // LOWEST_STRIP * LOWEST_STRIP if rows >= LOWEST_STRIP else 0
 
 
 def _free_on(device: str) -> int | None:
-    """Bytes free on a GPU; None if PyTorch can't ask it, as one without CUDA beside an ONNX Runtime with it."""
+    """Free bytes on a GPU; None if PyTorch cannot query it (a build without CUDA next to an ONNX Runtime with CUDA)."""
     import torch
 
     from fast_style.devices import free_memory

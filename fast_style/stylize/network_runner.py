@@ -1,4 +1,4 @@
-"""A network on pictures of any size, in the memory there is: several in a call, one whole, or strip by strip."""
+"""Run a network on images of any size within a memory budget: a batch, one whole image, or strip by strip."""
 
 import logging
 import math
@@ -29,12 +29,12 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Attempt:
-    """A way to run the network on one picture.
+    """One way to run the network on an image.
 
     Attributes:
-        device: that computes.
-        rows: of a strip; None is the whole picture.
-        pixels: that the network has at once.
+        device: computes the network.
+        rows: rows per strip; None runs the whole image at once.
+        pixels: pixels per call of the network.
     """
 
     device: str
@@ -43,21 +43,20 @@ class Attempt:
 
     @property
     def kind(self) -> tuple[str, bool]:
-        """What takes the same memory for the same number of pixels."""
+        """Attempts of one kind use the same memory per pixel."""
         return self.device, self.rows is None
 
 
 class NetworkRunner:
-    """Runs a stylizer's network, within a budget; where memory runs out all the same, with less of it.
+    """Run a stylizer's network within a memory budget; if memory still runs out, try again in smaller parts.
 
-    What ran out of memory is remembered for as long as the runner lives: no later picture tries it again while there
-    is a way that takes less.
+    The runner remembers what ran out of memory. It does not try that again while a smaller attempt is possible.
 
     Args:
         stylizer: the network.
-        tiles: `off`, the rows of a strip, or `auto`: strips if a picture does not fit whole.
+        tiles: `off`, the rows per strip, or `auto`: strips if an image does not fit as a whole.
         statistics: of strips, `exact` or `thumbnail`.
-        budget: what the network may take.
+        budget: memory that the network may use.
     """
 
     def __init__(self, stylizer: Stylizer, *, tiles: Tiling, statistics: Statistics, budget: MemoryBudget) -> None:
@@ -65,7 +64,7 @@ class NetworkRunner:
         self._ran_out: dict[tuple[str, bool], int] = {}
 
     def run_batch(self, colours: Sequence[Pixels], *, beside: int) -> Floats | None:
-        """Several pictures of one size in one call, `(N, H, W, 3)`; None if that takes more memory than there is."""
+        """Stylize images of equal size in one call, to `(N, H, W, 3)`; None if there is not enough memory."""
         height, width = colours[0].shape[:2]
         attempt = Attempt(self.stylizer.runtime.device, None, len(colours) * height * width)
         if not self._is_open(attempt) or not self._may_be_whole(height, width, attempt.pixels, beside):
@@ -77,31 +76,31 @@ class NetworkRunner:
                 raise
         if attempt.kind not in self._ran_out:
             log.warning(
-                "The memory of %s ran out with %d pictures of %dx%d pixels in a call; fewer are in one from now on.",
+                "%s ran out of memory with a batch of %d images of %dx%d pixels; using smaller batches from now on.",
                 *(attempt.device, len(colours), width, height),
             )
         self._note(attempt)
         return None
 
     def run_one(self, colour: Pixels, progress: ProgressCallback, *, beside: int) -> Iterator[tuple[int, Floats]]:
-        """One picture.
+        """Stylize one image.
 
         Args:
-            colour: the picture.
-            progress: told the share that is done, where it takes longer.
-            beside: bytes on the host that reading and writing the picture takes meanwhile.
+            colour: the image.
+            progress: called with the finished share, 0..1, if the image is stylized in strips.
+            beside: bytes of host memory for reading and writing the image.
 
         Yields:
-            The number of a strip's first row, and the painted rows. Where memory runs out in the middle, it begins
-            again at the first row.
+            Index of a strip's first row, and its stylized rows. If memory runs out midway, the image starts again at
+            its first row.
 
         Raises:
-            ValueError: there is too little memory, however it is painted.
+            ValueError: not enough memory even for the smallest strips.
         """
         height, width = colour.shape[:2]
         attempts = self.attempts(height, width, beside=beside)
         warned = False
-        # The last one is tried whatever is remembered: by now there may be room, and nothing smaller is left.
+        # The smallest attempt is always made: memory may have become free, and nothing smaller is left.
         for attempt in [a for a in attempts if self._is_open(a)] or attempts[-1:]:
             try:
                 yield from self._run(attempt, colour, progress)
@@ -109,25 +108,25 @@ class NetworkRunner:
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-            # Outside of the clause above, which holds the error, and with it all that was computed.
+            # Outside the except clause: the error in it would keep every computed tensor alive.
             self._note(attempt)
             if not warned and attempt is not attempts[-1]:
                 warned = True
                 log.warning(
-                    "The memory of %s ran out at %dx%d pixels; such pictures are painted in smaller parts now.",
+                    "%s ran out of memory at %dx%d pixels; images of this size are now stylized in smaller parts.",
                     *(attempt.device, width, height),
                 )
-        way_out = "paint at a smaller size=" if attempts[-1].rows else "take tiles=auto, or paint at a smaller size="
+        way_out = "set a smaller size=" if attempts[-1].rows else "set tiles=auto, or a smaller size="
         raise ValueError(
-            f"The memory of {attempts[-1].device} ran out at {width}x{height} pixels"
+            f"{attempts[-1].device} ran out of memory at {width}x{height} pixels"
             f"{', even in strips' if attempts[-1].rows else ''}; {way_out}."
         )
 
     def attempts(self, height: int, width: int, *, beside: int) -> list[Attempt]:
-        """The ways to paint a picture of this size, each with less memory than the one before.
+        """The ways to stylize an image of this size, in the order of decreasing memory.
 
         Raises:
-            ValueError: the budget has not enough for any.
+            ValueError: the budget is too small even for the smallest strips.
         """
         whole = Attempt(self.stylizer.runtime.device, None, height * width)
         if self.tiles == "off" or min(height, width) < self.stylizer.info.smallest:
@@ -148,7 +147,7 @@ class NetworkRunner:
             return
         tiles = self._tiles(attempt, colour)
         log.info(
-            "%dx%d pixels are painted in strips of %d rows, by PyTorch in float32 on %s.",
+            "%dx%d pixels are stylized in strips of %d rows, by PyTorch in float32 on %s.",
             *(*colour.shape[1::-1], attempt.rows, attempt.device),
         )
         yield from tiles.paint(colour, progress=progress)
@@ -165,11 +164,11 @@ class NetworkRunner:
                 raise
             height, width = colour.shape[:2]
             raise ValueError(
-                f"{width}x{height} pixels take too much memory to be painted whole, and strips are impossible: {error}"
+                f"There is not enough memory for {width}x{height} pixels at once, and strips are impossible: {error}"
             ) from error
 
     def _strip_devices(self) -> list[str]:
-        """Where strips are painted: the stylizer's device, if PyTorch can use it, and then the CPU."""
+        """Devices for strips: the stylizer's own, if PyTorch can use it, then the CPU."""
         device = self.stylizer.runtime.device
         if device == "cpu":
             return ["cpu"]
@@ -177,7 +176,7 @@ class NetworkRunner:
 
         try:
             usable_device(device)
-        except ValueError:  # As of an ONNX Runtime with CUDA beside a PyTorch without.
+        except ValueError:  # ONNX Runtime with CUDA next to a PyTorch without.
             return ["cpu"]
         return [device, "cpu"]
 
@@ -191,13 +190,13 @@ class NetworkRunner:
             return True
         if isinstance(self.tiles, int):
             return False
-        # A runtime that was not measured takes as much as the one that takes most.
+        # An unmeasured runtime is assumed to need as much as the largest.
         need = BYTES_PER_PIXEL.get(self.stylizer.runtime.name, max(BYTES_PER_PIXEL.values())) * self._channels
         return self.budget.fits_whole(pixels, need, beside=beside)
 
     @property
     def _channels(self) -> float:
-        """Of the network at the picture's own size, as a share of the 32 that were measured."""
+        """The network's channels at full resolution, divided by the 32 that were measured."""
         return self.stylizer.info.full_size_channels / 32
 
     def _is_open(self, attempt: Attempt) -> bool:
@@ -209,15 +208,15 @@ class NetworkRunner:
 
     def _too_large(self, height: int, width: int, beside: int) -> str:
         wanted = PROCESS + beside + (LOWEST_STRIP + 16) * STRIP * self._channels * width
-        limit = "max_memory is" if self.budget.device is None else "of the host's memory it may take"
+        limit = "max_memory is" if self.budget.device is None else "the limit for host memory is"
         return (
-            f"A picture of {width}x{height} takes {wanted / MIB:,.0f} MiB even in strips, and {limit} "
-            f"{self.budget.host / MIB:,.0f} MiB; give it more, or paint at a smaller size=."
+            f"An image of {width}x{height} pixels needs {wanted / MIB:,.0f} MiB even in strips, and {limit} "
+            f"{self.budget.host / MIB:,.0f} MiB; allow more, or set a smaller size=."
         )
 
 
 def _halved(rows: int) -> Iterator[int]:
-    """Rows, and half of them again and again, down to the lowest strip; nothing of 0."""
+    """Halve the rows repeatedly, down to the smallest strip; yields nothing for 0 rows."""
     while rows > LOWEST_STRIP:
         yield rows
         rows = max(LOWEST_STRIP, rows // 2 // LOWEST_STRIP * LOWEST_STRIP)

@@ -1,8 +1,8 @@
-"""What running out of memory looks like, and what helps before the next try; imports no torch of its own."""
+"""Recognise out-of-memory errors and release cached memory before the next attempt; never imports torch itself."""
 
 import sys
 
-#: What PyTorch, cuDNN, cuBLAS, ONNX Runtime and OpenVINO say, in lower case.
+#: Parts of the messages of PyTorch, cuDNN, cuBLAS, ONNX Runtime and OpenVINO, in lower case.
 _SENTENCES = (
     "out of memory",
     "alloc_failed",
@@ -14,10 +14,10 @@ _SENTENCES = (
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether a runtime's error says that the host or the device has too little memory."""
+    """Whether this error of a runtime means that the host or the GPU ran out of memory."""
     if isinstance(error, MemoryError):
         return True
-    # Where torch was never imported, its error was not raised either.
+    # If torch was never imported, it cannot have raised the error.
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return True
@@ -27,7 +27,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def release_cached_memory() -> None:
-    """Give back what torch holds of a GPU and does not use, so that a smaller try finds all that is free."""
+    """Release GPU memory that torch caches but does not use, so that a smaller attempt can use it."""
     torch = sys.modules.get("torch")
     if torch is None:
         return

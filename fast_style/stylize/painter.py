@@ -1,4 +1,4 @@
-"""One picture, of any size: whole or strip by strip, with a broader brush, and as much of the style as is wanted."""
+"""Stylize one image of any size: whole or in strips, with brush_scale and blending."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from fast_style.stylize.network_runner import Floats, NetworkRunner, Pixels, Pro
 from fast_style.stylize.stylizer import Stylizer
 from fast_style.stylize.tiled import Statistics
 
-#: Rows that are blended at a time.
+#: Rows blended at a time.
 BLENDED_ROWS = 64
 
 
@@ -26,15 +26,15 @@ class PainterSettings:
     """How a `Painter` paints.
 
     Attributes:
-        tiles: `off`, the rows of a strip, or `auto`: strips if the picture would not fit into `max_memory` whole.
+        tiles: `off`, the rows per strip, or `auto`: strips if the whole image does not fit into `max_memory`.
         statistics: of strips, `exact` or `thumbnail` (`tiled.tiles.Tiles`).
-        max_memory: bytes that painting may take: on the CPU the whole process, on a GPU the network's working memory
-            there. None is half of what is free when the painter is made.
-        brush_scale: how much broader the brush is: painted is a copy so much smaller, which is then enlarged by guided
-            upsampling. 1 paints the picture itself.
+        max_memory: bytes; on a CPU for the whole process, on a GPU for the network's working memory. None is half of
+            the memory that is free when the painter is created.
+        brush_scale: width of the brush strokes relative to normal. 2 stylizes a copy of half the size and enlarges it
+            by guided upsampling; 1 stylizes the image itself.
 
     Raises:
-        ValueError: a brush_scale below 1, tiles, statistics or memory that are none.
+        ValueError: brush_scale below 1; invalid tiles, statistics or max_memory.
     """
 
     tiles: Tiling = "auto"
@@ -44,10 +44,10 @@ class PainterSettings:
 
     def __post_init__(self) -> None:
         if not self.brush_scale >= 1:
-            raise ValueError(f"brush_scale is at least 1, how much broader the brush is; got {self.brush_scale}.")
+            raise ValueError(f"brush_scale is at least 1 (2: strokes twice as broad); got {self.brush_scale}.")
         tiles = self.tiles
         if tiles not in ("auto", "off") and (isinstance(tiles, bool) or not isinstance(tiles, int) or tiles < 1):
-            raise ValueError(f"tiles is auto, off, or the height of a strip in pixels; got {tiles!r}.")
+            raise ValueError(f"tiles is auto, off, or the height of a strip in pixels, at least 1; got {tiles!r}.")
         if self.statistics not in get_args(Statistics):
             raise ValueError(f"statistics is exact or thumbnail; got {self.statistics!r}.")
         if self.max_memory is not None and self.max_memory <= 0:
@@ -55,15 +55,15 @@ class PainterSettings:
 
 
 class Painter:
-    """Paints pictures `(H, W, 3)` of any size.
+    """Stylize images `(H, W, 3)` of any size.
 
-    What ran out of memory is not tried again: later pictures of such a size are painted in smaller parts at once.
+    If an image size ran out of memory, later images of that size are stylized in smaller parts from the start.
 
     Args:
-        stylizer: the style.
-        settings: how.
-        blending: how much of the painting goes into the photo, and where.
-        budget: the memory that painting may take; None is by `max_memory` and the stylizer's device.
+        stylizer: the network.
+        settings: strips, memory and brush_scale.
+        blending: how the result is blended with the photo.
+        budget: memory for stylizing; None derives it from `max_memory` and the stylizer's device.
     """
 
     def __init__(
@@ -82,18 +82,18 @@ class Painter:
     def __call__(
         self, picture: Arrays, *, blending: Blending | None = None, progress: ProgressCallback = lambda done: None
     ) -> NDArray[np.uint8]:
-        """Paint a picture.
+        """Stylize an image.
 
         Args:
-            picture: as `decode.read_arrays` gives it.
-            blending: another one than the painter's, for this picture.
-            progress: told the share that is done, where it takes longer.
+            picture: as `decode.read_arrays` returns it.
+            blending: replaces the painter's blending for this image.
+            progress: called with the finished share, 0..1, if the image is stylized in strips.
 
         Returns:
             `(H, W, 3)`, uint8.
 
         Raises:
-            ValueError: a picture that is too small, or too large for the memory even in strips.
+            ValueError: an image that is too small, or too large for the memory even in strips.
         """
         blending = blending or self.blending
         colour = _in_colour(picture.colour)
@@ -105,10 +105,10 @@ class Painter:
     def paint_batch(
         self, pictures: Sequence[tuple[Arrays, Blending]], *, progress: ProgressCallback = lambda done: None
     ) -> list[NDArray[np.uint8] | ValueError]:
-        """Paint pictures of one size, each with its blending: as many in a call as fit into the memory.
+        """Stylize images of equal size, each with its blending; as many per call as fit into the memory.
 
         Returns:
-            What painting each returns or raises.
+            For each image its result, or the ValueError it raised.
         """
         results: list[NDArray[np.uint8] | ValueError] = []
         in_a_call = len(pictures) if self.brush_scale == 1 else 1
@@ -122,12 +122,12 @@ class Painter:
         return results
 
     def _in_one_call(self, pictures: Sequence[tuple[Arrays, Blending]]) -> list[NDArray[np.uint8] | ValueError] | None:
-        """What becomes of each in one call; None if that takes too much memory."""
+        """Stylize all images in one call; None if there is not enough memory."""
         colours = [_in_colour(picture.colour) for picture, _ in pictures]
         beside = sum(_io_bytes(colour, blending) for colour, (_, blending) in zip(colours, pictures, strict=True))
         try:
             batch = self.runner.run_batch(colours, beside=beside)
-        except ValueError as error:  # One that they all have in common, as their size.
+        except ValueError as error:  # It concerns all of them: they have one size.
             return [error] * len(pictures)
         if batch is None:
             return None
@@ -148,7 +148,7 @@ class Painter:
             return error
 
     def is_large(self, pixels: int) -> bool:
-        """Whether a picture is so large that no other one should be in the host's memory beside it."""
+        """Whether an image of this many pixels should be alone in host memory."""
         return 16 * PICTURE * pixels > self.budget.host
 
     def _rows(self, colour: Pixels, progress: ProgressCallback, beside: int) -> Iterator[tuple[int, Floats]]:
@@ -156,7 +156,7 @@ class Painter:
             yield from self.runner.run_one(colour, progress, beside=beside)
             return
         height, width = (max(self.stylizer.info.smallest, round(side / self.brush_scale)) for side in colour.shape[:2])
-        small = reduced(colour if colour.dtype == np.uint8 else colour[..., 0], height, width)  # Floats are grey.
+        small = reduced(colour if colour.dtype == np.uint8 else colour[..., 0], height, width)  # Float images are grey.
         painted = np.empty_like(small)
         for top, rows in self.runner.run_one(small, progress, beside=beside):
             painted[top : top + len(rows)] = rows
@@ -167,7 +167,7 @@ def _put(painted: NDArray[np.uint8], colour: Pixels, top: int, rows: Floats, ble
     if blending.do_nothing:
         to_uint8(rows, out=painted[top : top + len(rows)])
         return
-    # Few rows at a time: floats of the whole photo would take four times its memory, and longer.
+    # A few rows at a time: the whole photo in float32 would need four times its memory, and more time.
     for first in range(0, len(rows), BLENDED_ROWS):
         part = rows[first : first + BLENDED_ROWS]
         there = slice(top + first, top + first + len(part))
@@ -184,6 +184,6 @@ def _in_colour(pixels: Pixels) -> Pixels:
 
 
 def _io_bytes(colour: Pixels, blending: Blending) -> int:
-    """Bytes that reading and writing a picture takes."""
+    """Bytes of host memory for reading and writing an image."""
     height, width = colour.shape[:2]
     return int(height * width) * (PICTURE + (0 if blending.mask is None else MASK))

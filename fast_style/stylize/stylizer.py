@@ -1,4 +1,4 @@
-"""A trained network, ready to paint."""
+"""Load a trained network and stylize tensors or arrays with it."""
 
 import copy
 import logging
@@ -26,11 +26,11 @@ log = logging.getLogger(__name__)
 
 
 class Stylizer:
-    """Paints pictures in one style.
+    """Stylize images in one style.
 
     Attributes:
-        runtime: who executes the network.
-        origin: what the network's file says of it: `style`, `recipe`, `version`.
+        runtime: executes the network.
+        origin: metadata of the network file: `style`, `recipe`, `version`.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Stylizer:
     ) -> None:
         self.runtime = runtime
         self.origin = dict(origin)
-        #: What is known of the generator, whoever executes it.
+        #: Facts about the generator, available for every runtime.
         self.info = generator_info(origin)
         self._file = file
         self._networks: dict[str, Generator] = {}
@@ -49,12 +49,10 @@ class Stylizer:
         return _style(self.origin)
 
     def network(self, *, device: str = "cpu") -> "Generator":
-        """The network itself, in PyTorch, float32 and a device's memory, whoever executes it here.
-
-        It is loaded once for each device, and kept.
+        """The network in PyTorch and float32 on a device, whatever the runtime; loaded once for each device.
 
         Raises:
-            ValueError: there is none: neither a network of PyTorch's nor a file was given.
+            ValueError: the stylizer has neither a PyTorch network nor a file.
         """
         if device not in self._networks:
             self._networks[device] = self._network_on(device)
@@ -63,14 +61,14 @@ class Stylizer:
     def _network_on(self, device: str) -> "Generator":
         own = getattr(self.runtime, "network", None)
         if own is not None and (self.runtime.name, self.runtime.device) == ("torch", device):
-            return own  # type: ignore[no-any-return] # Its weights are float32, whatever it computes in.
+            return own  # type: ignore[no-any-return] # Its weights are float32 at every precision.
         if self._file is not None:
             from fast_style.networks.serialization import load_network
 
             return load_network(self._file)[0].to(device)
         if own is None or self.runtime.name != "torch":
-            raise ValueError("This stylizer was made without a file, and has no network to paint strips with.")
-        # A copy: moving the runtime's own would take it away from where it paints.
+            raise ValueError("This stylizer was made without a file, so it has no PyTorch network for strips.")
+        # A copy: moving the runtime's own network would take it off the runtime's device.
         return copy.deepcopy(own).to(device)  # type: ignore[no-any-return]
 
     @overload
@@ -79,22 +77,21 @@ class Stylizer:
     def __call__(self, pictures: "Tensor") -> "Tensor": ...
 
     def __call__(self, pictures: Any) -> Any:
-        """Paint `(N, 3, H, W)`, floats in 0..1 and from 16x16 up.
+        """Stylize `(N, 3, H, W)`, RGB floats in 0..1, H and W at least 16.
 
         Returns:
-            float32 of the same shape: an array for an array, for a tensor a tensor on its device.
+            float32 of the same shape: an array for an array, a tensor on the same device for a tensor.
 
         Raises:
-            ValueError: pictures of another shape or type.
+            ValueError: another shape or dtype.
         """
         shape = tuple(pictures.shape)
         if len(shape) != 4 or shape[0] < 1 or shape[1] != 3 or min(shape[-2:]) < self.info.smallest:
             raise ValueError(
-                f"Pictures to paint are (N, 3, H, W) with N at least 1, H and W at least {self.info.smallest}; "
-                f"got {shape}."
+                f"Images must be (N, 3, H, W) with N at least 1, H and W at least {self.info.smallest}; got {shape}."
             )
         if "float" not in str(pictures.dtype):
-            raise ValueError(f"Pictures to paint are floats in 0..1; got {pictures.dtype}. Divide 0..255 by 255.")
+            raise ValueError(f"Images must be floats in 0..1; got {pictures.dtype}. Divide 0..255 by 255.")
         if isinstance(pictures, np.ndarray):
             return self.runtime.arrays(np.ascontiguousarray(pictures, np.float32))
         return self.runtime.tensors(pictures)
@@ -108,19 +105,19 @@ def load_stylizer(
     device: str = "auto",
     cache: str | os.PathLike[str] | None = None,
 ) -> Stylizer:
-    """Load a network file (.safetensors) or a training checkpoint (.ckpt); no other argument is needed.
+    """Load a network file (.safetensors) or a training checkpoint (.ckpt), ready to stylize.
 
     Args:
-        path: the file, or a name that `find_network` knows here: in a checkout, `starry_night`.
-        runtime: `torch`, `compile`, `onnxruntime`, `openvino`; `auto` takes the fastest that is installed.
-        precision: `fp32`, `bf16`, `fp16`; `auto`: bf16 where the CPU computes in it. Of photos it differs from
-            float32 by about 0.01 of 1; of pictures that are all but flat, whose faint differences the normalisation
-            enlarges, by more than 0.1.
-        device: `cpu`, `cuda`, `mps`; `auto` takes a GPU where there is one.
-        cache: folder for what runtimes prepare; None takes the system's, as ~/.cache/fast_style.
+        path: the file, or a name in the folder `checkpoints`, such as `starry_night` in a checkout (`find_network`).
+        runtime: `torch`, `compile`, `onnxruntime`, `openvino`; `auto` is the fastest one installed.
+        precision: `fp32`, `bf16`, `fp16`; `auto` is bf16 where the device supports it. On photos bf16 differs from
+            float32 by about 0.01 of 1. On almost flat images it differs by more than 0.1, because the normalisation
+            amplifies faint differences.
+        device: `cpu`, `cuda`, `mps`; `auto` uses a GPU if there is one.
+        cache: folder for prepared runtimes; None is the user's cache folder, such as ~/.cache/fast_style.
 
     Raises:
-        ValueError: not such a file, or a damaged one; a runtime, precision or device that is not here.
+        ValueError: a missing, wrong or damaged file; a runtime, precision or device that is not available.
     """
     file = find_network(path)
     name, place = choose(runtime, device)
@@ -130,7 +127,7 @@ def load_stylizer(
         try:
             return _prepared(file, candidate, precision, place, folder)
         except RuntimeUnavailable as error:
-            log.warning("A slower runtime than %s paints. %s", candidate, error)
+            log.warning("Using a slower runtime instead of %s. %s", candidate, error)
     return _prepared(file, candidates[-1], precision, place, folder)
 
 
@@ -150,10 +147,10 @@ def _prepared(file: str | os.PathLike[str], name: RuntimeName, precision: str, d
 
 
 def style_of(path: str | os.PathLike[str]) -> str:
-    """The name of the style that a network file was trained in; of a .safetensors, without torch.
+    """The style name of a network file; reading it from a .safetensors file needs no torch.
 
     Raises:
-        ValueError: not such a file, or a damaged one.
+        ValueError: a missing, wrong or damaged file.
     """
     return _style(read_network_file(path).origin)
 
@@ -161,17 +158,18 @@ def style_of(path: str | os.PathLike[str]) -> str:
 def find_network(
     path: str | os.PathLike[str], folders: Sequence[str | os.PathLike[str]] = ("checkpoints",)
 ) -> str | os.PathLike[str]:
-    """The file that is meant: the one at this path, else the network of this name in the first folder that has it.
+    """Resolve a path or a network name: the file at this path, else the network of this name in the first folder.
 
-    The installed package brings no networks: names are of what lies in `folders`, by default below the current one.
+    Names refer to the files in `folders`, relative to the current folder by default: the installed package contains no
+    networks.
 
     Raises:
-        ValueError: no such name; the sentence lists those there are.
+        ValueError: an unknown name; the message lists the known names.
     """
     given = Path(path)
     if given.is_file() or given.suffix in (".safetensors", ".ckpt"):
         return path
-    # The first folder goes before the others.
+    # Reversed, so that earlier folders override later ones.
     known = {
         file.relative_to(folder).with_suffix("").as_posix(): file
         for folder in reversed(folders)
@@ -183,7 +181,7 @@ def find_network(
     if str(path) not in known:
         raise ValueError(
             f"{path} is neither a file nor the name of a network in {' or '.join(map(str, folders))}; "
-            f"there are {', '.join(sorted(known)) or 'none'}."
+            f"known names: {', '.join(sorted(known)) or 'none'}."
         )
     return known[str(path)]
 

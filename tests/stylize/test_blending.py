@@ -1,4 +1,4 @@
-"""As much of a painting as is wanted, where it is wanted, with whose colours it is wanted."""
+"""Blending by strength, mask and colours, and guided upsampling."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def test_strength_goes_straight_from_photo_to_painting() -> None:
     assert np.array_equal(Blending()(photo, painted, top=0), painted)
 
 
-def test_a_mask_is_of_the_whole_picture_and_strips_take_their_part() -> None:
+def test_strips_use_their_part_of_the_mask() -> None:
     photo, painted, mask = pixels(0), pixels(1), pixels(2)[..., 0]
     whole = Blending(mask=mask)(photo, painted, top=0)
     np.testing.assert_allclose(whole, photo + mask[..., None] * (painted - photo))
@@ -42,15 +42,18 @@ def test_kept_colours_are_those_of_the_tensors_function() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
-    [({"strength": 1.5}, "from 0, the photo, to 1"), ({"color": "match"}, "style, keep; got 'match'")],
+    [
+        ({"strength": 1.5}, r"from 0 \(the photo\) to 1 \(fully stylized\); got 1.5"),
+        ({"color": "match"}, "style, keep; got 'match'"),
+    ],
 )
-def test_what_can_not_be_is_refused(settings, sentence) -> None:
+def test_invalid_settings_are_refused(settings, sentence) -> None:
     with pytest.raises(ValueError, match=sentence):
         Blending(**settings)
 
 
 def step(height: int, width: int) -> np.ndarray:
-    """A sharp upright edge."""
+    """A sharp vertical edge."""
     return np.repeat((np.arange(width) >= width // 2).astype(np.float32)[None, :, None], height, 0).repeat(3, 2)
 
 
@@ -63,7 +66,7 @@ def test_an_enlarged_painting_has_the_photos_sharp_edges() -> None:
     assert rise > 0.3, "blurred: 0.5 over four pixels is 0.13 a pixel"
 
 
-def test_what_the_photo_does_not_say_is_only_enlarged() -> None:
+def test_where_the_photo_is_flat_the_result_is_only_enlarged() -> None:
     photo, small, painted = (
         np.full((64, 64, 3), 0.5, np.float32),
         np.full((16, 16, 3), 0.5, np.float32),

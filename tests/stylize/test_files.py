@@ -1,4 +1,4 @@
-"""Every photo has one target, none is overwritten, and a broken one keeps nobody else from being painted."""
+"""Output paths and file handling: every photo has one output file, and a broken photo does not stop the others."""
 
 import logging
 import runpy
@@ -25,12 +25,12 @@ from fast_style.stylize.painter import Painter, PainterSettings
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A working folder of photos, flat and nested, and something else."""
+    """A working folder with photos at the top and nested, a text file, and an empty GIF."""
     monkeypatch.chdir(tmp_path)
     for i, name in enumerate(["photo.jpg", "photos/a.jpg", "photos/b.png", "photos/deep/er/a.JPG"]):
         save_image(torch.rand(3, 24, 30 + i), name)
     Path("photos/notes.txt").touch()
-    Path("photos/c.gif").touch()  # Read, but never written.
+    Path("photos/c.gif").touch()  # GIF can be read, but not written.
     return tmp_path
 
 
@@ -84,14 +84,14 @@ def test_a_name_with_brackets_is_a_file_before_it_is_a_pattern(here):
 @pytest.mark.parametrize(
     ("source", "output", "sentence"),
     [
-        ("photos", "out.png", "4 photos can't go to the one file out.png"),
-        ("photos/*.???", "out.jpg", "photos can't go to the one file out.jpg"),
+        ("photos", "out.png", "4 photos cannot be written to one file, out.png"),
+        ("photos/*.???", "out.jpg", "photos cannot be written to one file, out.jpg"),
         ("photo.jpg", "photo.jpg", "photo.jpg is the photo itself"),
         ("photo.jpg", "photos/../photo.jpg", "is the photo itself"),
         ("photo.jpg", "link.jpg", "link.jpg is the photo itself"),
-        ("empty", None, "empty holds no pictures"),
-        ("*.webp", "new", r"no picture to paint at \*.webp"),
-        ("twice", "new", r"twice/a.gif and twice/a.gif.png would both be painted to new/a.gif_wave.png"),
+        ("empty", None, "empty holds no images"),
+        ("*.webp", "new", r"no image at \*.webp"),
+        ("twice", "new", r"twice/a.gif and twice/a.gif.png have the same output new/a.gif_wave.png"),
     ],
 )
 def test_bad_plans_are_refused(here, source, output, sentence):
@@ -113,19 +113,19 @@ def test_bad_plans_are_refused(here, source, output, sentence):
     ],
 )
 @pytest.mark.usefixtures("here")
-def test_no_painting_takes_the_place_of_another_or_of_a_photo(photos, output, suffix):
+def test_no_result_overwrites_another_or_a_photo(photos, output, suffix):
     for name in photos:
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).touch()
     try:
         targets = list(planned("in", output, suffix=suffix).values())
     except ValueError:
-        return  # To refuse is as good as to find other names.
+        return  # Refusing is as good as choosing other names.
     assert len(set(targets)) == len(photos)
     assert set(targets).isdisjoint(photos)
 
 
-def test_what_was_painted_below_the_photos_is_not_painted_again(here):
+def test_results_in_a_subfolder_are_not_stylized_again(here):
     first = planned(".")
     for target in first.values():
         Path(target).parent.mkdir(parents=True, exist_ok=True)
@@ -161,7 +161,7 @@ def test_a_broken_photo_is_skipped_with_its_reason(painter):
     assert list(results) == [f"photos/{n}" for n in ("a.jpg", "b.png", "bb.png", "c.gif", "deep/er/a.JPG")]
     assert problems.keys() == {"photos/bb.png", "photos/c.gif"}
     assert "photos/c.gif, found an empty file" in problems["photos/c.gif"]
-    assert "photos/bb.png can't be painted: " in problems["photos/bb.png"]
+    assert "photos/bb.png cannot be stylized: " in problems["photos/bb.png"]
     assert "(1, 3, 15, 40)" in problems["photos/bb.png"]
     assert all("\n" not in problem for problem in problems.values())
     for source, result in results.items():
@@ -171,7 +171,7 @@ def test_a_broken_photo_is_skipped_with_its_reason(painter):
 
 
 @pytest.mark.usefixtures("here")
-def test_a_photo_that_is_not_there_is_said(painter):
+def test_a_missing_photo_is_reported(painter):
     [painted] = paint(painter, plan("nowhere.jpg", "new", style="wave"))
     assert painted.target is None
     assert "nowhere.jpg, found nothing" in painted.problem
@@ -179,7 +179,7 @@ def test_a_photo_that_is_not_there_is_said(painter):
 
 
 @pytest.mark.usefixtures("here")
-def test_pictures_are_painted_as_they_are_asked_for_and_one_ahead(painter):
+def test_images_are_stylized_lazily_and_one_ahead(painter):
     for number in range(6):
         save_image(torch.rand(3, 20, 20), f"many/{number}.png")
     results = paint(painter, plan("many", "new", style="wave"))
@@ -190,7 +190,7 @@ def test_pictures_are_painted_as_they_are_asked_for_and_one_ahead(painter):
 
 
 @pytest.mark.usefixtures("here")
-def test_what_is_there_is_skipped_if_wanted(painter):
+def test_existing_results_can_be_skipped(painter):
     for number in range(3):
         save_image(torch.rand(3, 20, 20), f"many/{number}.png")
     pairs = plan("many", "new", style="wave")
@@ -204,7 +204,7 @@ def test_what_is_there_is_skipped_if_wanted(painter):
 
 
 @pytest.mark.usefixtures("here")
-def test_a_mask_says_where(painter):
+def test_only_the_masked_area_is_stylized(painter):
     mask = torch.zeros(1, 3, 40, 50)
     mask[..., 25:] = 1
     save_image(mask, "mask.png")
@@ -224,13 +224,13 @@ def test_transparency_may_be_the_mask(painter):
     list(paint(painter, plan("cut.png", "out.png", style="wave"), FileSettings(alpha="mask")))
     found = read_picture("out.png")
     assert found.alpha is None
-    assert torch.equal(found.pixels[..., 10:], torch.ones(1, 3, 20, 14))  # White, which clear is read as.
+    assert torch.equal(found.pixels[..., 10:], torch.ones(1, 3, 20, 14))  # Transparent areas are read as white.
     with pytest.raises(ValueError, match="alpha is one of keep, mask; got 'drop'"):
         FileSettings(alpha="drop")
 
 
 @pytest.mark.usefixtures("here")
-def test_quality_is_the_files(painter):
+def test_quality_changes_the_file_size(painter):
     sizes = {}
     for quality in (10, 95):
         list(paint(painter, plan("photo.jpg", f"{quality}.jpg", style="wave"), FileSettings(size=64, quality=quality)))
@@ -255,10 +255,12 @@ def test_a_picture_over_the_limit_is_skipped(painter):
 
 
 @pytest.mark.usefixtures("here")
-def test_what_can_not_be_written_is_skipped_with_its_reason(painter):
+def test_an_unwritable_result_is_skipped_with_its_reason(painter):
     save_image(torch.rand(3, 16, 16400), "photos/long.png")
     results = {p.source.name: p for p in paint(painter, plan("photos", "new", style="wave", suffix=".webp"))}
-    assert "long.png can't be written: 16400x16 pixels can't be written as WEBP" in (results["long.png"].problem or "")
+    assert "long.png cannot be written: 16400x16 pixels cannot be written as WEBP" in (
+        results["long.png"].problem or ""
+    )
     assert results["b.png"].problem is None
 
 
@@ -270,7 +272,7 @@ def test_large_pictures_are_in_memory_one_at_a_time(painter, monkeypatch, pictur
     alive, most = set(), []
 
     def read(path, **options):
-        # What was painted before is out of memory too: it is on the disk.
+        # The previous result has left memory too: it is on disk.
         assert pictures > 1 or len(list(Path("new").glob("*"))) == len(most)
         picture = read_arrays(path, **options)
         alive.add(id(picture))
@@ -288,9 +290,9 @@ def test_large_pictures_are_in_memory_one_at_a_time(painter, monkeypatch, pictur
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"size": 0}, "size is the shorter side in pixels, at least 1; got 0"),
-        ({"quality": 101}, "quality goes from 1 to 100, not 101"),
-        ({"batch": 0}, "batch is the number of pictures in a call, at least 1; got 0"),
+        ({"size": 0}, "size is the shorter side in pixels and must be at least 1; got 0"),
+        ({"quality": 101}, "quality must be from 1 to 100; got 101"),
+        ({"batch": 0}, "batch is the number of images per call, at least 1; got 0"),
         ({"alpha": "drop"}, "alpha is one of keep, mask; got 'drop'"),
         ({"mask": "nowhere.png"}, "nowhere.png"),
     ],
@@ -319,7 +321,7 @@ def test_settings_are_checked_once(painter, monkeypatch):
     "setting",
     ["size=0", "quality=101", "batch=0", "alpha=drop", "mask=nowhere.png", "tiles=0", "max_memory=0", "brush_scale=0"],
 )
-def test_a_mistake_is_said_before_a_runtime_is_prepared(here, monkeypatch, capfd, setting):
+def test_a_mistake_is_reported_before_a_runtime_is_prepared(here, monkeypatch, capfd, setting):
     monkeypatch.setattr("fast_style.stylize.stylizer.load_stylizer", None)
     monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
     monkeypatch.setattr(logging.root, "level", logging.root.level)
@@ -335,7 +337,7 @@ def test_a_mistake_is_said_before_a_runtime_is_prepared(here, monkeypatch, capfd
 
 @pytest.mark.parametrize("mask", [None, "mask.png"])
 @pytest.mark.usefixtures("here")
-def test_pictures_of_one_size_are_painted_in_one_call_and_alike(painter, monkeypatch, mask):
+def test_a_batch_gives_the_same_results_as_single_images(painter, monkeypatch, mask):
     save_image(torch.rand(3, 24, 32), "mask.png")
     for number in range(7):
         save_image(torch.rand(3, 20 + 2 * (number % 2), 24), f"many/{number}.png")
@@ -363,7 +365,7 @@ def test_pictures_of_one_size_are_painted_in_one_call_and_alike(painter, monkeyp
 
 
 @pytest.mark.usefixtures("here")
-def test_what_does_not_fit_together_is_painted_one_by_one(painter, monkeypatch):
+def test_a_batch_that_does_not_fit_is_stylized_one_by_one(painter, monkeypatch):
     for number in range(3):
         save_image(torch.rand(3, 20, 24), f"many/{number}.png")
     room = PROCESS + 20 * 24 * (BYTES_PER_PIXEL["torch"] + PICTURE)
@@ -376,7 +378,7 @@ def test_what_does_not_fit_together_is_painted_one_by_one(painter, monkeypatch):
 
 @pytest.mark.parametrize("where", ["read_arrays", "encode_levels"])
 @pytest.mark.usefixtures("here")
-def test_no_memory_to_read_or_encode_one_picture_does_not_end_the_folder(painter, monkeypatch, where):
+def test_too_little_memory_for_one_image_does_not_stop_the_folder(painter, monkeypatch, where):
     real, calls = getattr(pictures_module, where), []
 
     def fails_first(*arguments, **options):

@@ -1,4 +1,4 @@
-"""What a painter may take is counted where it lies: in the host's memory, or in that of the GPU that computes."""
+"""The memory budget counts host memory and GPU memory separately."""
 
 import pickle
 from types import SimpleNamespace
@@ -26,7 +26,7 @@ class Host:
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A large host with a small GPU, 8 GiB of it free."""
+    """A host with much memory and a GPU with 8 GiB free."""
     monkeypatch.setattr(psutil, "virtual_memory", Host)
     monkeypatch.setattr(devices, "free_memory", lambda device: {"cuda": 8 * GIB}[device.type])
 
@@ -69,7 +69,7 @@ def test_eight_large_photos_do_not_fit_a_small_gpu_beside_a_large_host() -> None
     assert MemoryBudget.of("cpu").fits_whole(8 * PHOTO, need, beside=8 * PHOTO * PICTURE)
 
 
-def test_what_lies_on_the_host_counts_there_though_a_gpu_computes() -> None:
+def test_host_memory_counts_although_a_gpu_computes() -> None:
     beside = PHOTO * PICTURE
     for spare, fits in ((1, True), (0, False)):
         budget = MemoryBudget(PROCESS + beside + PHOTO * MOVED - 1 + spare, 10**15)

@@ -1,4 +1,4 @@
-"""Where memory runs out, a network gets fewer pictures in a call, then strips, then the CPU; and what fails is said."""
+"""When memory runs out: smaller batches, then strips, then the CPU; and an error message if all of them fail."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ Calls = list[tuple[Any, ...]]
 
 
 class Gpu:
-    """A runtime whose painting is the photo, on a GPU that holds so many pixels."""
+    """A runtime that returns its input, on a GPU with room for `limit` pixels."""
 
     name, precision = "torch", "fp32"
 
@@ -45,7 +45,7 @@ class Gpu:
 
 
 class World:
-    """A painter on a GPU, and all that its network was asked for."""
+    """A painter on a GPU that records every call of its network."""
 
     def __init__(self) -> None:
         self.calls: Calls = []
@@ -71,7 +71,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         def paint(self, colour: np.ndarray, *, progress: Callable[[float], None]) -> Iterator[tuple[int, np.ndarray]]:
             world.calls.append((self.device, self.rows))
             for top in range(0, len(colour), self.rows):
-                # In the middle of the picture, as it happens.
+                # In the middle of the image, as in reality.
                 if top and self.rows * colour.shape[1] > world.strips[self.device]:
                     raise world.error()
                 yield top, colour[top : top + self.rows] / np.float32(255)
@@ -105,7 +105,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_fewer_pictures_are_in_a_call_where_memory_runs_out(
+def test_batches_become_smaller_when_memory_runs_out(
     world: World, caplog: pytest.LogCaptureFixture, error: Callable[[], Exception]
 ) -> None:
     world.whole, world.error = 3 * PIXELS, error
@@ -115,7 +115,7 @@ def test_fewer_pictures_are_in_a_call_where_memory_runs_out(
     assert world.calls == [("whole", n) for n in (8, 4, 2, 2, 2, 2)]
     assert world.freed == 2
     assert warnings(caplog) == [
-        "The memory of cuda ran out with 8 pictures of 40x64 pixels in a call; fewer are in one from now on."
+        "cuda ran out of memory with a batch of 8 images of 40x64 pixels; using smaller batches from now on."
     ]
     world.calls.clear()
     painter.paint_batch(batch())
@@ -123,11 +123,11 @@ def test_fewer_pictures_are_in_a_call_where_memory_runs_out(
     assert len(warnings(caplog)) == 1
     world.calls.clear()
     painter.paint_batch([(photo(height=16), Blending())] * 8)
-    assert world.calls == [("whole", 8)]  # Of small ones as many fit as before.
+    assert world.calls == [("whole", 8)]  # Small images still fit in full batches.
 
 
 @pytest.mark.parametrize("brush_scale", [1, 2])
-def test_then_strips_are_painted_and_at_last_on_the_cpu(
+def test_then_strips_are_used_and_at_last_the_cpu(
     world: World, caplog: pytest.LogCaptureFixture, brush_scale: int
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -146,13 +146,13 @@ def test_then_strips_are_painted_and_at_last_on_the_cpu(
     assert len(warnings(caplog)) == 1
 
 
-def test_where_strips_fit_it_is_the_device_that_paints_them(world: World) -> None:
+def test_strips_stay_on_the_device_if_they_fit(world: World) -> None:
     world.whole, world.strips["cuda"] = 0, 16 * WIDTH
     assert np.array_equal(world.painter()(photo()), photo().colour)
     assert world.calls == [("whole", 1), ("cuda", 32), ("cuda", 16)]
 
 
-def test_one_that_can_not_be_painted_at_all_is_said_and_the_next_is_painted(world: World, tmp_path: Path) -> None:
+def test_an_image_that_never_fits_is_reported_and_the_next_is_stylized(world: World, tmp_path: Path) -> None:
     world.whole, world.strips = PIXELS // 2, {"cuda": 0, "cpu": 0}
     pairs = []
     for number, height in enumerate([HEIGHT, 16, HEIGHT, HEIGHT, 16]):
@@ -162,24 +162,26 @@ def test_one_that_can_not_be_painted_at_all_is_said_and_the_next_is_painted(worl
         problems = {found.source.stem: found.problem for found in paint(world.painter(), pairs, settings)}
         assert {name for name, problem in problems.items() if problem is None} == {"1", "4"}
         assert problems["0"] == (
-            f"{tmp_path}/0.png can't be painted: The memory of cpu ran out at 40x64 pixels, even in strips; "
-            "paint at a smaller size=."
+            f"{tmp_path}/0.png cannot be stylized: cpu ran out of memory at 40x64 pixels, even in strips; "
+            "set a smaller size=."
         )
         assert len(world.calls) < 60
         for name in ("1", "4"):
             assert np.array_equal(read_arrays(tmp_path / "out" / f"{name}.png").colour, photo(int(name), 16).colour)
 
 
-def test_without_strips_it_is_said_how_to_have_them(world: World) -> None:
+def test_with_tiles_off_the_message_names_tiles_auto(world: World) -> None:
     world.whole = 0
     painter = world.painter(tiles="off")
     for _ in range(2):
-        with pytest.raises(ValueError, match="The memory of cuda ran out at 40x64 pixels; take tiles=auto, or paint"):
+        with pytest.raises(
+            ValueError, match="cuda ran out of memory at 40x64 pixels; set tiles=auto, or a smaller size="
+        ):
             painter(photo())
     assert world.calls == [("whole", 1)] * 2
 
 
-def test_on_the_cpu_it_is_strips_too(world: World) -> None:
+def test_the_cpu_uses_strips_too(world: World) -> None:
     world.whole, world.error = 0, MemoryError
     assert np.array_equal(world.painter(device="cpu", budget=MemoryBudget(10**15))(photo()), photo().colour)
     assert world.calls == [("whole", 1), ("cpu", 32)]
@@ -194,7 +196,7 @@ def test_another_error_is_not_tried_again(world: World) -> None:
     assert len(world.calls) == 2
 
 
-def test_as_many_are_in_a_call_as_the_gpu_has_room_for(world: World) -> None:
+def test_a_batch_is_as_large_as_the_gpu_allows(world: World) -> None:
     budget = MemoryBudget(10**15, 3 * PIXELS * 630)
     world.painter(budget=budget).paint_batch(batch())
     assert world.calls == [("whole", 2)] * 4
@@ -206,27 +208,29 @@ def test_a_gpu_without_room_for_strips_leaves_them_to_the_cpu(world: World) -> N
 
 
 @pytest.mark.parametrize("device", [None, 10])
-def test_a_picture_too_large_for_the_host_is_said_at_once(world: World, device: int | None) -> None:
+def test_an_image_too_large_for_the_host_is_refused_at_once(world: World, device: int | None) -> None:
     painter = world.painter(device="cuda" if device else "cpu", budget=MemoryBudget(PROCESS + PIXELS * PICTURE, device))
-    with pytest.raises(ValueError, match=r"40x64 takes [\d,]+ MiB even in strips, and .*; give it more, or paint at"):
+    with pytest.raises(
+        ValueError, match=r"40x64 pixels needs [\d,]+ MiB even in strips, and .*; allow more, or set a smaller size="
+    ):
         painter(photo())
     assert world.calls == []
 
 
-def test_a_network_that_knows_no_strips_is_said_in_one_sentence(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_without_strips_is_reported_in_one_sentence(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise ValueError("A network with residual_padding=none is not tiled; take tiles=off.")
 
     monkeypatch.setattr(tiles, "Tiles", refuse)
     world.whole = 0
-    sentence = "40x64 pixels take too much memory to be painted whole, and strips are impossible: A network with"
+    sentence = "not enough memory for 40x64 pixels at once, and strips are impossible: A network with"
     with pytest.raises(ValueError, match=sentence):
         world.painter()(photo())
     with pytest.raises(ValueError, match=r"^A network with"):
         world.painter(tiles=16)(photo())
 
 
-def test_without_torch_for_the_gpu_strips_are_the_cpus(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_torch_cannot_use_the_gpu_strips_run_on_the_cpu(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def unusable(name: str) -> torch.device:
         raise ValueError(f"The device {name!r} can't be used here.")
 
@@ -237,7 +241,7 @@ def test_without_torch_for_the_gpu_strips_are_the_cpus(world: World, monkeypatch
 
 
 @pytest.mark.parametrize("tiling", [12, 4, 100])
-def test_strips_of_a_height_that_is_asked_for_are_first(world: World, tiling: int) -> None:
+def test_the_requested_strip_height_is_tried_first(world: World, tiling: int) -> None:
     runner = NetworkRunner(world.painter().stylizer, tiles=tiling, statistics="exact", budget=MemoryBudget(0, 0))
     assert [a.rows for a in runner.attempts(HEIGHT, WIDTH, beside=0) if a.device == "cuda"] == {
         12: [12, 8],
@@ -246,7 +250,7 @@ def test_strips_of_a_height_that_is_asked_for_are_first(world: World, tiling: in
     }[tiling]
 
 
-def test_a_gpus_pictures_are_moved_through_the_host(world: World) -> None:
+def test_images_for_a_gpu_need_host_memory_too(world: World) -> None:
     room = PROCESS + PIXELS * (PICTURE + MOVED)
     for host, calls in ((room, [("whole", 1)]), (room - 1, [("cuda", 512)])):
         world.calls.clear()
@@ -255,7 +259,7 @@ def test_a_gpus_pictures_are_moved_through_the_host(world: World) -> None:
 
 
 class Small(Torch):
-    """A runtime that holds half of the picture."""
+    """A runtime with memory for half of the image."""
 
     def arrays(self, pictures: np.ndarray) -> np.ndarray:
         if pictures[:, 0].size > PIXELS // 2:
@@ -263,15 +267,15 @@ class Small(Torch):
         return super().arrays(pictures)
 
 
-def test_the_painting_is_the_same_where_memory_ran_out() -> None:
+def test_the_result_is_the_same_after_memory_ran_out() -> None:
     network = TransformNet(width=4, blocks=1)
     expected = Painter(Stylizer(Torch(network), origin={}))(photo())
     [found] = Painter(Stylizer(Small(network), origin={})).paint_batch([(photo(), Blending())])
     assert np.abs(expected.astype(int) - found).max() <= 1
 
 
-def test_a_real_network_that_knows_no_strips_is_said() -> None:
+def test_a_real_network_without_strips_is_reported() -> None:
     network = TransformNet(width=2, blocks=1, residual_padding="none")
     small = Painter(Stylizer(Small(network), origin={}))
-    with pytest.raises(ValueError, match=r"40x64 pixels take too much memory .* and strips are impossible: \w"):
+    with pytest.raises(ValueError, match=r"not enough memory for 40x64 pixels .* and strips are impossible: \w"):
         small(photo())

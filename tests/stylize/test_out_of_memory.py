@@ -1,4 +1,4 @@
-"""Running out of memory is told from other errors, with and without torch."""
+"""Out-of-memory errors are distinguished from other errors, with and without torch."""
 
 import subprocess
 import sys
@@ -23,14 +23,14 @@ from fast_style.stylize.out_of_memory import is_out_of_memory, release_cached_me
     ],
     ids=str,
 )
-def test_what_runs_out_of_memory_is_known(error: Exception) -> None:
+def test_out_of_memory_errors_are_recognised(error: Exception) -> None:
     assert is_out_of_memory(error)
 
 
 @pytest.mark.parametrize(
     "error", [RuntimeError("CUDA error: invalid argument"), ValueError("out of memory.png"), OSError("out of memory")]
 )
-def test_other_errors_are_others(error: Exception) -> None:
+def test_other_errors_are_not(error: Exception) -> None:
     assert not is_out_of_memory(error)
 
 
@@ -43,7 +43,7 @@ def test_it_needs_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_what_torch_holds_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_gpu_memory_is_released(monkeypatch: pytest.MonkeyPatch) -> None:
     emptied: list[str] = []
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append("cuda"))

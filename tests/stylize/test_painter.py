@@ -1,4 +1,4 @@
-"""A painter keeps to the memory it is given, and its brush to the photo's size."""
+"""The painter: memory, brush_scale, blending and batches."""
 
 import inspect
 import json
@@ -33,13 +33,13 @@ def picture(height: int = 64, width: int = 48) -> Arrays:
 
 
 @pytest.mark.parametrize("statistics", ["exact", "thumbnail"])
-def test_strips_are_the_whole(statistics: str) -> None:
+def test_strips_equal_the_whole_image(statistics: str) -> None:
     whole = Painter(stylizer(), PainterSettings(tiles="off"))(picture())
     strips = Painter(stylizer(), PainterSettings(tiles=16, statistics=statistics))(picture())  # type: ignore[arg-type]
     assert np.abs(whole.astype(int) - strips).max() <= 1
 
 
-def test_what_is_beside_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_for_reading_and_writing_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[int] = []
     own = NetworkRunner.attempts
 
@@ -56,7 +56,7 @@ def test_what_is_beside_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told == 2 * [64 * 48 * PICTURE, 64 * 48 * (PICTURE + MASK)]
 
 
-def test_a_large_picture_is_one_that_fills_its_share() -> None:
+def test_a_large_image_is_recognised() -> None:
     painter = Painter(stylizer(), PainterSettings(max_memory=160 * PICTURE))
     assert not painter.is_large(10)
     assert painter.is_large(11)
@@ -80,7 +80,7 @@ def test_a_broad_brush_paints_a_small_copy(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("photos", [1, 3])
-def test_the_layout_changes_once_each_way(monkeypatch: pytest.MonkeyPatch, photos: int) -> None:
+def test_the_memory_layout_changes_once_in_each_direction(monkeypatch: pytest.MonkeyPatch, photos: int) -> None:
     calls: list[str] = []
 
     def counted(name: str) -> None:
@@ -119,7 +119,7 @@ def test_blending_a_few_rows_at_a_time_is_blending_the_whole(height: int) -> Non
     ],
     ids=str,
 )
-def test_what_can_not_be_is_said(settings: dict[str, object], sentence: str) -> None:
+def test_invalid_settings_are_refused(settings: dict[str, object], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         PainterSettings(**settings)  # type: ignore[arg-type]
 
@@ -139,7 +139,7 @@ def test_the_budget_is_of_the_device_that_computes(monkeypatch: pytest.MonkeyPat
     assert asked == [("cuda", 5), ("cpu", None)]
 
 
-def test_a_picture_of_a_batch_that_is_no_number_keeps_the_others() -> None:
+def test_nan_in_one_image_of_a_batch_spares_the_others() -> None:
     class Broken:
         name, precision, device = "torch", "fp32", "cpu"
 

@@ -1,4 +1,4 @@
-"""A stylizer is its network and nothing more, from any file that holds one."""
+"""A stylizer computes exactly what its network computes, from either kind of file."""
 
 import pytest
 import torch
@@ -47,7 +47,7 @@ def test_a_file_paints_as_its_network_does(network, tmp_path, write, as_text):
     assert stylizer.origin.items() >= ORIGIN.items()
 
 
-def test_painting_keeps_no_graph_and_changes_nothing(network):
+def test_stylizing_keeps_no_graph_and_changes_no_input(network):
     pictures = torch.rand(1, 3, 16, 16, requires_grad=True)
     before = pictures.detach().clone()
     stylizer = Stylizer(Torch(network.train()), origin=ORIGIN)
@@ -71,7 +71,7 @@ def test_bytes_are_refused_with_the_remedy(network, dtype):
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 15, 40), (3, 16, 16), (1, 4, 16, 16)])
-def test_what_is_no_picture_is_refused(network, shape):
+def test_a_wrong_shape_is_refused(network, shape):
     with pytest.raises(ValueError, match="at least 16"):
         Stylizer(Torch(network), origin=ORIGIN)(torch.rand(shape))
 
@@ -91,7 +91,7 @@ def test_the_network_for_strips_is_loaded_once(network, tmp_path, monkeypatch, p
     assert {weight.device.type for weight in stylizer.network().parameters()} == {"cpu"}
 
 
-def test_without_a_file_a_copy_is_moved_and_not_what_paints(network):
+def test_without_a_file_a_copy_of_the_network_is_moved(network):
     stylizer = Stylizer(Torch(network), origin=ORIGIN)
     assert {weight.device.type for weight in stylizer.network(device="meta").parameters()} == {"meta"}
     assert stylizer.network() is network
@@ -102,7 +102,7 @@ def test_without_a_file_a_copy_is_moved_and_not_what_paints(network):
         stylizer.network()
 
 
-def test_a_network_without_a_story_still_has_a_style_name(network):
+def test_a_network_without_metadata_still_has_a_style_name(network):
     assert Stylizer(Torch(network), origin={}).style == "stylized"
 
 
@@ -119,7 +119,7 @@ def test_the_public_names_are_there():
 
 @pytest.fixture
 def networks(tmp_path, monkeypatch):
-    """Two folders of networks in the current one, and a file beside them."""
+    """Network files in two folders, in `checkpoints`, and in the current folder."""
     for path in (
         "here/dots",
         "here/wave",
@@ -140,12 +140,12 @@ def networks(tmp_path, monkeypatch):
     ("said", "found"),
     [
         ("dots", "here/dots.safetensors"),
-        ("wave", "here/wave.safetensors"),  # Not the folder of that name, nor the other network.
+        ("wave", "here/wave.safetensors"),  # Not the folder named wave, nor the network in the second folder.
         ("the_scream", "there/the_scream.safetensors"),
         ("trained/wave", "there/trained/wave.safetensors"),
-        ("scream", "scream"),  # A file goes first.
+        ("scream", "scream"),  # A file has priority over a name.
         ("my.safetensors", "my.safetensors"),
-        ("nowhere.ckpt", "nowhere.ckpt"),  # A path, of which reading says what is wrong.
+        ("nowhere.ckpt", "nowhere.ckpt"),  # A path; reading it reports the error.
         ("nowhere/dots", "nowhere/dots"),
         ("./dots", "./dots"),
     ],
@@ -157,10 +157,10 @@ def test_a_name_is_the_network_of_the_first_folder_that_has_it(networks, tmp_pat
 def test_an_unknown_name_lists_the_known_ones(networks):
     with pytest.raises(
         ValueError,
-        match=r"stary is neither a file nor .* in here or .*there are dots, the_scream, trained/wave, wa",
+        match=r"stary is neither a file nor .* in here or .*known names: dots, the_scream, trained/wave, wa",
     ):
         find_network("stary", networks)
-    with pytest.raises(ValueError, match="there are none"):
+    with pytest.raises(ValueError, match="known names: none"):
         find_network("stary", ["nowhere"])
 
 

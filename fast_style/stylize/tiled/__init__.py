@@ -1,6 +1,6 @@
-"""Stylize images of any size in bounded memory. Without torch, so that it is not imported before a strip is painted."""
+"""Stylize images of any size in bounded memory. This module imports no torch, so that it loads fast."""
 
 from typing import Literal
 
-#: Of the norms: gathered over the whole picture, or of a small copy.
+#: Statistics of the instance norms: `exact` over the whole image, or `thumbnail` of a small copy.
 Statistics = Literal["exact", "thumbnail"]

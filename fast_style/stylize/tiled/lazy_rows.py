@@ -1,7 +1,7 @@
-"""Feature maps that are computed by rows, as they are asked for: a picture of any size in a strip's memory.
+"""Feature maps that compute their rows on demand: an image of any size in the memory of a strip.
 
-A strip of a convolution's result needs a few rows more of its input, at the picture's border their reflection; so what
-comes out is, row for row, what the whole picture would have given, and there are no seams.
+A strip of a convolution's output needs a few more rows of its input; at the image border these rows are reflected. So
+every row equals the same row of the whole image, and there are no seams.
 """
 
 import os
@@ -29,13 +29,13 @@ class Rows(Protocol):
 
 
 def strips(height: int, rows: int) -> Iterator[tuple[int, int]]:
-    """From top to bottom, so many rows at a time."""
+    """First and end row of each strip of `rows` rows, from top to bottom."""
     for top in range(0, height, rows):
         yield top, min(top + rows, height)
 
 
 def _reflected(source: Rows, top: int, bottom: int) -> Tensor:
-    """Rows of which some may be above or below the picture: they are its reflection."""
+    """Rows `top` to `bottom`; rows outside the feature map are its reflection."""
     last = source.height - 1
     wanted = np.abs(np.arange(top, bottom))
     wanted = last - np.abs(last - wanted)
@@ -47,7 +47,7 @@ def _reflected(source: Rows, top: int, bottom: int) -> Tensor:
 
 
 class PhotoRows:
-    """A picture `(H, W, 3)`, uint8, or float32 in 0..1, extended by reflection to multiples of `multiple`."""
+    """An image `(H, W, 3)`, uint8 or float32 in 0..1, extended by reflection to multiples of `multiple`."""
 
     channels = 3
 
@@ -68,7 +68,7 @@ class PhotoRows:
 
 
 class ConvRows:
-    """A convolution, padded by reflection, of another one's rows."""
+    """A convolution with reflection padding, applied to `source`."""
 
     def __init__(self, source: Rows, conv: nn.Conv2d) -> None:
         self.source, self.conv, self.device = source, conv, source.device
@@ -86,7 +86,7 @@ class ConvRows:
 
 
 class UpsampleRows:
-    """A stride-1/2 convolution of another one's rows."""
+    """A stride-1/2 (transposed) convolution, applied to `source`."""
 
     def __init__(self, source: Rows, kernel: Tensor) -> None:
         self.source, self.kernel, self.device = source, kernel, source.device
@@ -95,18 +95,18 @@ class UpsampleRows:
 
     def rows(self, top: int, bottom: int) -> Tensor:
         """See `Rows`."""
-        # Row i of the source goes to the rows 2 i - 1 + 0..3 of the result.
+        # Row i of the source contributes to rows 2 i - 1 to 2 i + 2 of the result.
         first, end = -((2 - top) // 2), bottom // 2 + 1
         found = F.pad(_reflected(self.source, first, end), (1, 1, 0, 0), mode="reflect")
         odd = self.kernel.shape[-1] % 2
         doubled = F.conv_transpose2d(found, self.kernel, stride=2, padding=(0, 3), output_padding=(0, odd))
         offset = 2 * first - 1
-        doubled = F.pad(doubled, (0, 0, 0, odd))  # A kernel of 3 reaches one row less.
+        doubled = F.pad(doubled, (0, 0, 0, odd))  # A kernel of 3 reaches one row less far.
         return doubled[:, :, top - offset : bottom - offset]
 
 
 class MapRows:
-    """A function of another one's values, each on its own."""
+    """A pointwise function, applied to `source`."""
 
     def __init__(self, source: Rows, function: Callable[[Tensor], Tensor]) -> None:
         self.source, self.function, self.device = source, function, source.device
@@ -118,7 +118,7 @@ class MapRows:
 
 
 class SumRows:
-    """The sum of two."""
+    """The sum of two feature maps."""
 
     def __init__(self, one: Rows, other: Rows) -> None:
         self.one, self.other, self.device = one, other, one.device
@@ -130,10 +130,10 @@ class SumRows:
 
 
 class DiskRows:
-    """Rows that were computed once and are kept in a file, in `dtype`, row by row.
+    """A feature map stored in a temporary file, row by row, in `dtype`.
 
-    Read and written, not mapped: mapped pages would count as the process's memory. The file has no name where the
-    system allows that, so that nothing is left of it, whatever ends the process.
+    The file is read and written, not memory-mapped: mapped pages would count as memory of the process. It has no name
+    if the system allows that, so a killed process leaves nothing behind.
     """
 
     def __init__(self, like: Rows, folder: str | os.PathLike[str] | None, dtype: torch.dtype) -> None:
@@ -143,7 +143,7 @@ class DiskRows:
         self._file = tempfile.TemporaryFile(buffering=0, dir=folder, prefix="fast_style-")  # noqa: SIM115 - `close`
 
     def put(self, top: int, rows: Tensor) -> None:
-        """Keep `(1, channels, n, width)` as the rows from `top` on."""
+        """Store `(1, channels, n, width)` as the rows from `top` on."""
         by_row = rows[0].to(self.dtype).cpu().permute(1, 0, 2).contiguous()
         self._file.seek(top * self._row)
         view = _bytes(by_row)
@@ -152,8 +152,8 @@ class DiskRows:
                 view = view[self._file.write(view) :]
         except OSError as error:
             raise ValueError(
-                f"The folder for temporary files has no room for a picture in strips ({error.strerror}); paint at a "
-                "smaller size=, or name another folder with the environment variable TMPDIR."
+                f"The folder for temporary files has no room for an image in strips ({error.strerror}); set a smaller "
+                "size=, or name another folder in the environment variable TMPDIR."
             ) from error
 
     def rows(self, top: int, bottom: int) -> Tensor:
@@ -164,12 +164,12 @@ class DiskRows:
         while view:
             count = self._file.readinto(view)
             if not count:
-                raise OSError("A file of features on the way ended early.")
+                raise OSError("The temporary file of a feature map ended early.")
             view = view[count:]
         return found.to(self.device).permute(1, 0, 2)[None].float()
 
     def close(self) -> None:
-        """Give the disk its room back."""
+        """Delete the file."""
         self._file.close()
 
 

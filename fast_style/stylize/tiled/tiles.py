@@ -1,9 +1,9 @@
-"""Huge pictures in bounded memory: a network computed strip by strip, with the statistics of the whole picture.
+"""Huge images in bounded memory: run a network strip by strip with the normalisation statistics of the whole image.
 
-Instance normalisation looks at the whole picture, so strips painted on their own differ in style. Here each
-normalisation has the statistics of the whole: `exact`, gathered over all strips layer by layer, so that the result is
-the untiled one; or `thumbnail`, of a small copy that is painted first (URST, Chen et al. 2022), in one pass less a
-layer.
+Instance normalisation uses the mean and variance of the whole image, so strips stylized independently would differ in
+style. Here all strips share their statistics. `exact` gathers them over all strips, layer by layer: the result equals
+that of the whole image. `thumbnail` takes them from a small copy that is stylized first (URST, Chen et al. 2022), which
+saves passes over the image.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,24 +39,24 @@ from fast_style.stylize.tiled.lazy_rows import (
     strips,
 )
 
-#: Shorter side in pixels of the copy whose statistics `thumbnail` takes.
+#: Shorter side, in pixels, of the small copy for `thumbnail`.
 THUMBNAIL = 512
 Moments = tuple[Tensor, Tensor]  # mean, variance
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
 
 
 class Tiles:
-    """A generator that paints strip by strip, on the device of its weights.
+    """Run a generator strip by strip, on the device of its weights.
 
     Args:
         network: a generator with a strip plan.
-        rows: of the picture, in a strip; a multiple of 8 is best.
+        rows: image rows per strip; multiples of 8 are best.
         statistics: `exact` or `thumbnail`.
-        spool: folder for features on the way, three quarters of a picture's pixels times the network's width times 4
-            bytes (96 a pixel for 32 channels); None takes the system's for temporary files.
+        spool: folder for intermediate feature maps; None is the system's folder for temporary files. They need 3/4 x
+            pixels x network width x 4 bytes: 96 bytes per pixel for 32 channels.
 
     Raises:
-        ValueError: statistics of another name, or a network that can't be run in strips (`Generator.strip_plan`).
+        ValueError: unknown statistics, or a network that cannot run in strips (`Generator.strip_plan`).
     """
 
     def __init__(
@@ -72,14 +72,14 @@ class Tiles:
     def paint(
         self, pixels: Pixels, *, progress: Callable[[float], None] = lambda done: None
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Paint `(H, W, 3)`, uint8 or float32 in 0..1.
+        """Stylize `(H, W, 3)`, uint8 or float32 in 0..1.
 
         Args:
-            pixels: the picture.
-            progress: told the share that is done, 0..1, now and then.
+            pixels: the image.
+            progress: called with the finished share, 0..1, after each strip of each pass.
 
         Yields:
-            From the top on, the number of a strip's first row and its pixels `(rows, W, 3)`, float32 in 0..1.
+            From top to bottom, the index of a strip's first row and its pixels `(rows, W, 3)`, float32 in 0..1.
         """
         height, width = pixels.shape[:2]
         device = next(self.network.parameters()).device
@@ -97,10 +97,10 @@ class Tiles:
 
 
 class _Work:
-    """One picture on its way through the network.
+    """One image on its way through the network.
 
-    Features of the coarsest scale are computed once and kept on the disk; finer ones, which are larger, are computed
-    again whenever they are asked for.
+    Feature maps of the coarsest scale are computed once and stored on disk. Finer feature maps are larger: they are
+    recomputed whenever they are needed.
     """
 
     def __init__(self, tiles: Tiles, progress: Callable[[float], None], height: int) -> None:
@@ -115,7 +115,7 @@ class _Work:
             spooled.close()
 
     def strips_of(self, source: Rows) -> Iterator[tuple[int, int]]:
-        """Strips that are as high in the picture, whatever the scale, and a word on the progress after each."""
+        """Strips that cover equal heights of the image at every scale; report the progress after each strip."""
         rows = max(2, self.rows * source.height // self.height)
         for top, bottom in strips(source.height, rows):
             yield top, bottom
@@ -123,7 +123,7 @@ class _Work:
         self._passed += 1
 
     def through(self, features: Rows, steps: tuple[StripStep, ...]) -> Rows:
-        """What comes out of the steps, none of it computed yet but what is kept on the disk."""
+        """The output of the steps. It is lazy: only feature maps that are stored on disk are computed here."""
         held = len(self._spooled)
         for step in steps:
             match step:
@@ -137,7 +137,7 @@ class _Work:
                     before = len(self._spooled)
                     features = self._normalised(features, norm, relu)
                     if len(self._spooled) > before:
-                        self._drop(held, before)  # What this was made of.
+                        self._drop(held, before)  # The inputs of this feature map.
                 case Residual(branch):
                     features = self._kept(SumRows(features, self.through(features, branch)))
                     self._drop(held, len(self._spooled) - 1)
@@ -160,7 +160,7 @@ class _Work:
         )
 
     def _gathered(self, features: Rows, *, spool: bool) -> tuple[Rows, Moments]:
-        """Mean and variance of each channel over the whole picture, float32 of sums in float64."""
+        """Mean and variance of each channel over the whole image; float32, summed in float64."""
         kept = self._file(features) if spool else None
         count, mean, squares = (
             0,
@@ -171,10 +171,10 @@ class _Work:
             rows = features.rows(top, bottom)
             if kept is not None:
                 kept.put(top, rows)
-            # Chan et al. (1979): moments of parts, joined without cancellation.
+            # Chan et al. (1979): combine the moments of parts without cancellation.
             variance, part = torch.var_mean(rows[0], dim=(1, 2), correction=0)
             size = (bottom - top) * features.width
-            delta = part.cpu().double() - mean  # Apple's GPUs have no float64.
+            delta = part.cpu().double() - mean  # Apple GPUs have no float64.
             squares += variance.cpu().double() * size + delta.square() * count * size / (count + size)
             mean += delta * size / (count + size)
             count += size
@@ -198,7 +198,7 @@ class _Work:
 
 
 def _coarsest(plan: StripPlan, height: int) -> int:
-    """The rows of the smallest features."""
+    """Rows of the smallest feature map."""
     heights = [height]
     for step in plan.steps:
         if isinstance(step, Convolution):
@@ -209,7 +209,7 @@ def _coarsest(plan: StripPlan, height: int) -> int:
 
 
 def _passes(plan: StripPlan, *, exact: bool) -> int:
-    """How often the whole picture is gone through: each normalisation and sum, and the painting."""
+    """Number of passes over the whole image: one per normalisation and per sum, and one for the output."""
     coarsest, height, passes = _coarsest(plan, plan.multiple), plan.multiple, 1
     for step in plan.steps:
         if isinstance(step, Convolution):
@@ -224,7 +224,7 @@ def _passes(plan: StripPlan, *, exact: bool) -> int:
 
 
 def thumbnail_moments(network: Generator, pixels: Pixels) -> dict[InstanceNorm, Moments]:
-    """Mean and variance before each normalisation while a small copy is painted."""
+    """Mean and variance of the input of each normalisation, measured on a small copy of the image."""
     moments: dict[InstanceNorm, Moments] = {}
 
     def note(module: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -243,7 +243,7 @@ def thumbnail_moments(network: Generator, pixels: Pixels) -> dict[InstanceNorm, 
 
 
 def _thumbnail(pixels: Pixels, smallest: int) -> Tensor:
-    """`(1, 3, h, w)` in 0..1, its shorter side THUMBNAIL at most: areas averaged, strip by strip."""
+    """The small copy `(1, 3, h, w)` in 0..1, shorter side at most THUMBNAIL; area averaging, strip by strip."""
     height, width = pixels.shape[:2]
     scale = min(1.0, THUMBNAIL / min(height, width))
     size = max(smallest, round(height * scale)), max(smallest, round(width * scale))

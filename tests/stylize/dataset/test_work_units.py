@@ -94,9 +94,9 @@ def test_paintings_are_called_as_their_photos(names, suffix, expected):
 @pytest.mark.parametrize(
     ("source", "output", "sentence"),
     [
-        ("nowhere", "out", "nowhere, where there is none"),
+        ("nowhere", "out", "nowhere, found no folder"),
         ("nowhere.tar", "out", "nowhere.tar, where there are none"),
-        ("empty", "out", "empty holds no pictures"),
+        ("empty", "out", "empty holds no images"),
         ("photos", "photos", "lie in one another"),
         ("photos", "photos/painted", "lie in one another"),
         ("photos", ".", "lie in one another"),
@@ -141,7 +141,7 @@ def test_a_folder_is_mirrored(painter, stylizer):
     torch.testing.assert_close(load_image("out/z.png"), expected, rtol=0, atol=0.51 / 255)
     said = json.loads(Path("out/.finished/00000.json").read_text())
     assert (said["painted"], said["skipped"][0][0]) == (1, "b.png")
-    assert "an unknown kind of file" in said["skipped"][0][1]
+    assert "an unknown file format" in said["skipped"][0][1]
 
 
 @pytest.mark.usefixtures("here")

@@ -1,4 +1,4 @@
-"""A picture painted strip by strip is the picture painted whole: no seams, at any height of the strips."""
+"""Strips give the same result as the whole image: no seams, at any strip height."""
 
 import os
 import sys
@@ -29,7 +29,7 @@ def network(**settings) -> TransformNet:
     torch.manual_seed(0)
     made = TransformNet(**({"width": 4, "blocks": 2} | settings)).eval()
     with torch.no_grad():
-        for parameter in made.parameters():  # A fresh network's norms would hide a channel that is mixed up.
+        for parameter in made.parameters():  # The constant initial norm parameters would hide swapped channels.
             if parameter.ndim == 1:
                 parameter.uniform_(0.5, 1.5)
     return made
@@ -60,7 +60,7 @@ def test_exact_statistics_give_the_untiled_picture(name: str, height: int, width
     np.testing.assert_allclose(painted, whole(net, pixels), atol=1e-5)
 
 
-def test_strips_with_statistics_of_their_own_would_not() -> None:
+def test_strips_with_their_own_statistics_differ() -> None:
     net, pixels = network(), picture(96, 64)
     alone = np.concatenate([whole(net, pixels[top : top + 32]) for top in range(0, 96, 32)])
     assert np.abs(alone - whole(net, pixels)).max() > 0.05
@@ -103,11 +103,11 @@ def test_no_more_than_three_feature_maps_are_kept(monkeypatch) -> None:
     assert max(kept) == 3
 
 
-def test_nothing_is_left_in_the_spool_whatever_happens(tmp_path: Path) -> None:
+def test_no_file_is_left_in_the_temporary_folder(tmp_path: Path) -> None:
     strips = Tiles(network(), rows=16, spool=tmp_path).paint(picture(64, 48))
     next(strips)
     before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else None
-    assert list(tmp_path.iterdir()) == []  # A kill leaves nothing either: the files have no names.
+    assert list(tmp_path.iterdir()) == []  # The files have no names, so a killed process leaves none behind.
     strips.close()
     if before is not None:
         assert len(os.listdir("/proc/self/fd")) < before
@@ -125,7 +125,7 @@ def test_progress_goes_from_nothing_to_all_with_the_last_strip(statistics: Any) 
 
 @pytest.mark.parametrize("kernel", [3, 9])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_a_strip_of_a_convolution_is_a_strip_of_it(kernel: int, stride: int) -> None:
+def test_a_strip_of_a_convolution_equals_those_rows_of_the_whole(kernel: int, stride: int) -> None:
     conv = nn.Conv2d(3, 5, kernel, stride, padding=kernel // 2, padding_mode="reflect")
     pixels = picture(40, 24)
     source = PhotoRows(pixels, multiple=4)
@@ -137,7 +137,7 @@ def test_a_strip_of_a_convolution_is_a_strip_of_it(kernel: int, stride: int) -> 
 
 
 @pytest.mark.parametrize("conv", [FractionalConv(3, 5), FractionalConv(3, 5, kernel=3), ResizeConv(3, 5)], ids=str)
-def test_a_strip_of_a_doubled_picture_is_a_strip_of_it(conv) -> None:
+def test_a_strip_of_an_upsampling_equals_those_rows_of_the_whole(conv) -> None:
     source = PhotoRows(picture(20, 16), multiple=4)
     with torch.no_grad():
         wanted = conv(source.rows(0, 20))
@@ -157,7 +157,7 @@ def test_spooled_rows_come_back(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_can_not_be_is_said() -> None:
+def test_invalid_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="statistics is one of exact, thumbnail; got 'guessed'"):
         Tiles(network(), rows=16, statistics="guessed")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="residual_padding=none"):

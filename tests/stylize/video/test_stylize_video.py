@@ -309,7 +309,7 @@ MISTAKES = [
     ("clip.mp4", {"target": "clip.mp4"}, "the video itself"),
     ("clip.mp4", {"smoothing": 1}, "smoothing goes from 0"),
     ("clip.mp4", {"smoothing": -0.1}, "smoothing goes from 0"),
-    ("clip.mp4", {"quality": 0}, "quality goes from 1 to 100"),
+    ("clip.mp4", {"quality": 0}, "quality must be from 1 to 100"),
     ("clip.mp4", {"size": 0}, "size is the shorter side"),
     ("clip.mp4", {"size": 8}, "at least 16"),
 ]
@@ -355,8 +355,8 @@ def test_pyav_that_is_not_installed_is_said(monkeypatch, identity):
         ({"size": 0}, "size is the shorter side"),
         ({"smoothing": 1.0}, "smoothing goes from 0"),
         ({"smoothing": -0.1}, "smoothing goes from 0"),
-        ({"quality": 0}, "quality goes from 1 to 100"),
-        ({"quality": 101}, "quality goes from 1 to 100"),
+        ({"quality": 0}, "quality must be from 1 to 100"),
+        ({"quality": 101}, "quality must be from 1 to 100"),
     ],
 )
 def test_settings_can_be_checked_before_there_is_a_painter(setting, sentence):
