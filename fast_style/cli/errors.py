@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from io import TextIOWrapper
-from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -17,11 +16,10 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+from fast_style.cli.help import CONF, RECIPES, register_help
+
 #: Where ckpt=NAME is looked for.
 NETWORKS = ("checkpoints", CONF.parent / "checkpoints")
-#: Groups of recipes, which bring settings of all kinds.
-RECIPES = ("experiment", "optimization")
 Main = Callable[[DictConfig], None]
 
 
@@ -30,7 +28,11 @@ class OneFailed(CompactHydraException):
 
 
 def one_sentence_errors(main: Main) -> Main:
-    """Run `main`; print what a person can act on, exit 1 for an error and 128 + n for signal n, as shells do."""
+    """Run `main` and print an error as one sentence.
+
+    The exit code is 1 for an error and 128 + n for signal n, as in a shell. `--help` explains every setting.
+    """
+    register_help()
 
     @functools.wraps(main)
     def guarded(cfg: DictConfig) -> None:
