@@ -270,16 +270,6 @@ def test_lbfgs_lowers_the_loss_further_than_adam(paint: Paint) -> None:
     assert totals[1] < totals[0]
 
 
-def test_help_in_a_process_of_its_own(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, SCRIPTS / "optimize.py", "--help"], capture_output=True, text=True, cwd=tmp_path, check=True
-    )
-    for part in ("quoted twice", "debug=true", "content: ???", "style=[starry_night,wave]", "lbfgs, gatys2016"):
-        assert part in done.stdout
-    assert done.stderr == ""
-    assert not list(tmp_path.iterdir())
-
-
 # ---- what goes wrong
 
 SMALL = "content=eight.png size=null"  # relu5_1 wants 16 pixels a side.

@@ -2,7 +2,6 @@
 
 import logging
 import runpy
-import subprocess
 import sys
 
 import pytest
@@ -87,19 +86,6 @@ def test_a_mistake_is_one_sentence(tmp_path, command, arguments, hint):
     assert code == 1
     (sentence,) = [line for line in err.splitlines() if line.startswith("Error: ")]
     assert hint in sentence
-
-
-def test_help_in_a_process_of_its_own(tmp_path):
-    done = subprocess.run(
-        [sys.executable, SCRIPTS / "prepare_shards.py", "--help"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        check=True,
-    )
-    assert "quoted twice" in done.stdout
-    assert "shard_mb" in done.stdout
-    assert not list(tmp_path.iterdir())
 
 
 # ---- then train

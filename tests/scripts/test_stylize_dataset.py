@@ -1,8 +1,7 @@
-"""A data set as a person paints it: the command, its last words and its exit code."""
+"""The command for data sets: its output, its error messages and its exit code."""
 
 import logging
 import runpy
-import subprocess
 import sys
 from contextlib import nullcontext
 
@@ -18,7 +17,7 @@ from fast_style.stylize.dataset import run as dataset_run
 
 @pytest.fixture
 def command(tmp_path, monkeypatch, capfd):
-    """Run the script in this process from the folder `tmp_path`; its exit code, output and errors."""
+    """Run the script in this process from the folder `tmp_path`; returns its exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(SCRIPTS))
     monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
@@ -47,17 +46,17 @@ def test_a_folder_twice(command):
     for before in (0, 5):
         code, out, err = command()
         assert code == 0, err
-        assert out == f"5 of 5 pictures are in out; {before} were done before.\n"
+        assert out == f"5 of 5 images are in out; {before} were done before.\n"
         assert "5/5" in err
 
 
-def test_a_broken_photo_is_said_by_the_exit_code_each_time(tmp_path, command):
+def test_a_broken_photo_gives_exit_code_1_each_time(tmp_path, command):
     (tmp_path / "photos/broken.png").write_text("no picture")
     for before in (0, 6):
         code, out, err = command()
         assert code == 1
-        assert out == f"5 of 6 pictures are in out; {before} were done before.\n"
-        assert err.endswith("Error: 1 pictures could not be painted; see out/skipped.tsv.\n")
+        assert out == f"5 of 6 images are in out; {before} were done before.\n"
+        assert err.endswith("Error: 1 images could not be stylized; see out/skipped.tsv.\n")
     assert "broken.png" in (tmp_path / "out/skipped.tsv").read_text()
 
 
@@ -82,11 +81,3 @@ def test_a_mistake_is_one_sentence(tmp_path, command, arguments, hint):
     assert code == 1
     (sentence,) = [line for line in err.splitlines() if line.startswith("Error: ")]
     assert hint in sentence
-
-
-def test_help_in_a_process_of_its_own(tmp_path):
-    command = [sys.executable, SCRIPTS / "stylize_dataset.py", "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
-    assert "quoted twice" in done.stdout
-    assert "ray_address" in done.stdout
-    assert not list(tmp_path.iterdir())
