@@ -1,8 +1,8 @@
-"""How fast a training step of CycleGAN is, against a plain loop: python benchmarks/cyclegan.py (see --help).
+"""Speed of a CycleGAN training step compared with a plain loop: python benchmarks/cyclegan.py (see --help).
 
-Two sides take turns in one process. *Ours* is `scripts/train.py method=cyclegan` as it is, loader, Lightning, pools and
-logging included, in bf16 where the CPU has it, compiled if so told. *Plain* is the authors' order of steps with
-the same networks in eager float32, on one pair that stays in memory.
+The two loops alternate in one process. *Ours* is `scripts/train.py method=cyclegan` with the data loader, Lightning,
+the image pools and logging. It runs in bf16 where the CPU supports it, and compiled if `compile=true` is given.
+*Plain* runs the authors' order of steps with the same networks in eager float32, on one pair that stays in memory.
 """
 
 import argparse
@@ -29,7 +29,7 @@ WANTED = 1.5
 
 
 def plain_loop(method: CycleGanMethod, batch: Tensor) -> Callable[[int], None]:
-    """The authors' step: generators first, then each discriminator, with its own backward pass."""
+    """The authors' step: the generators first, then each discriminator in its own backward pass."""
     device = batch.device
     a2b, b2a = (TransformNet(**method.a2b.architecture).to(device) for _ in range(2))
     width, layers = method.disc_a.patches[0][0].out_channels, len(method.disc_a.patches) - 1
@@ -70,7 +70,7 @@ def plain_loop(method: CycleGanMethod, batch: Tensor) -> Callable[[int], None]:
 
 
 class TakeTurns(pl.Callback):
-    """Times `steps` of ours, then lets the plain loop do its own, `rounds` times."""
+    """Time `steps` of our steps, then `plain_steps` of the plain loop; repeat `rounds` times."""
 
     def __init__(self, *, rounds: int, steps: int, plain_steps: int, warm_up: int) -> None:
         self.rounds, self.steps, self.plain_steps, self.warm_up = rounds, steps, plain_steps, warm_up
@@ -79,13 +79,13 @@ class TakeTurns(pl.Callback):
 
     @property
     def all_steps(self) -> int:
-        """What the training must be long; the first step after a pause is not timed."""
+        """Number of training steps needed; the first step after a pause is not timed."""
         return self.warm_up + self.rounds * (1 + self.steps)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Tensor, batch_idx: int
     ) -> None:
-        """Start and stop the clock."""
+        """Start and stop the timer."""
         assert isinstance(pl_module, CycleGanMethod)
         self._step += 1
         place = (self._step - self.warm_up) % (self.steps + 1)
@@ -114,7 +114,7 @@ class TakeTurns(pl.Callback):
 
 
 def measure(turns: TakeTurns, folder: Path, overrides: list[str]) -> None:
-    """Train as `scripts/train.py` does, on noise, with the plain loop taking turns."""
+    """Train on noise images as `scripts/train.py` does, alternating with the plain loop."""
     for side in ("trainA", "trainB", "testA", "testB"):
         for number in range(4):
             save_image(torch.rand(1, 3, 286, 286), folder / side / f"{number}.jpg")
@@ -135,14 +135,14 @@ def spread(values: list[float]) -> str:
 
 
 def main() -> None:
-    """Print both sides' times and how they compare."""
+    """Print the times of both loops and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=6, help="of ours in a turn; hundreds on a GPU")
-    parser.add_argument("--plain-steps", type=int, default=2, help="of the plain loop in a turn")
-    parser.add_argument("--warm-up", type=int, default=3, help="steps of ours before the first turn")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds in which the loops alternate")
+    parser.add_argument("--steps", type=int, default=6, help="our steps per round; use hundreds on a GPU")
+    parser.add_argument("--plain-steps", type=int, default=2, help="steps of the plain loop per round")
+    parser.add_argument("--warm-up", type=int, default=3, help="our steps before the first round")
     parser.add_argument(
-        "overrides", nargs="*", help="more settings of scripts/train.py: generator.width=32 compile=true"
+        "overrides", nargs="*", help="more settings of scripts/train.py, such as generator.width=32 compile=true"
     )
     asked = parser.parse_args()
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, {' '.join(asked.overrides)}")

@@ -1,10 +1,10 @@
-"""How fast photos come, from a folder and from shards; what large photos and many files cost.
+"""Speed of photo loading from a folder and from shards, and the cost of large photos and of many files.
 
     python benchmarks/data.py --photos data/photos/train --large data/photos/large
     python benchmarks/data.py --photos data/photos/train --parts files --files 120000
 
-Crops of 256 px in batches of 4, as in training, with nobody else at work; a training step leaves the loader less of the
-CPU than it has here. All that is made is made in a temporary folder.
+The loaders deliver 256 px crops in batches of 4, as in training. No training step runs beside them, so during training
+the loaders get less of the CPU than here. All files are written to a temporary folder.
 """
 
 import argparse
@@ -34,7 +34,7 @@ MEMORY = "import psutil; m = psutil.Process().memory_full_info(); print(m.uss, m
 
 
 def speed(photos: str, rounds: int, batches: int) -> None:
-    """Images a second, both sources alternating."""
+    """Print images per second; folder and shards alternate."""
     with tempfile.TemporaryDirectory() as shards:
         started = time.perf_counter()
         done = write_shards(PictureFolder(photos), shards, ShardSettings(shard_mb=4))
@@ -44,7 +44,7 @@ def speed(photos: str, rounds: int, batches: int) -> None:
         for _ in range(rounds):
             for source, workers in sides:
                 rates[source, workers].append(_rate(photos if source == "folder" else shards, source, workers, batches))
-    print(f"\n{'source':8}{'workers':>8}{'images/s':>10}  {'range':14}{'steps/s of 4 that it can feed':>30}")
+    print(f"\n{'source':8}{'workers':>8}{'images/s':>10}  {'range':14}{'steps/s at batch size 4':>30}")
     for (source, workers), found in rates.items():
         middle, span = statistics.median(found), f"{min(found):.0f} to {max(found):.0f}"
         print(f"{source:8}{workers:8}{middle:10.0f}  {span:14}{middle / BATCH:30.1f}")
@@ -57,7 +57,7 @@ def _rate(place: str, source: str, workers: int, batches: int) -> float:
     )
     data.setup()
     coming = iter(data.train_dataloader())
-    for _ in islice(coming, 8):  # The workers' start is not counted, nor is what they loaded ahead.
+    for _ in islice(coming, 8):  # Do not count the start of the workers and the batches that they prefetched.
         pass
     started = time.perf_counter()
     for batch in islice(coming, batches):
@@ -66,7 +66,7 @@ def _rate(place: str, source: str, workers: int, batches: int) -> float:
 
 
 def large(photos: str, rounds: int) -> None:
-    """Seconds to decode a photo, in full and reduced."""
+    """Print the time to decode each photo at full size and at reduced size."""
     enough = shortest_side_needed(256, 0.25)
     print(f"\n{'photo':32}{'full':>22}{f'at least {enough}':>24}{'':>8}")
     for path in find_pictures(photos):
@@ -85,7 +85,7 @@ def _decoding(path: str, at_least: int | None, rounds: int) -> tuple:
 
 
 def files(photos: str, count: int, batches: int) -> None:
-    """Start-up seconds and a worker's memory with a folder of many links."""
+    """Print the start-up time and the memory of a worker for a folder of many links."""
     with tempfile.TemporaryDirectory() as folder:
         for number, photo in zip(range(count), cycle(find_pictures(photos)), strict=False):
             if number % 10_000 == 0:
@@ -114,14 +114,15 @@ def files(photos: str, count: int, batches: int) -> None:
 
 
 def main() -> None:
-    """Run the parts that were asked for."""
+    """Run the selected parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", required=True)
-    parser.add_argument("--large", help="a folder of large photos")
-    parser.add_argument("--parts", nargs="+", choices=["speed", "large", "files"], default=["speed", "large", "files"])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batches", type=int, default=60)
-    parser.add_argument("--files", type=int, default=120_000)
+    parser.add_argument("--photos", required=True, help="a folder of photos")
+    parser.add_argument("--large", help="a folder of large photos; without it the part large is skipped")
+    names = ["speed", "large", "files"]
+    parser.add_argument("--parts", nargs="+", choices=names, default=names, help="what to measure; default: all")
+    parser.add_argument("--rounds", type=int, default=5, help="repetitions of each measurement")
+    parser.add_argument("--batches", type=int, default=60, help="batches to load in each measurement")
+    parser.add_argument("--files", type=int, default=120_000, help="links in the folder of the part files")
     given = parser.parse_args()
     parts: dict[str, Callable[[], None]] = {
         "speed": lambda: speed(given.photos, given.rounds, given.batches),

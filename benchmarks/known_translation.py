@@ -1,8 +1,9 @@
-"""A translation that can be checked by number: python benchmarks/known_translation.py (see --help).
+"""Errors of CycleGAN on a translation with a known answer: python benchmarks/known_translation.py (see --help).
 
-Two drawn collections differ by a known change: red and blue change places, and dark stripes run down. CycleGAN learns
-it without pairs; printed is how far held-out pictures are from what the known change makes of them, and from themselves
-there and back: means of absolute differences, in 0..1, beside those of the pictures as they are.
+Two synthetic collections differ by a known change: red and blue are swapped, and dark vertical stripes are added.
+CycleGAN learns this change without pairs. The script translates new images and prints the mean absolute difference
+(images are in 0 to 1) between the translations and the correct images, and between the images and their cycles. It also
+prints the difference without any translation.
 """
 
 import argparse
@@ -21,9 +22,9 @@ from fast_style.training.run import run
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 STRIPES = 0.12
-#: Narrow and shallow: the change is a small one, and a discriminator that sees far has nothing to look at.
+#: Small networks suffice for this small change. A discriminator needs no large receptive field here.
 SMALL = (
-    "data.flip=0",  # Mirrored stripes are others.
+    "data.flip=0",  # A horizontal flip would change the stripes.
     "data.batch_size=2",
     "data.workers=0",
     "generator.width=8",
@@ -31,19 +32,19 @@ SMALL = (
     "discriminator.width=12",
     "discriminator.layers=1",
     "method.optimizer.lr=2e-3",
-    "precision=32-true",  # Of no use to networks so narrow.
+    "precision=32-true",  # bf16 does not speed up networks this narrow.
     "trainer.accelerator=cpu",
 )
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Means of absolute differences, in 0..1.
+    """Mean absolute differences; images are in 0 to 1.
 
     Attributes:
-        untranslated: of pictures from their known change.
-        to_b, to_a: of translations from what they should be.
-        cycle_a, cycle_b: of pictures from themselves, there and back.
+        untranslated: between images and the result of the known change.
+        to_b, to_a: between translations and the correct images.
+        cycle_a, cycle_b: between images and their cycles (translated and translated back).
     """
 
     untranslated: float
@@ -54,10 +55,10 @@ class Errors:
 
 
 def plain(seed: int, size: int) -> Tensor:
-    """Soft bright spots on a dark ground, `(1, 3, size, size)`: orange.
+    """An image of soft orange spots on a dark ground, `(1, 3, size, size)`.
 
-    More dark than bright, and one colour for each brightness but for a little: any other translation, one that darkens
-    what is bright or changes colours among themselves, would give another collection.
+    Dark pixels outnumber bright ones, and each brightness has nearly one colour. So any other translation, for example
+    one that inverts the brightness or permutes colours, would produce a different collection.
     """
     generator = torch.Generator().manual_seed(seed)
     brightness = torch.rand(1, 1, 4, 4, generator=generator) ** 2
@@ -68,13 +69,13 @@ def plain(seed: int, size: int) -> Tensor:
 
 
 def changed(picture: Tensor) -> Tensor:
-    """The known change: red and blue change places, and dark stripes of four pixels run down."""
+    """Apply the known change: swap red and blue, and darken two of every four columns."""
     stripes = (torch.arange(picture.shape[-1]) % 4 < 2).float() * STRIPES
     return (picture.flip(1) - stripes).clamp(0, 1)
 
 
 def collections(root: Path, size: int) -> Path:
-    """Draw both sides, from different pictures."""
+    """Write both collections; they are made from different images."""
     for number in range(40):
         save_image(plain(number, size), root / "trainA" / f"{number}.png")
         save_image(changed(plain(1000 + number, size)), root / "trainB" / f"{number}.png")
@@ -85,7 +86,7 @@ def collections(root: Path, size: int) -> Path:
 
 
 def learnt(folder: Path, *, size: int, steps: int, seed: int = 0) -> Errors:
-    """Train in `folder`, and look at pictures that were not among those learnt from."""
+    """Train in `folder` and measure the errors on new images."""
     settings = [
         *("method=cyclegan", f"steps={steps}", f"val_every={steps}", f"checkpoint_every={steps}", f"seed={seed}"),
         *(f"data.root={collections(folder / 'plain2striped', size)}", f"data.size={size}", f"data.load_size={size}"),
@@ -113,11 +114,11 @@ def _error(found: Tensor, wanted: Tensor) -> float:
 
 
 def main() -> None:
-    """Print the errors of some seeds."""
+    """Print the errors for each seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--size", type=int, default=64, help="side of the square images in pixels")
+    parser.add_argument("--steps", type=int, default=2000, help="training steps")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one training per seed")
     asked = parser.parse_args()
     for seed in asked.seeds:
         with tempfile.TemporaryDirectory() as folder:
@@ -125,7 +126,7 @@ def main() -> None:
             found = learnt(Path(folder), size=asked.size, steps=asked.steps, seed=seed)
         print(
             f"seed {seed}, {time.perf_counter() - began:.0f} s: A to B {found.to_b:.3f}, B to A {found.to_a:.3f} "
-            f"(untranslated {found.untranslated:.3f}); there and back {found.cycle_a:.3f} and {found.cycle_b:.3f}"
+            f"(untranslated {found.untranslated:.3f}); cycles {found.cycle_a:.3f} and {found.cycle_b:.3f}"
         )
 
 

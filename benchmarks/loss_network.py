@@ -1,7 +1,7 @@
-"""What a loss network costs in a training step, against VGG-16: python benchmarks/loss_network.py.
+"""Cost of the loss network `builtin` in a training step compared with VGG-16: python benchmarks/loss_network.py.
 
-Each side takes the loss of a batch, forward and backward to the pictures, as a training step does; all sides take turns
-in one process. VGG-16 with random weights, which time the same, and the layers of Johnson et al.
+Both networks compute the loss of a batch and its gradient with respect to the images, as a training step does. They
+alternate in one process. VGG-16 uses the layers of Johnson et al. and random weights, which take the same time.
 """
 
 import argparse
@@ -22,7 +22,7 @@ WANTED = 4.0
 def step(
     network: AnyLossNetwork, style: list[str], content: list[str], photos: Tensor, *, fast: bool
 ) -> Callable[[], None]:
-    """One loss and its gradient; compiled in bfloat16, or eager in float32."""
+    """Make a function that computes the loss and its gradient, compiled in bfloat16 (`fast`) or eager in float32."""
     loss = PerceptualLoss(
         loss_network=network,
         style=[torch.rand(1, 3, 256, 256)],
@@ -45,11 +45,11 @@ def step(
 
 
 def main() -> None:
-    """Print seconds and ratios."""
+    """Print the times in milliseconds and the ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=7, help="rounds in which the networks alternate")
+    parser.add_argument("--batch", type=int, default=4, help="images per batch")
+    parser.add_argument("--size", type=int, default=256, help="side of the square images in pixels")
     options = parser.parse_args()
     photos = torch.rand(options.batch, 3, options.size, options.size).to(memory_format=torch.channels_last)
     torch.manual_seed(0)

@@ -1,10 +1,10 @@
-"""Seconds an evaluation against the loops that people know, at the same work, both sides alternating in one run.
+"""Time of one evaluation of image optimisation compared with two well-known loops.
 
-    python benchmarks/optimize.py                      # VGG-19 with random weights, which cost what trained ones do
+    python benchmarks/optimize.py                      # VGG-19 with random weights: they take the same time
     python benchmarks/optimize.py --size 512 --rounds 3
 
-Each plain loop is the published algorithm in eager float32: its layers, its losses, its optimiser. Ours does the same
-layers and the same kind of optimiser, in float32 and in bfloat16.
+Each plain loop is the published algorithm in eager float32: its layers, its losses, its optimiser. Our loop uses the
+same layers and the same kind of optimiser, in float32 and in bfloat16. Both loops alternate in one process.
 """
 
 import argparse
@@ -23,14 +23,14 @@ from fast_style.image_optimization.method import PictureOptimization
 from fast_style.image_optimization.optimizer_loop import OptimizerLoop
 from fast_style.networks.pretrained import vgg
 
-Side = Callable[[int], None]  # Makes so many evaluations.
+Side = Callable[[int], None]  # Called with a number of evaluations.
 
 STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 COUNTED = ("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1")
 
 
 def plain_crowsonkb(photo: Tensor, painting: Tensor) -> Side:
-    """The inner loop of crowsonkb/style-transfer-pytorch: relu4_2, five style layers, TV, Adam, clamp, average."""
+    """Inner loop of crowsonkb/style-transfer-pytorch: relu4_2, five style layers, TV, Adam, clamp, moving average."""
     features = torchvision.models.vgg19(weights=None).features[:30].eval().requires_grad_(False)
     for module in features:
         if isinstance(module, nn.ReLU):
@@ -77,13 +77,13 @@ def plain_crowsonkb(photo: Tensor, painting: Tensor) -> Side:
             with torch.no_grad():
                 picture.clamp_(0, 1)
                 average.mul_(0.99).add_(0.01 * picture)
-            loss.item()  # Its callback does.
+            loss.item()  # The original callback reads the loss as well.
 
     return run
 
 
 def plain_tutorial(photo: Tensor, painting: Tensor) -> Side:
-    """The loop of PyTorch's neural transfer tutorial: five convolutions, mean squares, L-BFGS, clamp."""
+    """Loop of PyTorch's neural transfer tutorial: five convolutions, mean squared errors, L-BFGS, clamp."""
     features = torchvision.models.vgg19(weights=None).features[:11].eval().requires_grad_(False)
     mean, std = (torch.tensor(v).view(-1, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
 
@@ -128,7 +128,7 @@ def plain_tutorial(photo: Tensor, painting: Tensor) -> Side:
 
 
 def ours(photo: Tensor, painting: Tensor, precision: str, *, tutorial: bool) -> Side:
-    """The same work by PictureOptimization's own loop, with the terms looked at every ten evaluations."""
+    """The same work in the loop of `PictureOptimization`; it reads the loss terms every ten evaluations."""
     settings = {"average_decay": 0.0, "optimizer": torch.optim.LBFGS} if tutorial else {"average_decay": 0.99}
     loss = (
         partial(
@@ -157,11 +157,11 @@ def ours(photo: Tensor, painting: Tensor, precision: str, *, tutorial: bool) -> 
 
 
 def main() -> None:
-    """Print a table: seconds an evaluation and the ratio, plain by ours, of each pair of turns."""
+    """Print the seconds per evaluation of both loops and the ratio plain / ours."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=256, help="pixels a side")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--evaluations", type=int, default=5, help="a turn of crowsonkb's loop")
+    parser.add_argument("--size", type=int, default=256, help="side of the square image in pixels")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds in which the loops alternate")
+    parser.add_argument("--evaluations", type=int, default=5, help="evaluations per round of crowsonkb's loop")
     asked = parser.parse_args()
     torch.manual_seed(0)
     photo, painting = torch.rand(2, 1, 3, asked.size, asked.size)
@@ -171,7 +171,7 @@ def main() -> None:
         for precision in ("32-true", "bf16-mixed"):
             pair = plain(photo, painting), ours(photo, painting, precision, tutorial=name == "tutorial")
             seconds: tuple[list[float], list[float]] = ([], [])
-            turn = 20 if name == "tutorial" else asked.evaluations  # L-BFGS's inner loop there, which can't be cut.
+            turn = 20 if name == "tutorial" else asked.evaluations  # One L-BFGS step makes 20 evaluations.
             for side in pair:
                 side(turn)
             for _ in range(asked.rounds):

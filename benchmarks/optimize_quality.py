@@ -1,8 +1,9 @@
-"""How near optimised pictures come to style and photo: the table in the README.
+"""Style and content errors of optimised images: the table in docs/results.md.
 
     python benchmarks/optimize_quality.py photos/*.jpg --styles starry_night wave the_scream --out optimized
 
-The recipe is `optimization=lbfgs` at one size and 100 evaluations; the written file is what is measured, in float32.
+The recipe is `optimization=lbfgs` at one size with 100 evaluations. The errors are measured on the written files, in
+float32.
 """
 
 import argparse
@@ -27,13 +28,13 @@ CONTENT = ["relu3_1", "relu4_1", "relu4_2"]
 
 
 def main() -> None:
-    """Paint every photo in every style; print a table of relative errors."""
+    """Optimise every photo in every style and print a table of relative errors."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", nargs="+", type=Path)
-    parser.add_argument("--styles", nargs="+", default=["starry_night", "wave", "the_scream"])
-    parser.add_argument("--out", type=Path, default=Path("optimized"))
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--evaluations", type=int, default=100)
+    parser.add_argument("photos", nargs="+", type=Path, help="photo files")
+    parser.add_argument("--styles", nargs="+", default=["starry_night", "wave", "the_scream"], help="style names")
+    parser.add_argument("--out", type=Path, default=Path("optimized"), help="folder for the images")
+    parser.add_argument("--size", type=int, default=256, help="shorter side in pixels")
+    parser.add_argument("--evaluations", type=int, default=100, help="evaluations of the loss per image")
     parser.add_argument("overrides", nargs="*", help="more settings of conf/optimize.yaml, after --", default=[])
     asked, more = parser.parse_known_args()
     more = [override for override in more if override != "--"]
@@ -73,7 +74,7 @@ def main() -> None:
 
 @torch.inference_mode()
 def measured(network: torch.nn.Module, photo: torch.Tensor, painting: torch.Tensor, target: Path) -> dict[str, float]:
-    """The relative terms of the written file."""
+    """Relative loss terms of the written file `target`, by name."""
     style = Style(fitted(painting, max(photo.shape[-2:])))
     loss = PictureLoss(loss_network=network, content=photo, styles=[style], content_layers=CONTENT, style_layers=STYLE)
     return {name: float(term) for name, term in loss(load_image(target)).items()}

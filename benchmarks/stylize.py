@@ -1,7 +1,7 @@
-"""How fast a style is used: python benchmarks/stylize.py [speed] [slim] [tiles] [large] [folder] [start].
+"""Speed of stylizing: python benchmarks/stylize.py [part ...] (see --help for the parts).
 
-Sides take turns in one process, or as processes one after the other; printed are medians of seconds, and ratios to the
-first side with their range over the rounds.
+The variants alternate in one process, or run as processes one after the other. The script prints the median time in
+seconds and the ratio to the first variant, with the range of this ratio over the rounds.
 """
 
 import argparse
@@ -33,7 +33,7 @@ Side = Callable[[], object]
 
 
 def plain(network: TransformNet) -> TransformNet:
-    """The same network of plain layers: its output layer as one convolution of torch's, as anybody writes it."""
+    """Replace the output layer of `network` by one plain `Conv2d`, as published code does."""
     conv = nn.Conv2d(network.to_rgb.in_channels, 3, 9, padding=4, padding_mode="reflect")
     conv.load_state_dict(network.to_rgb.state_dict())
     network.to_rgb = conv  # type: ignore[assignment]
@@ -41,7 +41,7 @@ def plain(network: TransformNet) -> TransformNet:
 
 
 class Convolutions(TorchDispatchMode):
-    """Keeps the arguments of every convolution, to be done again alone: less than that no runtime needs."""
+    """Record the arguments of every convolution, to time the convolutions alone: a lower bound for every runtime."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,21 +53,21 @@ class Convolutions(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
     def again(self) -> None:
-        """Compute them all."""
+        """Compute all recorded convolutions."""
         with torch.no_grad():
             for arguments in self.kept:
                 torch.ops.aten.convolution.default(*arguments)
 
 
 def convolutions_of(network: TransformNet, pictures: torch.Tensor) -> Convolutions:
-    """All convolutions of a network, in bfloat16 and channels_last."""
+    """Record all convolutions of a network in bfloat16 and channels_last."""
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), Convolutions() as found:
         network.to(memory_format=torch.channels_last)(pictures.contiguous(memory_format=torch.channels_last))
     return found
 
 
 def alternate(sides: Mapping[str, Side], rounds: int) -> None:
-    """Time all sides in turns; print seconds and how many times as fast as the first each is."""
+    """Time all variants alternately; print the seconds and the speed relative to the first variant."""
     for side in sides.values():
         side()
     seconds: dict[str, list[float]] = {name: [] for name in sides}
@@ -84,10 +84,10 @@ def alternate(sides: Mapping[str, Side], rounds: int) -> None:
 
 
 def speed(rounds: int, cache: Path) -> None:
-    """Runtimes against eager float32 PyTorch of the same network."""
+    """Compare the runtimes with eager float32 PyTorch of the same network."""
     network = plain(load_stylizer(MODEL, runtime="torch", precision="fp32", device="cpu").network())
     eager = Torch(network)
-    # As published loops run it: contiguous, not channels_last.
+    # Published loops use contiguous tensors, not channels_last.
     eager.network.to(memory_format=torch.contiguous_format)
     for height, width in ((512, 512), (1080, 1920)):
         pictures = torch.rand(1, 3, height, width)
@@ -114,7 +114,7 @@ def speed(rounds: int, cache: Path) -> None:
 
 
 def slim(rounds: int, cache: Path) -> None:
-    """The slim generator against the johnson one in eager float32, and its frames a second."""
+    """Compare `generator=slim` with `generator=johnson` in eager float32, at 512x512 and at 640x360 (video frames)."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "slim.safetensors"
         save_network(file, TransformNet(width=16, blocks=3), origin={"style": "slim"})
@@ -132,7 +132,7 @@ def slim(rounds: int, cache: Path) -> None:
 
 
 def tiles(rounds: int, cache: Path) -> None:
-    """Strips against the whole picture, 2048x1536."""
+    """Compare strips with the whole image at 2048x1536: time, largest difference and PSNR."""
     network = load_stylizer(MODEL, runtime="torch", precision="fp32", device="cpu").network()
     noise = np.random.default_rng(0).random((48, 64, 3), np.float32)
     from fast_style.images.resize import enlarged
@@ -150,7 +150,7 @@ def tiles(rounds: int, cache: Path) -> None:
 
 
 def _stylize(*arguments: str) -> tuple[float, float]:
-    """Seconds and the peak of resident memory, GB, of a process of scripts/stylize.py."""
+    """Run scripts/stylize.py in a process; return its seconds and its peak resident memory in GiB."""
     start = time.perf_counter()
     code = (
         "import resource, subprocess, sys\n"
@@ -167,7 +167,7 @@ def _stylize(*arguments: str) -> tuple[float, float]:
 
 
 def large(rounds: int, cache: Path) -> None:
-    """Large photos, `--photos`, under 2 GB."""
+    """Stylize the large photos of `--photos` with `max_memory=1.9` (GiB)."""
     for photo in sorted(PHOTOS.glob("*.jpg")):
         with tempfile.TemporaryDirectory() as folder:
             for kind in ("exact", "thumbnail"):
@@ -179,11 +179,11 @@ def large(rounds: int, cache: Path) -> None:
                     f"statistics={kind}",
                     f"cache={cache}",
                 )
-                print(f"  {photo.name}, {kind}: {seconds:.0f} s, {memory:.2f} GB at most")
+                print(f"  {photo.name}, {kind}: {seconds:.0f} s, {memory:.2f} GiB at most")
 
 
 def folder(rounds: int, cache: Path) -> None:
-    """A folder of 200 photos in one command, against reading, painting and writing one after the other."""
+    """Compare one command for a folder of 200 photos with one command per photo and with one call per photo."""
     from fast_style import load_image, save_image
 
     with tempfile.TemporaryDirectory() as place:
@@ -206,7 +206,7 @@ def folder(rounds: int, cache: Path) -> None:
 
 
 def start(rounds: int, cache: Path) -> None:
-    """The first picture, 512x512, of a cold process: without a cache, then with it."""
+    """Time a new process for one 512x512 image, first with an empty cache, then with the cached runtime."""
     with tempfile.TemporaryDirectory() as place:
         photo = f"{place}/photo.png"
         from fast_style import save_image
@@ -226,12 +226,12 @@ PHOTOS = Path("photos")
 
 
 def main() -> None:
-    """Measure the parts that are asked for."""
+    """Measure the selected parts."""
     global PHOTOS
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=[], help=f"some of {', '.join(PARTS)}; all of them by default")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--photos", type=Path, default=PHOTOS, help="a folder, for large and folder")
+    parser.add_argument("parts", nargs="*", default=[], help=f"any of {', '.join(PARTS)}; default: all")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds per variant")
+    parser.add_argument("--photos", type=Path, default=PHOTOS, help="folder of JPEG photos for large and folder")
     options = parser.parse_args()
     PHOTOS = options.photos
     print(json.dumps({"torch": torch.__version__, "threads": torch.get_num_threads()}))

@@ -1,9 +1,10 @@
-"""How fast a training step is, against the loop that people know: python benchmarks/train.py (see --help).
+"""Speed of a training step compared with a well-known loop: python benchmarks/train.py (see --help).
 
-Three sides take turns in one process. *Ours* is `scripts/train.py` as it is, loader, Lightning, logging and moving
-average included. *Plain* is the training loop of pytorch/examples (fast_neural_style) as it stands there, with the same
-generator and VGG-16 in eager float32 on one batch that stays in memory; it is the other side for every loss network.
-*Bare* is our compiled step alone on one batch: what ours takes beyond it is the loader, Lightning and the logging.
+Three loops alternate in one process. *Ours* is `scripts/train.py` with the data loader, Lightning, logging and the
+moving average. *Plain* is the training loop of pytorch/examples (fast_neural_style), with the same generator and VGG-16
+in eager float32, on one batch that stays in memory. Every loss network is compared with this plain VGG-16 loop. *Bare*
+is our compiled step alone on one batch. The difference between ours and bare is the cost of the data loader, Lightning
+and logging.
 """
 
 import argparse
@@ -33,7 +34,7 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
 WANTED = {"vgg16": 2.5, "vgg19_mix": 5.0, "vgg19_distilled": 8.0, "builtin": 8.0}
 VGG16 = [
     "loss_network=vgg16",
-    "loss_network.weights=random",  # They time the same.
+    "loss_network.weights=random",  # Random weights take the same time.
     "loss.style_layers=[relu1_2,relu2_2,relu3_3,relu4_3]",
     "loss.content_layers=[relu2_2]",
 ]
@@ -41,7 +42,7 @@ SETTINGS = {"vgg16": VGG16, **{name: [f"loss_network={name}"] for name in ("vgg1
 
 
 def plain_loop(photos: Tensor) -> Callable[[int], None]:
-    """The published loop: forward, two feature passes, MSE of features and Gram matrices, Adam, in float32."""
+    """The published loop in float32: forward, two feature passes, MSE of features and of Gram matrices, Adam."""
     device = photos.device
     photos = photos.contiguous()
     generator = TransformNet().to(device)
@@ -85,7 +86,7 @@ def plain_loop(photos: Tensor) -> Callable[[int], None]:
 
 
 def bare_loop(method: PerceptualMethod, photos: Tensor, precision: str) -> Callable[[int], None]:
-    """The step of `method` alone, its compiled networks included, without what trains it."""
+    """The step of `method` alone with its compiled networks, without Lightning and the data loader."""
     optimizer = method.make_optimizer(method.generator.parameters())
     half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
 
@@ -104,13 +105,15 @@ def bare_loop(method: PerceptualMethod, photos: Tensor, precision: str) -> Calla
 
 
 class TakeTurns(pl.Callback):
-    """Times `steps` of ours, then hands over to the two other loops, `rounds` times.
+    """Time `steps` of our steps, then the two other loops; repeat `rounds` times.
 
     Args:
-        steps: of each of our turns and of the bare loop's.
-        plain_steps: of the plain loop's; 0 leaves it out.
-        warm_up: steps before the first turn; `untimed` ones begin each of ours, while the loader has more in store
-            than it would have without the pause.
+        rounds: number of rounds.
+        steps: steps per round of our loop and of the bare loop.
+        plain_steps: steps per round of the plain loop; 0 skips the plain loop.
+        warm_up: our steps before the first round.
+        untimed: our steps at the start of each round that are not timed. During the pause the data loader has
+            prefetched more batches than it could in continuous training.
     """
 
     def __init__(self, *, rounds: int, steps: int, plain_steps: int, warm_up: int, untimed: int) -> None:
@@ -124,13 +127,13 @@ class TakeTurns(pl.Callback):
 
     @property
     def all_steps(self) -> int:
-        """What the training must be long."""
+        """Number of training steps needed."""
         return self.warm_up + self.rounds * (self.untimed + self.steps)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Tensor, batch_idx: int
     ) -> None:
-        """Start and stop the clock; let the others have their turns."""
+        """Start and stop the timer; run the other loops in between."""
         self._step += 1
         place = (self._step - self.warm_up) % (self.untimed + self.steps)
         if self._step < self.warm_up:
@@ -172,10 +175,10 @@ class TakeTurns(pl.Callback):
 
 
 class GpuLoad:
-    """Samples how busy the GPU is, ten times a second."""
+    """Sample the GPU utilisation ten times per second."""
 
     def start(self) -> "GpuLoad":
-        """Begin."""
+        """Start sampling in a thread."""
         self._samples: list[float] = []
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
@@ -183,25 +186,25 @@ class GpuLoad:
         return self
 
     def _sample(self) -> None:
-        with suppress(Exception):  # Without nvidia-ml-py nothing is known.
+        with suppress(Exception):  # Without nvidia-ml-py there are no samples.
             while not self._done.wait(0.1):
                 self._samples.append(torch.cuda.utilization() / 100)
 
     def stop(self) -> float:
-        """The mean share of the time; NaN if nobody could tell."""
+        """Stop sampling and return the mean utilisation from 0 to 1; NaN without samples."""
         self._done.set()
         self._thread.join()
         return statistics.mean(self._samples) if self._samples else float("nan")
 
 
 def wait_for(batch: Tensor) -> None:
-    """Until a GPU has done what it was told."""
+    """Wait until the GPU has finished, if `batch` is on one."""
     if batch.is_cuda:
         torch.cuda.synchronize()
 
 
 def cpu_seconds() -> float:
-    """Of this process and its loaders."""
+    """CPU seconds used by this process and its data loader workers."""
     total = 0.0
     me = psutil.Process()
     for process in (me, *me.children(recursive=True)):
@@ -212,7 +215,7 @@ def cpu_seconds() -> float:
 
 
 def measure(name: str, turns: TakeTurns, folder: Path, overrides: list[str]) -> None:
-    """Train as `scripts/train.py` does, with the other sides taking turns."""
+    """Train as `scripts/train.py` does, alternating with the other loops."""
     settings = [
         *SETTINGS[name],
         *("style=starry_night", "compile=true", f"steps={turns.all_steps}"),
@@ -232,7 +235,7 @@ def spread(values: list[float]) -> str:
 
 
 def report(name: str, turns: TakeTurns, batch: int, peak: float | None) -> None:
-    """Print one loss network's figures."""
+    """Print the figures of one loss network."""
     ours, bare = turns.seconds["ours"], turns.seconds["bare"]
     rate = batch / statistics.median(ours)
     print(f"\n{name}, batch {batch}")
@@ -251,14 +254,16 @@ def report(name: str, turns: TakeTurns, batch: int, peak: float | None) -> None:
 
 
 def main() -> None:
-    """Print a table a loss network and batch size."""
+    """Print the figures for each loss network and batch size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
-    parser.add_argument("--batches", nargs="+", type=int, default=[4])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=8, help="of ours and bare in a turn; hundreds on a GPU")
-    parser.add_argument("--plain-steps", type=int, default=2, help="of the plain loop in a turn; 0 leaves it out")
-    parser.add_argument("--peak", type=float, help="the GPU's TFLOP/s in bfloat16, 989 for an H200")
+    parser.add_argument(
+        "--networks", nargs="+", default=list(SETTINGS), choices=list(SETTINGS), help="loss networks; default: all"
+    )
+    parser.add_argument("--batches", nargs="+", type=int, default=[4], help="batch sizes")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds in which the loops alternate")
+    parser.add_argument("--steps", type=int, default=8, help="steps per round of ours and bare; use hundreds on a GPU")
+    parser.add_argument("--plain-steps", type=int, default=2, help="steps per round of the plain loop; 0 skips it")
+    parser.add_argument("--peak", type=float, help="peak TFLOP/s of the GPU in bfloat16; 989 for an H200")
     parser.add_argument("overrides", nargs="*", help="more settings of scripts/train.py, such as data.workers=8")
     asked = parser.parse_args()
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, 256x256, {' '.join(asked.overrides)}")
