@@ -1,4 +1,4 @@
-"""Tiny real trainings of CycleGAN: two collections drawn by code, small networks, a few steps of a few pixels."""
+"""Tiny CycleGAN trainings: two synthetic collections, small networks, few steps, few pixels."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from fast_style.training.run import TrainingResult, run
 
 
 def drawn(seed: int, size: tuple[int, int]) -> Tensor:
-    """A smooth picture, `(1, 3, H, W)`: much red, some green, little blue."""
+    """Draw a smooth image `(1, 3, H, W)`: much red, some green, little blue."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(1, 3, 5, 6, generator=generator)
     picture = F.interpolate(coarse, size=size, mode="bilinear")
@@ -22,7 +22,7 @@ def drawn(seed: int, size: tuple[int, int]) -> Tensor:
 
 
 def collections(root: Path, *, a: int = 5, b: int = 4, size: tuple[int, int] = (30, 36)) -> Path:
-    """Warm pictures are A, their negatives B."""
+    """Collection A has warm images, collection B their negatives."""
     for number in range(a):
         save_image(drawn(number, size), root / "trainA" / f"{number}.png")
     for number in range(b):

@@ -1,1 +1,1 @@
-"""The ways to learn a style, siblings of one another, and the callbacks beside them."""
+"""Training methods (Johnson, CycleGAN, distillation) and the parts they share."""

@@ -1,4 +1,4 @@
-"""CycleGAN (Zhu et al. 2017): translate between two collections of which no two pictures belong together."""
+"""CycleGAN (Zhu et al. 2017): translate between two unpaired image collections."""
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,19 +22,19 @@ from fast_style.networks.generator import Generator
 from fast_style.networks.patch_discriminator import PatchDiscriminator
 from fast_style.networks.serialization import describe
 
-#: The authors' pictures are in -1..1, where the same absolute error is twice as large: their weights are for that.
+#: The authors' images are in -1..1, where absolute errors are twice as large. Their loss weights assume that range.
 PAPER_VALUE_RANGE = 2.0
 
 
 class Translation(NamedTuple):
-    """A batch of both sides, `(N, 3, H, W)` in 0..1 each, and what the generators made of it.
+    """A batch of both collections and the output of the generators, each `(N, 3, H, W)` in 0..1.
 
     Attributes:
-        real_a, real_b: the pictures.
-        fake_b, fake_a: `real_a`, and `real_b`, translated.
-        rec_a, rec_b: `fake_b`, and `fake_a`, translated back: the reconstructions.
-        idt_a, idt_b: `real_a`, and `real_b`, by the generators whose results they could be: the identity mappings;
-            None where their loss has no weight.
+        real_a, real_b: images of collections A and B.
+        fake_b, fake_a: the translations of `real_a` and `real_b`.
+        rec_a, rec_b: the reconstructions: `fake_b` and `fake_a` translated back.
+        idt_a, idt_b: the identity mappings: `real_a` through the generator B to A, `real_b` through A to B. None if the
+            identity loss has no weight.
     """
 
     real_a: Tensor
@@ -47,28 +47,28 @@ class Translation(NamedTuple):
     idt_b: Tensor | None
 
     def fake_of(self, side: str) -> Tensor:
-        """The fake pictures of side `A` or `B`."""
+        """Return the fake images of side `A` or `B`."""
         return self.fake_a if side == "A" else self.fake_b
 
 
 class CycleGanMethod(pl.LightningModule):
-    """Two generators, each other's inverse, before two discriminators.
+    """Train two generators, inverse to each other, against two discriminators.
 
     Args:
-        generators: from A to B, and from B to A.
-        discriminators: of pictures of A, and of B.
-        optimizer: makes an optimiser of given parameters; one for the generators, one for the discriminators.
-        schedule: makes a learning-rate schedule of an optimiser, stepped every training step; None keeps it constant.
-        cycle_weight: of the pictures there and back; lambda, 10 in the paper.
-        identity_weight: of pictures that are in the collection already, a share of `cycle_weight`; 0.5 in the paper,
-            and 0 computes nothing of it.
-        pool_size: how many fake pictures of either side are kept to be shown again.
-        init_std: deviation of the normal distribution that all convolutions start from; 0.02 in the paper.
-        seed: of the pools.
-        origin: text by name that every saved network carries: `style`, `recipe`, `version`.
+        generators: the generator from A to B and the generator from B to A.
+        discriminators: the discriminator of A and the discriminator of B.
+        optimizer: builds an optimiser from parameters; called for the generators and for the discriminators.
+        schedule: builds a learning-rate schedule from an optimiser; it steps every training step. None: constant rate.
+        cycle_weight: weight of the cycle loss; lambda, 10 in the paper.
+        identity_weight: weight of the identity loss as a share of `cycle_weight`; 0.5 in the paper. 0 skips its
+            computation.
+        pool_size: fake images per side that are kept for the discriminators (`ImagePool`).
+        init_std: standard deviation of the normal init of all convolutions; 0.02 in the paper.
+        seed: seed of the image pools.
+        origin: metadata of every saved network: `style`, `recipe`, `version`.
 
     Raises:
-        ValueError: not two of each, a weight below 0, or what parts refuse.
+        ValueError: not two generators and two discriminators, a weight below 0, or a pool size below 0.
     """
 
     def __init__(
@@ -88,11 +88,11 @@ class CycleGanMethod(pl.LightningModule):
         super().__init__()
         if len(generators) != 2 or len(discriminators) != 2:
             raise ValueError(
-                f"CycleGAN has two generators and two discriminators; got {len(generators)} and {len(discriminators)}."
+                f"CycleGAN needs 2 generators and 2 discriminators; got {len(generators)} and {len(discriminators)}."
             )
         if min(cycle_weight, identity_weight) < 0:
             raise ValueError(
-                "method.cycle_weight and method.identity_weight are 0 or more; got "
+                "method.cycle_weight and method.identity_weight must be 0 or more; got "
                 f"{cycle_weight} and {identity_weight}."
             )
         self.automatic_optimization = False
@@ -119,17 +119,17 @@ class CycleGanMethod(pl.LightningModule):
         return {"A2B": self.a2b, "B2A": self.b2a}
 
     def origin_of(self, direction: str) -> dict[str, str]:
-        """What the network file of `A2B`, or of `B2A`, says."""
+        """Return the metadata of the network file of direction `A2B` or `B2A`."""
         style = f"{self.origin.get('style', 'translation')}_{direction}"
         return {**self.origin, "style": style, "direction": direction, "input": "RGB (sRGB), 0 to 1"}
 
     def setup(self, stage: str) -> None:
-        """Let chance differ between the pools, and between processes; before a checkpoint is looked at."""
+        """Seed each pool of each rank differently. Lightning calls this before it loads a checkpoint."""
         for number, pool in enumerate(self.pools.values()):
             pool.reseed(random.Random(f"{self.seed}/{number}/{self.global_rank}").getrandbits(32))
 
     def training_step(self, pictures: Tensor, batch_idx: int) -> dict[str, Tensor]:
-        """Step all four networks on `(N, 2, 3, H, W)`: pictures of A and of B."""
+        """Step all four networks on a batch `(N, 2, 3, H, W)`: images of A and images of B."""
         seen = is_seen(self.trainer)
         batch = self._translate(pictures)
         pooled = {side: pool.exchange(batch.fake_of(side)) for side, pool in self.pools.items()}
@@ -142,8 +142,12 @@ class CycleGanMethod(pl.LightningModule):
         return {"loss": total.detach()}
 
     def validation_step(self, pictures: Tensor, batch_idx: int) -> dict[str, list[Tensor]]:
-        """The losses of held-out pictures; returns what to look at: a picture, translated, back, and left as it is."""
-        # Not compiled: a few pictures now and then would not repay a second compilation, without gradients.
+        """Compute the losses of validation images.
+
+        Returns:
+            Columns of the image grid by side: image, translation, reconstruction and, if computed, identity mapping.
+        """
+        # Not compiled: validation has few images, so a second compilation without gradients would not pay off.
         with torch.compiler.set_stance("force_eager"):
             batch = self._translate(pictures)
             terms, rates = self._terms(batch, {side: batch.fake_of(side) for side in "AB"})
@@ -157,19 +161,19 @@ class CycleGanMethod(pl.LightningModule):
         return columns
 
     def on_validation_epoch_end(self) -> None:
-        """Log the means over the held-out pictures of all processes."""
+        """Log the mean losses over the validation images of all ranks."""
         self.log_dict(self._validated.take())
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimiser of the generators, then that of the discriminators, and their schedules."""
+        """Build the optimisers of generators and discriminators, in this order, and their schedules."""
         pairs = ((self.a2b, self.b2a), (self.disc_a, self.disc_b))
         optimizers = [self.make_optimizer([p for network in pair for p in network.parameters()]) for pair in pairs]
         return optimizers, [self.make_schedule(optimizer) for optimizer in optimizers] if self.make_schedule else []
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add every process's pools; and let the checkpoint serve as a network file of A2B."""
+        """Add the image pools of all ranks, and the A2B network: the checkpoint also works as its network file."""
         pools = {side: pool.state_dict() for side, pool in self.pools.items()}
-        # All processes come here, and have kept equally many.
+        # All ranks call this, and their pools have equal sizes.
         checkpoint["image_pools"] = {
             side: {name: self._of_all_processes(tensor) for name, tensor in state.items()}
             for side, state in pools.items()
@@ -180,22 +184,22 @@ class CycleGanMethod(pl.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with this process's pools."""
+        """Restore the image pools of this rank."""
         for side, state in checkpoint["image_pools"].items():
             if len(state["random"]) != self.trainer.world_size:
-                return  # Of another number of processes, which is refused (effective_batch.py) with its sentence.
+                return  # Another number of processes: effective_batch.py refuses that with a better message.
             self.pools[side].load_state_dict({name: of_all[self.global_rank] for name, of_all in state.items()})
 
     def _translate(self, pictures: Tensor) -> Translation:
         real_a, real_b = (side.contiguous(memory_format=torch.channels_last) for side in pictures.unbind(1))
         fake_b, fake_a = self.a2b(real_a), self.b2a(real_b)
         rec_a, rec_b = self.b2a(fake_b), self.a2b(fake_a)
-        # In calls of their own: a batch of another size would be compiled once more.
+        # Separate calls: one larger batch would need a second compilation.
         idt = (self.b2a(real_a), self.a2b(real_b)) if self.identity_weight else (None, None)
         return Translation(real_a, real_b, fake_b, fake_a, rec_a, rec_b, *idt)
 
     def _terms(self, batch: Translation, pooled: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """All losses, unweighted, and the discriminators' shares of right answers on what they are shown."""
+        """Return all unweighted losses, and the accuracy of the discriminators (0 to 1) on real and fake images."""
         with frozen(self.disc_a, self.disc_b):
             terms = {
                 "gan_AB": adversarial.least_squares_generator(self.disc_b(batch.fake_b)),
@@ -220,11 +224,11 @@ class CycleGanMethod(pl.LightningModule):
         return {name: weights[name.split("_")[0]] * term for name, term in terms.items()}
 
     def _step(self, total: Tensor, *, seen: bool) -> None:
-        """Step generators and discriminators.
+        """Step generators and discriminators after one backward pass.
 
-        The authors step the generators before they compute the discriminators' losses. Those look at pictures that were
-        made before that step, and the generators' at discriminators before theirs; so one backward pass through both
-        gives the same gradients, which processes share at once.
+        The authors step the generators before they compute the discriminator losses. These losses use fake images from
+        before that step, and the generator losses use discriminators from before theirs. So one backward pass through
+        both gives the same gradients, and ranks exchange them once.
         """
         optimizers = self.optimizers()
         assert isinstance(optimizers, list)
@@ -238,8 +242,8 @@ class CycleGanMethod(pl.LightningModule):
             self.log("gradient_norm", norm)
             self.log(f"lr-{type(optimizers[0].optimizer).__name__}", optimizers[0].param_groups[0]["lr"])
         of_generators, of_discriminators = optimizers
-        # Lightning counts the steps of its own wrappers: through one of the two alone its number of steps, and with it
-        # the length of a run, its checkpoints and curves, is that of training steps.
+        # Lightning counts a step for every call of its optimiser wrapper. With the wrapper for only one optimiser,
+        # global_step counts training steps, and so do run length, checkpoints and curves.
         of_generators.step()
         of_discriminators.optimizer.step()
         schedules = self.lr_schedulers() or []
@@ -250,7 +254,7 @@ class CycleGanMethod(pl.LightningModule):
     def _of_all_processes(self, tensor: Tensor) -> Tensor:
         if self.trainer.world_size == 1:
             return tensor[None]
-        # Not self.device: once a run is over the networks lie in the CPU's memory, where NCCL gathers nothing.
+        # Not self.device: after a run Lightning moves the networks to the CPU, where NCCL cannot gather.
         mine = tensor.to(self.trainer.strategy.root_device).contiguous()
         of_all = [torch.empty_like(mine) for _ in range(self.trainer.world_size)]
         dist.all_gather(of_all, mine)
@@ -259,7 +263,7 @@ class CycleGanMethod(pl.LightningModule):
 
 @contextmanager
 def frozen(*networks: nn.Module) -> Iterator[None]:
-    """Let gradients pass through networks and none stay in them."""
+    """Freeze networks inside the block: gradients pass through them, but their weights get none."""
     try:
         for network in networks:
             network.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""The moving average of a network's weights, which follows on the device: no step waits for the CPU."""
+"""Moving average (EMA) of a network's weights, updated on the device without waiting for the CPU."""
 
 import copy
 
@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 
 class MovingAverage(nn.Module):
-    """A copy of a network that follows it.
+    """A copy of a network with averaged weights.
 
-    torch's `AveragedModel` under the names it has in a state dict; that one reads its counter from the device three
-    times a step.
+    It uses the state-dict names of torch's `AveragedModel`. That class reads its counter from the device three times a
+    step, which stalls a GPU.
 
     Args:
-        network: what to follow.
-        decay: share of itself that the average keeps in an update, from 0, a mere copy, to below 1.
+        network: the network to average.
+        decay: share of the old average that an update keeps, from 0 (a plain copy) to below 1.
     """
 
     n_averaged: Tensor
@@ -22,35 +22,35 @@ class MovingAverage(nn.Module):
     def __init__(self, network: nn.Module, *, decay: float) -> None:
         super().__init__()
         if not 0 <= decay < 1:
-            raise ValueError(f"average_decay is from 0 to below 1; got {decay}.")
+            raise ValueError(f"average_decay must be at least 0 and below 1; got {decay}.")
         self.decay = decay
         self.module = copy.deepcopy(network).requires_grad_(False)
         self.register_buffer("n_averaged", torch.tensor(0))
 
     @torch.no_grad()
     def update_parameters(self, network: nn.Module, *, taken: Tensor | None = None) -> None:
-        """Follow a step of the network.
+        """Update the average after a step of the network.
 
         Args:
-            network: of the same architecture.
-            taken: whether there was a step, a truth value on the device; False leaves everything as it is.
+            network: a network of the same architecture.
+            taken: boolean scalar on the device: whether the step was taken. False changes nothing; None means taken.
         """
         if taken is not None and taken.device.type == "cpu" and not taken:
-            return  # Where looking costs nothing: below, 0 x NaN would reach the average from broken weights.
+            return  # Reading a CPU tensor is free. Below, 0 x NaN of broken weights would reach the average.
         taken = torch.ones_like(self.n_averaged) if taken is None else taken.to(self.n_averaged)
         kept = self._kept()
         kept = torch.where(taken.bool(), kept, torch.ones_like(kept))
         averages: list[Tensor] = list(self.module.parameters())
         steps: list[Tensor] = list(torch._foreach_mul([p.detach() for p in network.parameters()], (1 - kept).float()))
-        # Both shares are exact at 0 and 1, which a lerp with a weight on the device would not be in one launch.
+        # Multiply and add are exact for shares of 0 and 1; one lerp launch with a weight on the device is not.
         torch._foreach_mul_(averages, kept.float())
         torch._foreach_add_(averages, steps)
         self.n_averaged += taken
 
     def _kept(self) -> Tensor:
-        """The average's share of itself: nothing at first, and less while it is young.
+        """Return the share of the old average to keep: 0 at the first update, then rising to `decay`.
 
-        Otherwise short runs would export their first steps.
+        With a constant share, the average of a short run would still hold its first steps.
         """
         before = self.n_averaged.double()
         return ((1 + before) / (10 + before)).clamp(max=self.decay) * (before > 0)

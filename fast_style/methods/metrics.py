@@ -1,4 +1,4 @@
-"""Named losses on their way to the log: averaged on the device, over batches and over processes."""
+"""Means of named losses for the log, computed on the device over batches and ranks."""
 
 from collections.abc import Mapping
 
@@ -9,23 +9,23 @@ from torch import Tensor
 
 
 class MeanTerms:
-    """Running means of named scalars; nothing of it makes the CPU wait for the device."""
+    """Running means of named scalars that never make the CPU wait for the device."""
 
     def __init__(self) -> None:
         self._names: tuple[str, ...] = ()
         self._sums: Tensor | None = None
 
     def add(self, terms: Mapping[str, Tensor], weight: int = 1) -> None:
-        """Take scalars in, the same names each time, as the mean of `weight` things."""
+        """Add scalars, each the mean over `weight` items. Every call must use the same names."""
         ones = torch.ones(1, device=next(iter(terms.values())).device)
         sums = weight * torch.cat([torch.stack([term.detach().float() for term in terms.values()]), ones])
         self._names = tuple(terms)
         self._sums = sums if self._sums is None else self._sums + sums
 
     def take(self) -> dict[str, Tensor]:
-        """The means of all that was added in all processes, in one collective; then start anew.
+        """Return the means over all ranks with one collective, and reset the sums.
 
-        Every process takes at the same time.
+        All ranks must call this at the same time.
         """
         if self._sums is None:
             return {}
@@ -38,10 +38,10 @@ class MeanTerms:
 def named_losses(
     stage: str, terms: Mapping[str, Tensor], weighted: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """The losses by the names they are logged under, without gradients, and their weighted total.
+    """Return the losses by their log names, without gradients, and the weighted total.
 
-    Weighted (`train/...`), so that the curves add up to the total; raw (`train_raw/...`), so that runs of other weights
-    compare.
+    The weighted losses (`train/...`) add up to the total. The raw losses (`train_raw/...`) allow a comparison of runs
+    with other weights.
     """
     total = torch.stack(list(weighted.values())).sum()
     named = {f"{stage}/total": total}
@@ -51,7 +51,7 @@ def named_losses(
 
 
 def is_seen(trainer: pl.Trainer) -> bool:
-    """Whether somebody will see the losses of the coming step: those of the others need not be read."""
+    """Return whether the coming step is logged. Losses of other steps need not be read."""
     step = trainer.global_step + 1
     every: int = trainer.log_every_n_steps  # type: ignore[attr-defined] # Lightning sets it elsewhere.
     return step % every == 0 or step == trainer.max_steps

@@ -1,4 +1,4 @@
-"""Johnson et al. (2016): train a network to paint any photo in one style."""
+"""Johnson et al. (2016): train a network that stylizes any photo in one style."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -20,19 +20,19 @@ from fast_style.networks.serialization import describe
 
 
 class PerceptualMethod(pl.LightningModule):
-    """A generator under a perceptual loss.
+    """Train a generator with a perceptual loss.
 
     Args:
-        generator: the network that learns to paint.
+        generator: the network to train.
         loss: names and weighs the terms.
-        optimizer: makes the optimiser of given parameters.
-        schedule: makes a learning-rate schedule of an optimiser, stepped every training step; None keeps it constant.
-        average_decay: of the moving average of the generator's weights, which is what validation sees and what is
-            exported; 0 averages nothing.
-        noise_std: standard deviation of the noise (images are in 0..1) on the photos that the generator is given;
-            content is compared without it.
-        stability: a term that holds paintings still while photos move; None trains without.
-        origin: text by name that every saved network carries: `style`, `recipe`, `version`.
+        optimizer: builds the optimiser from parameters.
+        schedule: builds a learning-rate schedule from an optimiser; it steps every training step. None: constant rate.
+        average_decay: decay of the moving average (EMA) of the generator's weights. Validation and export use the
+            average. 0: no averaging.
+        noise_std: standard deviation of the noise (images are in 0 to 1) on the photos that the generator gets. The
+            content loss uses the photos without noise.
+        stability: a loss term for stable output when photos shift or become noisy. None: no such term.
+        origin: metadata of every saved network: `style`, `recipe`, `version`.
 
     Raises:
         ValueError: noise_std below 0.
@@ -52,7 +52,7 @@ class PerceptualMethod(pl.LightningModule):
     ) -> None:
         super().__init__()
         if not noise_std >= 0:
-            raise ValueError(f"method.noise_std is the deviation of noise, 0 or more; got {noise_std}.")
+            raise ValueError(f"method.noise_std (standard deviation of the noise) must be 0 or more; got {noise_std}.")
         self.generator = generator
         self.loss = loss
         self.make_optimizer, self.make_schedule = optimizer, schedule
@@ -67,13 +67,13 @@ class PerceptualMethod(pl.LightningModule):
 
     @property
     def network(self) -> Generator:
-        """The averaged generator: what is looked at, validated and exported."""
+        """The averaged generator, which is validated and exported."""
         averaged = self.average.module
         assert isinstance(averaged, Generator)
         return averaged
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
-        """Paint a batch `(N, 3, H, W)` and return how far it is from its content and the style."""
+        """Stylize a batch of photos `(N, 3, H, W)` and return its weighted loss."""
         seed = self._seed(batch_idx)
         painted = self.generator(add_noise(photos, self.noise_std, seed=seed))
         terms = self.loss(painted, photos)
@@ -86,8 +86,8 @@ class PerceptualMethod(pl.LightningModule):
         return propagate_nonfinite(total)
 
     def validation_step(self, photos: Tensor, batch_idx: int) -> Tensor:
-        """The same with the averaged generator; returns what it painted."""
-        # Not compiled: a few photos now and then would not repay a second compilation, without gradients.
+        """Compute the losses with the averaged generator. Returns the stylized images."""
+        # Not compiled: validation has few photos, so a second compilation without gradients would not pay off.
         with torch.compiler.set_stance("force_eager"):
             painted: Tensor = self.network(photos)
             terms = self.loss(painted, photos)
@@ -95,19 +95,19 @@ class PerceptualMethod(pl.LightningModule):
         return painted
 
     def on_validation_epoch_end(self) -> None:
-        """Log the means over the held-out photos of all processes."""
+        """Log the mean losses over the validation photos of all ranks."""
         self.log_dict(self._validated.take())
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step, then let the average follow; a step that is not finite changes neither."""
+        """Step the optimiser, then update the average. A step with a non-finite gradient changes neither."""
         super().optimizer_step(*args, **kwargs)
         self.average.update_parameters(self.generator, taken=self.finite)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimiser over the generator's parameters alone, and its schedule."""
+        """Build the optimiser of the generator's parameters, and its schedule."""
         optimizer = self.make_optimizer(self.generator.parameters())
-        # A fused one offers to undo GradScaler's scaling within its step; Lightning then refuses to clip, with
-        # bf16-mixed too, and the norm below would be that of the scaled gradients.
+        # A fused optimiser offers to undo GradScaler's scaling within its step. Lightning then refuses to clip, even
+        # with bf16-mixed, and the logged norm would be the norm of the scaled gradients.
         optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         if self.make_schedule is None:
             return optimizer
@@ -115,10 +115,7 @@ class PerceptualMethod(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Look at the gradient's norm, before any clipping: log it, and skip a step where it is not finite.
-
-        The learning rate is logged with it.
-        """
+        """Log gradient norm, before clipping, and learning rate. Skip the step if the norm is not finite."""
         gradients = [p.grad for p in self.generator.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
         if is_seen(self.trainer):
@@ -127,19 +124,19 @@ class PerceptualMethod(pl.LightningModule):
         self.finite = skip_unless_finite(optimizer, norm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let the checkpoint serve as a network file too: it describes its averaged generator."""
+        """Add the averaged generator, so that the checkpoint also works as a network file."""
         checkpoint["fast_style"] = {
             "metadata": describe(self.network, self.origin),
             "tensors": self.network.state_dict(),
         }
 
     def _seed(self, batch_idx: int) -> int:
-        """What this batch's noise is drawn from."""
+        """Return the seed of this batch's noise."""
         accumulated = self.trainer.accumulate_grad_batches
         return noise_seed(self.global_step, part=self.global_rank * accumulated + batch_idx % accumulated)
 
     def _log_train(self, named: dict[str, Tensor], batch_idx: int) -> None:
-        """Log the means over an effective batch, at those steps alone whose losses somebody will see."""
+        """Log the mean losses over an effective batch, only at logged steps."""
         if not is_seen(self.trainer):
             return
         self._trained.add(named)
@@ -148,34 +145,34 @@ class PerceptualMethod(pl.LightningModule):
 
 
 def noise_seed(step: int, *, part: int = 0) -> int:
-    """A number for the noise of one batch, from 0 to below 2^31; a resumed run has the same ones again.
+    """Return the noise seed of one batch, from 0 to below 2^31. A resumed run gets the same seeds.
 
     Args:
-        step: of the training.
-        part: which of the batches that make the step, over all processes. The first batch of the first process is 0,
-            and its number is the step's.
+        step: training step.
+        part: index of the batch within the step, over all ranks and accumulated batches. For part 0 the seed is the
+            step.
     """
-    # Multiples of an odd number near 2^32 over the golden ratio lie far apart, so no part meets another one's steps.
-    # Not in the upper bits: the CPU's generator takes the lower 32 alone.
+    # Multiples of an odd number near 2^32 / golden ratio lie far apart, so the seeds of two parts do not overlap.
+    # The upper 32 bits are of no use: the CPU's random generator ignores them.
     return (step + part * 0x9E3779B1) % 2**31
 
 
 def add_noise(photos: Tensor, deviation: float, *, seed: int) -> Tensor:
-    """Add normal noise, new for each batch.
+    """Add normal noise, new for each batch, which keeps dots out of smooth areas.
 
-    Every painting has to have the style's statistics, that of a smooth photo too, and a generator without noise learns
-    to make strokes and dots of what is left there: the faintest noise, or the blocks of a JPEG file, so that they come
-    in rows. One that learns on noise cannot tell the photo's own from it, and lets both be. Our departure from Johnson
-    et al.; texture networks (Ulyanov et al. 2016) are given noise for strokes to begin from, when they paint too.
+    Every stylized image needs the style's statistics, even that of a smooth photo. Trained without noise, a generator
+    makes strokes and dots from the faintest noise, or from JPEG blocks, so the dots stand in rows. Trained with noise,
+    a generator cannot tell the photo's own noise from it and ignores both. Johnson et al. do not add noise. Texture
+    networks (Ulyanov et al. 2016) also get noise at inference, as a seed for strokes.
 
     Args:
-        photos: `(N, 3, H, W)`.
-        deviation: of the noise, of 1; 0 leaves photos as they are.
+        photos: `(N, 3, H, W)` in 0..1.
+        deviation: standard deviation of the noise (images are in 0 to 1); 0 returns the photos unchanged.
         seed: from 0 to below 2^31; see `noise_seed`.
     """
     if not deviation:
         return photos
-    # Another one than that of stability.py, whose shift and noise it would follow.
+    # Not the seed of stability.py: this noise would correlate with its shift and noise.
     random = torch.Generator(photos.device).manual_seed(2**31 + seed)
     noise = torch.randn(photos.shape, generator=random, device=photos.device, dtype=photos.dtype)
     return photos + deviation * noise.contiguous(memory_format=torch.channels_last)

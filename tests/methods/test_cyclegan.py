@@ -1,4 +1,4 @@
-"""CycleGAN as a method: its gradients are the authors' loop's, its steps are counted, and it goes on to the bit."""
+"""CycleGAN: gradients equal those of the authors' loop, steps are counted, and runs resume bit for bit."""
 
 import contextlib
 import copy
@@ -49,7 +49,7 @@ def method(generator: dict[str, Any] | None = None, **changes: Any) -> CycleGanM
 
 
 class SameStart(pl.LightningDataModule):
-    """Random pairs, the same each time."""
+    """Random image pairs, the same at every call."""
 
     def __init__(self, pairs: Tensor) -> None:
         super().__init__()
@@ -60,11 +60,11 @@ class SameStart(pl.LightningDataModule):
 
 
 def authors_loop(learner: CycleGanMethod, batches: list[Tensor], *, identity: float) -> None:
-    """`cycle_gan_model.py` of the authors' release, step by step, with its own order of steps and pictures in -1..1."""
+    """The loop of the authors' `cycle_gan_model.py`: their order of steps, images in -1..1."""
     a2b, b2a, disc_a, disc_b = (
         copy.deepcopy(part) for part in (learner.a2b, learner.b2a, learner.disc_a, learner.disc_b)
     )
-    learner.setup("fit")  # As the run will do: the pools' chance.
+    learner.setup("fit")  # As the run does: seed the pools.
     pools = {side: ImagePool(pool.size, seed=0) for side, pool in learner.pools.items()}
     for side, pool in pools.items():
         pool.load_state_dict(learner.pools[side].state_dict())
@@ -104,7 +104,7 @@ def authors_loop(learner: CycleGanMethod, batches: list[Tensor], *, identity: fl
     learner.expected = [a2b, b2a, disc_a, disc_b]  # type: ignore[assignment]
 
 
-@pytest.mark.filterwarnings("ignore")  # Of a trainer as it is.
+@pytest.mark.filterwarnings("ignore")  # Warnings of Lightning itself.
 @pytest.mark.parametrize("identity", [0.5, 0.0])
 def test_four_steps_are_the_authors(identity: float) -> None:
     pairs = torch.rand(8, 2, 3, 28, 32, dtype=torch.float64)
@@ -155,7 +155,7 @@ def test_weights_are_the_papers_in_their_range() -> None:
     weighted = method()._weighted(
         {name: torch.tensor(1.0) for name in ("gan_AB", "cycle_A", "identity_B", "discriminator_A")}
     )
-    # An error of 1 of our 0..1 is one of 2 in their -1..1.
+    # An error of 1 in our range 0..1 is an error of 2 in their range -1..1.
     assert {name: value.item() for name, value in weighted.items()} == {
         "gan_AB": 1.0,
         "cycle_A": 20.0,
@@ -183,7 +183,7 @@ def test_a_resumed_run_equals_the_straight_one_with_its_pools(tmp_path: Path) ->
 
 
 def test_another_pool_would_have_made_other_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Otherwise the equality above would hold for pools that are not restored.
+    # Otherwise the test above would also pass with pools that are not restored.
     straight = translate(tmp_path, network_file=tmp_path / "straight.safetensors")
     monkeypatch.setattr(CycleGanMethod, "on_load_checkpoint", lambda self, checkpoint: None)
     resumed = translate(tmp_path, network_file=tmp_path / "resumed.safetensors", resume=checkpoint(tmp_path, 4))
@@ -191,7 +191,7 @@ def test_another_pool_would_have_made_other_networks(tmp_path: Path, monkeypatch
 
 
 class Steps(pl.Callback):
-    """Notes what number of steps others see after every batch."""
+    """Record trainer.global_step after every batch."""
 
     def __init__(self) -> None:
         self.seen: list[int] = []
@@ -245,7 +245,7 @@ def test_every_loss_is_logged_by_name_and_direction_and_adds_up(tmp_path: Path, 
     assert {"gradient_norm", "images_per_second", "lr-Adam"} <= last.keys()
     assert set(events.Tags()["images"]) == {"A_to_B_and_back", "B_to_A_and_back"}
     image = events.Images("A_to_B_and_back")[-1]
-    # Two rows of four pictures, and the frames between: a picture, translated, back, left as it is.
+    # Two rows of four images with borders: image, translation, reconstruction, identity mapping.
     assert (image.width, image.height) == (4 * 26 + 2, 2 * 26 + 2)
 
 
@@ -293,7 +293,7 @@ def test_a_step_that_is_not_finite_changes_nothing(
             states.append({name: value.clone() for name, value in pl_module.state_dict().items()})
 
     monkeypatch.setattr(PatchDiscriminator, "forward", flawed)
-    # Six calls of discriminators a step: the third is flawed.
+    # A step calls discriminators six times; the third call of a step is broken.
     changes = {"steps": 5, "val_every": 5, "checkpoint_every": 1, "method.optimizer.fused": fused}
     outcome = translate(tmp_path, callbacks=(Keep(),), **changes)
     assert same(states[1], states[2])
@@ -314,8 +314,8 @@ def test_a_step_that_is_not_finite_changes_nothing(
         ({"precision": "16-mixed"}, "precision=bf16-mixed or 32-true"),
         ({"data": "folder", "data.load_size": None, "data.held_out": 2}, "learns from two collections"),
         ({"precision": 16}, "precision=bf16-mixed or 32-true"),
-        ({"method.pool_size": -1}, "method.pool_size is how many pictures are kept, 0 or more; got -1"),
-        ({"method.cycle_weight": -1}, "method.cycle_weight and method.identity_weight are 0 or more; got -1"),
+        ({"method.pool_size": -1}, r"method.pool_size \(images kept per side\) must be 0 or more; got -1"),
+        ({"method.cycle_weight": -1}, "method.cycle_weight and method.identity_weight must be 0 or more; got -1"),
         ({"init_from": "wave.safetensors"}, "method=cyclegan begins two at random: leave init_from null"),
         ({"data.size": 16}, "With discriminator.layers=3, data.size is at least 24; got 16"),
         ({"data.size": 15, "discriminator.layers": 1}, "data.size is at least 16; got 15"),
@@ -351,12 +351,12 @@ def test_pools_of_processes_and_sides_draw_for_themselves(monkeypatch: pytest.Mo
 
 
 def test_pools_are_gathered_where_the_processes_meet(monkeypatch: pytest.MonkeyPatch) -> None:
-    # After a run Lightning has moved the networks into the CPU's memory, where NCCL gathers nothing.
+    # After a run Lightning has moved the networks to the CPU, where NCCL cannot gather.
     one, seen = method(), []
     strategy = SimpleNamespace(root_device=torch.device("meta"))
     monkeypatch.setattr(CycleGanMethod, "trainer", SimpleNamespace(world_size=2, strategy=strategy))
     monkeypatch.setattr(torch.distributed, "all_gather", lambda all_, mine: seen.append(mine.device.type))
-    with contextlib.suppress(NotImplementedError):  # What is on "meta" has no values to bring back.
+    with contextlib.suppress(NotImplementedError):  # A "meta" tensor has no values to copy to the CPU.
         one._of_all_processes(torch.zeros(1))
     assert seen == ["meta"]
 
@@ -397,7 +397,7 @@ def test_a_short_run_has_its_forecast_too(
 ) -> None:
     caplog.set_level("INFO")
     ticks = itertools.count(10.0, 10.0)
-    # A clock of ten seconds between two looks at it: half of the steps, rounded up, of two pictures each.
+    # The clock advances 10 s between two readings: half of the steps, rounded up, with two images each.
     monkeypatch.setattr(throughput, "_now", lambda batch: next(ticks))
     translate(tmp_path, steps=steps, val_every=steps, checkpoint_every=steps)
     (said,) = [record.getMessage() for record in caplog.records if "images a second" in record.getMessage()]
@@ -406,6 +406,6 @@ def test_a_short_run_has_its_forecast_too(
 
 
 def test_a_generator_starts_flat_grey() -> None:
-    # What a generator of N(0, 0.02) makes at first says whether its range is 0..1.
+    # With weights of N(0, 0.02), the first output is mid-grey only if the output range is 0..1.
     made = method(init_std=0.02).a2b(torch.rand(1, 3, 24, 24))
     assert F.l1_loss(made, torch.full_like(made, 0.5)) < 0.1

@@ -1,4 +1,4 @@
-"""The moving average against torch's own, and against steps that were none."""
+"""The moving average, compared with torch's, and after skipped steps."""
 
 import copy
 
@@ -66,7 +66,7 @@ def test_it_goes_on_from_a_state() -> None:
 
 
 def test_it_reads_nothing_from_the_device() -> None:
-    # On `meta` there is nothing to read: whatever asks for a value raises.
+    # `meta` tensors have no values: reading one raises an error.
     network = nn.Linear(3, 2, device="meta")
     average = MovingAverage(network, decay=0.9).to("meta")
     average.update_parameters(network)

@@ -1,4 +1,4 @@
-"""The pool of made pictures: the paper's rule, counted over 10,000 draws, and a state that goes on to the bit."""
+"""The image pool: the paper's rule, counted over 10,000 draws, and a state that resumes bit for bit."""
 
 import math
 from itertools import pairwise
@@ -11,7 +11,7 @@ from fast_style.methods.image_pool import ImagePool
 
 
 def numbered(start: int, count: int = 1) -> Tensor:
-    """Pictures that say which they are."""
+    """Images that contain their own number."""
     return torch.arange(start, start + count).float().view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
 
 
@@ -32,13 +32,13 @@ def test_the_rule_over_10_000_draws() -> None:
     shown(pool, 0, size)
     came = shown(pool, size, draws)
     new = [number == size + step for step, number in enumerate(came)]
-    # Half of them are new: within four deviations of a fair coin.
+    # Half of them are new: within four standard deviations of a fair coin.
     assert abs(sum(new) / draws - 0.5) < 4 * 0.5 / math.sqrt(draws)
-    # And the coin does not remember: as often as not is one followed by its like.
+    # The draws are independent: half of them equal the draw before.
     alike = sum(a == b for a, b in pairwise(new)) / (draws - 1)
     assert abs(alike - 0.5) < 4 * 0.5 / math.sqrt(draws)
     old = [(size + step) - number for step, number in enumerate(came) if not new[step]]
-    # None comes twice, and the ages are a geometric distribution's: kept on, with 1 in 100 a draw, 100 draws.
+    # No image returns twice. Ages follow a geometric distribution: replaced with probability 1/100, mean 100.
     kept = [number for step, number in enumerate(came) if not new[step]]
     assert len(set(kept)) == len(kept)
     late = old[500:]
@@ -120,9 +120,9 @@ def test_the_precision_is_kept() -> None:
 
 
 def test_what_does_not_do_is_refused() -> None:
-    with pytest.raises(ValueError, match="how many pictures are kept, 0 or more; got -1"):
+    with pytest.raises(ValueError, match=r"pool_size \(images kept per side\) must be 0 or more; got -1"):
         ImagePool(-1, seed=0)
     full = ImagePool(3, seed=0)
     shown(full, 0, 3)
-    with pytest.raises(ValueError, match="3 pictures were kept, and this pool holds 2"):
+    with pytest.raises(ValueError, match="saved pool has 3 images, but this pool holds only 2"):
         ImagePool(2, seed=0).load_state_dict(full.state_dict())

@@ -36,7 +36,7 @@ def test_processes_share_their_sums_in_one_collective(monkeypatch: pytest.Monkey
 
     def add_the_other_process(sums: torch.Tensor) -> None:
         calls.append(sums)
-        sums += torch.tensor([20.0, 30.0, 1.0])  # One photo more, with losses of 20 and 30.
+        sums += torch.tensor([20.0, 30.0, 1.0])  # The other rank adds one photo with losses of 20 and 30.
 
     for name, answer in {"is_initialized": lambda: True, "get_world_size": lambda: 2}.items():
         monkeypatch.setattr(torch.distributed, name, answer)

@@ -1,4 +1,4 @@
-"""Grain: noise for the generator, and for nothing else."""
+"""Noise on the photos: only the generator sees it."""
 
 import pytest
 import pytorch_lightning as pl
@@ -63,7 +63,7 @@ def test_the_generator_alone_sees_it(monkeypatch, noise_std):
 
 
 def test_less_than_none_is_refused():
-    with pytest.raises(ValueError, match=r"method.noise_std is the deviation of noise, 0 or more; got -0.1"):
+    with pytest.raises(ValueError, match=r"method.noise_std \(standard deviation .*\) must be 0 or more; got -0.1"):
         PerceptualMethod(
             generator=TransformNet(width=2, blocks=0), loss=torch.nn.Module(), optimizer=torch.optim.SGD, noise_std=-0.1
         )
@@ -74,7 +74,8 @@ def test_every_part_of_every_step_has_a_seed_of_its_own():
     seeds = {noise_seed(step, part=part) for step in steps for part in parts}
     assert len(seeds) == len(steps) * len(parts)
     assert min(seeds) >= 0
-    assert max(seeds) < 2**31  # add_noise's lie above, within the 32 bits that the CPU's generator takes.
+    # add_noise adds 2**31, and the CPU's random generator uses only 32 bits.
+    assert max(seeds) < 2**31
     assert [noise_seed(step) for step in (0, 7)] == [0, 7]
 
 
@@ -84,7 +85,7 @@ def test_the_cpu_draws_other_noise_for_another_part():
 
 
 def seeds_of(monkeypatch, folder, rank=0, **changes):
-    """The seeds of the noise on the photos, and of the stability, of a training in two batches a step."""
+    """Return the seeds of add_noise and of the stability term in a training with two batches per step."""
     noises, stabilities = [], []
     add, hold = perceptual.add_noise, Stability.forward
 

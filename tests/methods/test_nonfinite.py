@@ -1,4 +1,4 @@
-"""Steps that are not finite: nothing changes, their photos are named, too many in a row end the run."""
+"""Non-finite steps: they change nothing, their photos are named, too many in a row end the run."""
 
 import copy
 import logging
@@ -40,7 +40,7 @@ def test_a_loss_that_is_not_finite_reaches_every_gradient(flaw: float) -> None:
     x = torch.ones(3, requires_grad=True)
     (x.sum() + flaw).backward()
     assert x.grad is not None
-    assert x.grad.isfinite().all()  # Why the loss has to be made sound.
+    assert x.grad.isfinite().all()  # Shows why propagate_nonfinite is needed.
     x.grad = None
     propagate_nonfinite(x.sum() + flaw).backward()
     assert x.grad.isnan().all()
@@ -81,12 +81,12 @@ def test_an_optimizer_skips_that_step_and_takes_the_others(name: str, clip: bool
         else:
             assert all(torch.equal(a, b) for a, b in zip(parameters, before[0], strict=True))
             assert str(guarded.state_dict()) == str(before[1])
-        # Never having seen the bad step, and with no guard, it would be at the same bits.
+        # The result equals an unguarded run without the bad step, bit for bit.
         assert all(torch.equal(a, b) for a, b in zip(parameters, twins, strict=True))
 
 
 class Flaw:
-    """Breaks chosen steps of a training, numbered from 1, in one of several ways."""
+    """Break chosen steps of a training, numbered from 1, in one of several ways."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, way: str, steps: range) -> None:
         self.way, self.steps, self.states = way, steps, dict[int, Any]()
@@ -125,7 +125,7 @@ class Flaw:
 
 
 def state(method: PerceptualMethod) -> Any:
-    """All that a skipped step must not change."""
+    """Return everything that a skipped step must not change."""
     optimizer = copy.deepcopy(method.trainer.optimizers[0].state_dict()["state"])
     return {name: value.clone() for name, value in method.state_dict().items()}, optimizer
 
@@ -174,10 +174,10 @@ def test_a_flawed_step_changes_nothing_and_is_named(
     named = re.findall(r"[^ ]*photos/\d\.png", warning)
     assert len(named) == 2 * changes.get("trainer.accumulate_grad_batches", 1)
     assert all(Path(file).is_file() for file in named)
-    # The step after shows what it is, and so does the validation.
+    # The next step and the validation log real numbers again.
     assert all(value.isfinite() for value in shown[-1].values())
     assert torch.tensor(list(outcome.metrics.values())).isfinite().all()
-    # Saving waited for a good step.
+    # The checkpoint was saved only after a good step.
     assert not (outcome.folder / "checkpoints" / "step-000003.ckpt").exists()
     checkpoint = read_checkpoint(outcome.folder / "checkpoints" / "step-000004.ckpt")
     assert checkpoint["callbacks"]["SkipNonFinite"] == {"skipped": 1, "in_a_row": 0}
@@ -254,7 +254,7 @@ def test_a_run_without_flaws_is_the_same_without_the_guard(
 
 
 class Asked(torch.Tensor):
-    """Stands for a truth value on a GPU: says when it is read."""
+    """Stand-in for a boolean on a GPU that records every read."""
 
     reads = 0
     device = property(lambda self: torch.device("cuda"))  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""Johnson's method as a module: what learns, what is averaged, what is refused."""
+"""PerceptualMethod: what is trained, averaged, saved and refused."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""A translation that can be checked by number: two drawn collections that differ by a known change."""
+"""A translation with a known answer: two synthetic collections that differ by a known change."""
 
 from pathlib import Path
 

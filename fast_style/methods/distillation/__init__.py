@@ -1,1 +1,1 @@
-"""Distillation: how the loss network `builtin` was made."""
+"""Distillation: the training that made the loss network `builtin`."""

@@ -1,4 +1,4 @@
-"""Pictures of every kind that a loss network will meet: photos, paintings, painted ones; blurred, noisy, recoloured."""
+"""Training images for a loss network: photos, paintings and stylized images, with strong augmentation."""
 
 from collections.abc import Sequence
 
@@ -14,16 +14,16 @@ from fast_style.images.listing import find_pictures
 
 
 class DistillationData(PhotoDataModule):
-    """Crops from several folders, each with a share of its own, as unlike as training will make them.
+    """Augmented crops from several folders; each folder has its own sampling share.
 
-    What a generator paints while it learns looks like no photo; a student of photos alone can be fooled by it.
+    The output of a generator in training looks like no photo. A student trained on photos alone misjudges that output.
 
     Args:
-        roots: folder trees of pictures.
-        shares: how much of what is seen comes from each; None by their numbers of pictures.
-        held_out_root: folder of pictures to validate with.
-        jitter: most change of brightness, contrast and saturation; hue turns by half as much.
-        permute, blur, noise: shares of the crops whose colours are permuted, that are blurred, that become noisy.
+        roots: folder trees with images.
+        shares: relative sampling weight of each folder. None: proportional to the number of images.
+        held_out_root: folder with validation images.
+        jitter: maximum change of brightness, contrast and saturation, 0 to 1; hue changes by up to half of it.
+        permute, blur, noise: share of crops, 0 to 1, that get permuted colour channels, blur, or noise.
     """
 
     def __init__(
@@ -55,19 +55,19 @@ class DistillationData(PhotoDataModule):
         )
         if not roots or (shares is not None and (len(shares) != len(roots) or min(shares) <= 0)):
             raise ValueError(
-                "data.roots has folders and data.shares one number above 0 each, or is null for their numbers of "
-                f"pictures; got {roots}, {shares}."
+                "data.roots needs at least one folder, and data.shares one number above 0 per folder, or null (shares "
+                f"by number of images); got {roots}, {shares}."
             )
         if not all(0 <= share <= 1 for share in (jitter, permute, blur, noise)):
             raise ValueError(
-                "data.jitter, data.permute, data.blur and data.noise are from 0 to 1; got "
+                "data.jitter, data.permute, data.blur and data.noise must be from 0 to 1; got "
                 f"{jitter}, {permute}, {blur}, {noise}."
             )
         self.roots, self.shares, self.held_out_root = roots, shares, held_out_root
         self.jitter, self.permute, self.blur, self.noise = jitter, permute, blur, noise
 
     def photo_split(self) -> PhotoSplit:
-        """List the files."""
+        """List the files of all folders."""
         folders = [find_pictures(root) for root in self.roots]
         counts = [len(folder) for folder in folders]
         epoch_order = WeightedOrder(counts, self.shares or counts, seed=self.seed)
@@ -77,7 +77,7 @@ class DistillationData(PhotoDataModule):
         )
 
     def augmentation(self) -> Transform:
-        """Crops and flips, then colours, then what blurs and what adds noise."""
+        """Return crop and flip, then colour changes, then blur and noise."""
         j = self.jitter
         steps = [
             super().augmentation(),
@@ -90,12 +90,12 @@ class DistillationData(PhotoDataModule):
 
 
 class WeightedOrder:
-    """Draws from several lists laid end to end, every place drawn from a list by its share, and within it by chance.
+    """Random indices into concatenated lists: first draw a list by its share, then an item of it uniformly.
 
     Args:
-        lengths: of the lists.
-        shares: one a list; their sum is what each is a share of.
-        seed: of the drawing.
+        lengths: number of items in each list.
+        shares: relative weight of each list; the weights need not sum to 1.
+        seed: seed of the random draws.
     """
 
     def __init__(self, lengths: Sequence[int], shares: Sequence[float], *, seed: int) -> None:
@@ -103,11 +103,11 @@ class WeightedOrder:
         self.shares = torch.tensor(shares, dtype=torch.float64)
 
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Return the number of images."""
         return int(self.lengths.sum())
 
     def order_of(self, epoch: int) -> Sequence[int]:
-        """As many indices as there are pictures; not each comes once."""
+        """Return one index per image. Sampling is with replacement, so images can repeat or be missing."""
         generator = torch.Generator().manual_seed(seed_of(self.seed, epoch))
         lists = torch.multinomial(self.shares, len(self), replacement=True, generator=generator)
         within = torch.rand(len(self), generator=generator, dtype=torch.float64) * self.lengths[lists]
@@ -117,6 +117,6 @@ class WeightedOrder:
 
 
 def _noisy(pixels: Tensor) -> Tensor:
-    """White noise of a deviation of up to 0.12 on a uint8 picture."""
+    """Add white noise to a uint8 image; its standard deviation is random, up to 0.12 (of 255)."""
     noise = torch.randn(pixels.shape) * (0.12 * 255 * torch.rand(()))
     return (pixels + noise).round().clamp(0, 255).to(torch.uint8)

@@ -1,4 +1,4 @@
-"""Pictures that fool a student, found while it learns, so that it is taught on them."""
+"""Hard examples: images that fool a student, found during its training and added to its batches."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -9,27 +9,29 @@ from fast_style.losses.functional import gram, relative_error
 
 
 class HardExamples(nn.Module):
-    """Pictures on their way down a student's own style error: hard examples, in place of a part of each batch.
+    """Replace a part of each batch by images optimised to minimise the student's own style loss.
 
-    A generator trained on a student ends where the student's error is small, and there, off all photos and paintings,
-    the teacher's need not be. So some pictures are moved there, as the optimisation of Gatys et al. (2016) moves one,
-    each to the Gram matrices of another picture; what becomes of them on the way the student learns to see as the
-    teacher does. As in adversarial training (Goodfellow et al. 2015), but with moves of many steps; and as in
-    persistent contrastive divergence (Tieleman 2008) the chains go on from step to step of the student, for one move
-    each, which costs less than half a forward and backward pass of the student.
+    A generator trained on a student ends where the student's style error is small. Such images look like no photo and
+    no painting, and there the teacher's error can be large. So this module moves images to that region, as Gatys et
+    al. (2016) optimise an image: each image moves towards the Gram matrices of another image. The student then learns
+    the teacher's features on the moved images.
 
-    Everything is in buffers, so that a resumed run goes on with the chains that it had. Several processes have chains
-    of their own, and of those only the first one's are kept.
+    This is adversarial training (Goodfellow et al. 2015) with many steps per image. As in persistent contrastive
+    divergence (Tieleman 2008), each image and its target form a chain that continues over the training steps. One move
+    of a chain costs less than half a forward and backward pass of the student.
+
+    The chains are buffers, so a resumed run continues them. Each rank has its own chains, but the checkpoint keeps only
+    the chains of rank 0.
 
     Args:
-        count: chains.
-        size: height and width of the batches' pictures.
-        share: of each batch that gives way to pictures of chains, the last of it; rounded down, and never
-            more than there are chains.
-        max_steps: of the longest chain before it starts again from a picture of the batch; those of the others
-            are spread evenly from 1 move on, so that the student sees pictures at every distance.
-        step_size: of a step: root of the mean square of the change of a picture, in 0..1.
-        layers: whose Gram matrices a chain follows.
+        count: number of chains.
+        size: height and width of the batch images in pixels.
+        share: part of each batch, between 0 and 1, that chain images replace. They replace the end of the batch. The
+            number of images is rounded down and is at most `count`.
+        max_steps: moves of the longest chain before it restarts from a batch image. The limits of the chains are spread
+            evenly from 1 to this number, so the student sees images at every distance.
+        step_size: size of one move: root mean square of the change of an image (images are in 0 to 1).
+        layers: layers with the Gram matrices that a chain follows.
     """
 
     pictures: Tensor
@@ -51,31 +53,32 @@ class HardExamples(nn.Module):
         super().__init__()
         if not (0 < share < 1 and count > 0 and max_steps > 0):
             raise ValueError(
-                "HardExamples need a share between 0 and 1, and at least one chain of at least one step; got "
+                "HardExamples needs a share between 0 and 1, count of at least 1 and max_steps of at least 1; got "
                 f"share={share}, count={count}, max_steps={max_steps}."
             )
         self.share, self.step_size, self.layers = share, step_size, tuple(layers)
         self.register_buffer("pictures", torch.zeros(count, 3, size, size))
         self.register_buffer("styles", torch.zeros(count, 3, size, size))
-        # Whoever has lived long enough starts again: at first all of them.
+        # A chain restarts once its age reaches its limit. At first all chains restart.
         self.register_buffer("ages", torch.full((count,), max_steps))
         self.register_buffer("max_ages", torch.linspace(1, max_steps, count).round().long())
         self.register_buffer("next", torch.tensor(0))
 
     @torch.no_grad()
     def forward(self, features_of: Callable[[Tensor, Sequence[str]], Mapping[str, Tensor]], batch: Tensor) -> Tensor:
-        """The batch `(N, 3, H, W)` in 0..1 with hard examples in place of the last of it.
+        """Return the batch with hard examples in place of its last images.
 
         Args:
-            features_of: the student's features by name, of pictures and names, comparable by their Gram matrices.
-            batch: pictures as they come. Chains that start again take theirs from its end, and their styles from
-                the pictures before.
+            features_of: takes images and layer names; returns the student's features by name. Gram matrices of these
+                features must be comparable.
+            batch: images `(N, 3, H, W)` in 0..1. A chain that restarts takes an image from the end of the batch. Its
+                style is the image before that one.
         """
         moved = min(int(len(batch) * self.share), len(self.ages))
         if not moved:
             return batch
         chains = (self.next + torch.arange(moved, device=batch.device)) % len(self.ages)
-        # A batch that is not finite is skipped, and must not stay in the chains.
+        # The training skips a batch that is not finite, so the batch must not enter the chains.
         again = (self.ages[chains] >= self.max_ages[chains]) & batch.isfinite().all()
         where = again[:, None, None, None]
         pictures = torch.where(where, batch[-moved:], self.pictures[chains])

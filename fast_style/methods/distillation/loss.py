@@ -1,4 +1,4 @@
-"""How far a student's features are from its teacher's."""
+"""The distillation loss: errors of a student's features and Gram matrices against its teacher's."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,23 +12,28 @@ from fast_style.networks.student import Student
 
 
 class DistillationLoss(nn.Module):
-    """Regression of a teacher's features and of their Gram matrices (FitNets, Romero et al. 2015, with both).
+    """Regression of a teacher's features (FitNets, Romero et al. 2015) and of their Gram matrices.
 
-    Terms are relative over the batch: `sum ||F - F_t||^2 / sum ||F_t||^2`, and alike for `G`. Of each photo on its own
-    a flat one, with next to no features, would outweigh all others. The teacher's features are normalised by a factor a
-    layer, so that the student's are of the order of 1 whatever the teacher's are; relative losses don't see it.
+    The terms are relative over the batch: `sum ||F - F_t||^2 / sum ||F_t||^2`, and the same for `G`. With one relative
+    error per image, a flat image with almost no features would outweigh all others. The teacher's features are divided
+    by one factor per layer, so that the student's features are of the order of 1 for any teacher. The factor does not
+    change the relative losses.
 
-    A layer narrower than the teacher's speaks through a head, a matrix `W` (teacher's channels by student's). Linear,
-    for then `W^T W` is all that must stay in the file for distances between the student's features, and between their
-    Gram matrices, to be the teacher's (`student.save_student`). Without it they are not: where the teacher's relu3_1
-    put a painted photo at 0.056 from its style, a student's bare layer saw 0.008.
+    A student layer narrower than the teacher's layer has a head: a 1x1 convolution with a matrix `W` (teacher channels
+    by student channels). The head is linear. So `W^T W` in the saved file is enough to make distances between the
+    student's features, and between their Gram matrices, those of the teacher (`student.save_student`). Without `W^T W`
+    the distances are wrong: the teacher's relu3_1 measured a style error of 0.056 where the bare student layer
+    measured 0.008.
 
     Args:
-        teacher: frozen features by name.
-        student: what learns; its layers go by the teacher's names.
-        layers: names, or names with weights.
-        examples: `(N, 3, H, W)`, pictures by whose features the factors are found.
-        feature_weight, gram_weight: of the two kinds of terms; 0 drops one.
+        teacher: frozen loss network.
+        student: the network to train; its layer names are the teacher's.
+        layers: layer names, or names with weights.
+        examples: images `(N, 3, H, W)`; their features give the factor of each layer.
+        feature_weight, gram_weight: weights of the two kinds of terms; 0 drops the term.
+
+    Raises:
+        ValueError: no layers, no weight above 0, an unknown layer, an untrained last layer, or a wrong layer width.
     """
 
     roots: Tensor
@@ -46,23 +51,26 @@ class DistillationLoss(nn.Module):
         super().__init__()
         self.layers = layer_weights(layers, 1.0)
         if not self.layers or not feature_weight + gram_weight:
-            raise ValueError("A student needs layers and a weight above 0 to learn from.")
+            raise ValueError(
+                f"Distillation needs loss.layers and a weight above 0; got layers {list(self.layers)}, "
+                f"loss.feature_weight={feature_weight}, loss.gram_weight={gram_weight}."
+            )
         check_names(self.layers, teacher.names)
         check_names(self.layers, student.names)
         if student.names[-1] not in self.layers:
             raise ValueError(
-                f"Nobody would teach {student.names[-1]}, the student's last layer: add it to loss.layers, or shorten "
-                "student.stages."
+                f"loss.layers must contain {student.names[-1]}, the student's last layer; got {list(self.layers)}: add "
+                "it, or shorten student.stages."
             )
         self.teacher = teacher
         channels, roots = _channels_and_roots(teacher, examples, list(self.layers))
         narrow = [name for name in student.expansions if student.channels[name] != channels.get(name)]
         if narrow:
             raise ValueError(
-                f"student.expansions gives {narrow[0]} {student.channels[narrow[0]]} channels, and the teacher has "
-                f"{channels.get(narrow[0], 'none to teach')} there: it is to be as wide as the teacher."
+                f"student.expansions gives {narrow[0]} {student.channels[narrow[0]]} channels, but the teacher has "
+                f"{channels.get(narrow[0], 'none')} there: give it the teacher's number, on a layer of loss.layers."
             )
-        # In checkpoints: a run that goes on has the targets that it had, whatever became of the examples.
+        # A buffer, so it is in checkpoints: a resumed run keeps its targets even if the example images changed.
         self.register_buffer("roots", roots)
         self.heads = nn.ModuleDict(
             {
@@ -71,7 +79,7 @@ class DistillationLoss(nn.Module):
                 if student.channels[name] != wanted
             }
         )
-        #: The weight of every term by its name, as `forward` names them.
+        #: Weight of each term, by the names that `forward` returns.
         self.weights = {f"feature/{name}": weight * feature_weight for name, weight in self.layers.items()}
         self.weights |= {f"gram/{name}": weight * gram_weight for name, weight in self.layers.items()}
         self.weights = {name: weight for name, weight in self.weights.items() if weight}
@@ -79,7 +87,11 @@ class DistillationLoss(nn.Module):
     def forward(
         self, student: Student, pictures: Tensor, *, heads: Mapping[str, nn.Module] | None = None
     ) -> dict[str, Tensor]:
-        """Unweighted terms, scalars, of `(N, 3, H, W)` in 0..1; other heads may speak for another student."""
+        """Return the unweighted terms (scalars) of images `(N, 3, H, W)` in 0..1.
+
+        Args:
+            heads: heads that belong to `student`; None takes the trained heads.
+        """
         with torch.no_grad():
             wanted = self.teacher(pictures, self.layers)
             wanted = {name: wanted[name] / root for name, root in zip(self.layers, self.roots, strict=True)}
@@ -100,25 +112,25 @@ class DistillationLoss(nn.Module):
         *,
         heads: Mapping[str, nn.Module] | None = None,
     ) -> dict[str, Tensor]:
-        """A student's features by name as its heads speak them: as wide as the teacher's, of the order of 1."""
+        """Return the student's features by name after its heads: as wide as the teacher's, of the order of 1."""
         heads = dict(self.heads.items()) if heads is None else heads
         found = student(pictures, layers)
         return {name: heads[name](found[name]) if name in heads else found[name] for name in layers}
 
     @property
     def scales(self) -> dict[str, float]:
-        """By layer, the root of the mean square of the teacher's features: what the student's are short of."""
+        """Root mean square of the teacher's features by layer; multiply the student's features by it to match them."""
         return dict(zip(self.layers, self.roots.tolist(), strict=True))
 
     def weigh(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The terms times their weights; their sum is the loss."""
+        """Multiply the terms by their weights; the sum is the loss."""
         return {name: self.weights[name] * term for name, term in terms.items()}
 
 
 def batch_error(found: Tensor, wanted: Tensor) -> Tensor:
-    """`sum ||x - y||^2 / sum ||y||^2` over a whole batch, float32, a scalar."""
+    """Return `sum ||x - y||^2 / sum ||y||^2` over a whole batch as a float32 scalar."""
     found, wanted = found.float(), wanted.float()
-    # The floor is far below any picture's energy.
+    # The floor is far below the energy of any image.
     return (found - wanted).square().sum() / wanted.square().sum().clamp_min(1e-12)
 
 
@@ -126,7 +138,7 @@ def batch_error(found: Tensor, wanted: Tensor) -> Tensor:
 def _channels_and_roots(
     teacher: AnyLossNetwork, examples: Tensor, layers: Sequence[str]
 ) -> tuple[dict[str, int], Tensor]:
-    """The width of each layer, and the root of the mean square of its features; one picture at a time."""
+    """Return the width and the root mean square of the features of each layer, computed one image at a time."""
     squares = torch.zeros(len(layers))
     for example in examples:
         features = teacher(example[None], layers)

@@ -1,4 +1,4 @@
-"""Distillation (Hinton et al. 2015; Romero et al. 2015): train a small loss network to see as a large one does."""
+"""Distillation (Hinton et al. 2015; Romero et al. 2015): train a small loss network on the features of a large one."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -21,29 +21,29 @@ from fast_style.networks.student import Student
 
 
 class DistillationModule(nn.Module):
-    """A student and its loss: all that learns, one graph to compile."""
+    """The student and its loss: all trainable weights in one module, so that one graph is compiled."""
 
     def __init__(self, student: Student, loss: DistillationLoss) -> None:
         super().__init__()
         self.student, self.loss = student, loss
 
     def forward(self, pictures: Tensor) -> dict[str, Tensor]:
-        """The unweighted terms of `(N, 3, H, W)` in 0..1."""
+        """Return the unweighted loss terms of images `(N, 3, H, W)` in 0..1."""
         terms: dict[str, Tensor] = self.loss(self.student, pictures)
         return terms
 
 
 class DistillationMethod(pl.LightningModule):
-    """A student before its teacher.
+    """Train a student network to match the features of its teacher.
 
     Args:
-        student: the network that learns to see.
-        loss: names and weighs the terms; holds the teacher, and the heads that learn along.
-        optimizer: makes the optimiser of given parameters.
-        schedule: makes a learning-rate schedule of an optimiser, stepped every training step; None keeps it constant.
-        average_decay: of the moving average of the weights, which is what validation sees and what is written.
-        hard_examples: pictures that fool the student, for a part of each batch; None teaches on batches as they come.
-        origin: text by name that the file carries: `recipe`, `version`.
+        student: the network to train.
+        loss: names and weighs the terms. It holds the teacher and the trainable heads.
+        optimizer: builds the optimiser from parameters.
+        schedule: builds a learning-rate schedule from an optimiser; it steps every training step. None: constant rate.
+        average_decay: decay of the moving average (EMA) of the weights. Validation and the saved file use the average.
+        hard_examples: replaces a part of each batch by images that fool the student. None trains on plain batches.
+        origin: metadata of the saved file: `recipe`, `version`.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class DistillationMethod(pl.LightningModule):
         super().__init__()
         self.student_and_loss = DistillationModule(student, loss)
         self.make_optimizer, self.make_schedule = optimizer, schedule
-        # Only what learns: the average keeps no second teacher.
+        # Only trainable parts: the average must not hold a second copy of the teacher.
         self.average = MovingAverage(nn.ModuleDict({"student": student, "heads": loss.heads}), decay=average_decay)
         if hard_examples is not None:
             check_names(hard_examples.layers, student.names)
@@ -74,19 +74,19 @@ class DistillationMethod(pl.LightningModule):
 
     @property
     def network(self) -> Student:
-        """The averaged student: what is validated and written."""
+        """The averaged student, which is validated and saved."""
         student = self.average.module.get_submodule("student")
         assert isinstance(student, Student)
         return student
 
     @property
     def heads(self) -> dict[str, nn.Conv2d]:
-        """The averaged heads, by layer."""
+        """The averaged heads by layer name."""
         heads = self.average.module.get_submodule("heads")
         return {name: head for name, head in heads.named_children() if isinstance(head, nn.Conv2d)}
 
     def training_step(self, pictures: Tensor, batch_idx: int) -> Tensor:
-        """How far the student is from the teacher on `(N, 3, H, W)`."""
+        """Return the weighted loss of a batch `(N, 3, H, W)`."""
         if self.hard_examples is not None:
             speak = partial(self.student_and_loss.loss.projected_features, self.student_and_loss.student)
             with torch.compiler.set_stance("force_eager"):
@@ -99,23 +99,23 @@ class DistillationMethod(pl.LightningModule):
         return propagate_nonfinite(total)
 
     def validation_step(self, pictures: Tensor, batch_idx: int) -> None:
-        """The same with the averages."""
+        """Compute the losses with the averaged student and heads."""
         with torch.compiler.set_stance("force_eager"):
             terms = self.student_and_loss.loss(self.network, pictures, heads=self.heads)
             self._validated.add(self._named("val", terms)[0], weight=len(pictures))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the means over the held-out pictures of all processes."""
+        """Log the mean losses over the validation images of all ranks."""
         self.log_dict(self._validated.take())
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step, then let the average follow; a step that is not finite changes neither."""
+        """Step the optimiser, then update the average. A step with a non-finite gradient changes neither."""
         super().optimizer_step(*args, **kwargs)
         learning = nn.ModuleDict({"student": self.student_and_loss.student, "heads": self.student_and_loss.loss.heads})
         self.average.update_parameters(learning, taken=self.finite)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimiser over student and heads, and its schedule."""
+        """Build the optimiser of student and heads, and its schedule."""
         optimizer = self.make_optimizer(self.student_and_loss.parameters())
         optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined] # As in methods/perceptual.py.
         if self.make_schedule is None:
@@ -126,7 +126,7 @@ class DistillationMethod(pl.LightningModule):
         }
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Log the gradient's norm and the learning rate; skip a step whose gradient is not finite."""
+        """Log gradient norm and learning rate. Skip the step if the gradient is not finite."""
         norm = nn.utils.get_total_norm([p.grad for p in self.student_and_loss.parameters() if p.grad is not None])
         if is_seen(self.trainer):
             self.log("gradient_norm", norm)

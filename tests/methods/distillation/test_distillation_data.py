@@ -1,4 +1,4 @@
-"""Folders by share, and crops as unlike as a loss network will meet."""
+"""Sampling shares of folders, and augmented crops."""
 
 from collections import Counter
 from itertools import islice

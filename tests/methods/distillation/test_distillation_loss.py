@@ -1,4 +1,4 @@
-"""The student's errors, against plain formulas in float64."""
+"""The distillation loss, compared with plain formulas in float64."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ def make(teacher: LossNetwork, student: Student, examples: torch.Tensor, **optio
 
 
 def test_terms_are_the_formulas(teacher: LossNetwork, pictures: torch.Tensor) -> None:
-    student = Student(stages=[[6], [5]])  # As wide as the teacher, then narrower.
+    student = Student(stages=[[6], [5]])  # The first layer is as wide as the teacher's, the second is narrower.
     loss = make(teacher, student, pictures)
     assert set(loss.heads) == {"relu2_1"}
     terms = loss(student, pictures)

@@ -1,4 +1,4 @@
-"""A student learns, resumes to the bit, and comes out as a loss network."""
+"""A student trains, resumes bit for bit, and works as a loss network afterwards."""
 
 import json
 from pathlib import Path
@@ -73,7 +73,7 @@ def test_it_learns_and_is_used_as_a_loss_network(tmp_path: Path) -> None:
 def test_a_run_starts_from_the_weights_of_another(tmp_path: Path) -> None:
     first = distill(tmp_path, steps=60, val_every=60)
     (checkpoint,) = tmp_path.glob("runs/*/*/checkpoints/step-000060.ckpt")
-    # The first step of one cycle is so small that it changes next to nothing.
+    # The first step of OneCycleLR is so small that it changes almost nothing.
     second = distill(tmp_path, steps=1, init_from=checkpoint, **{"method.hard_examples.count": 5})
     assert second.metrics["val/total"] == pytest.approx(first.metrics["val/total"], rel=0.05)
     assert json.loads(read_tensors(second.network_file)[1]["recipe"])["init_from"] == "step-000060.ckpt"

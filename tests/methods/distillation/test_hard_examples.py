@@ -1,4 +1,4 @@
-"""Pictures that fool a student: chains down its own style error, in place of a part of each batch."""
+"""Hard examples: chains that minimise the student's own style loss and replace a part of each batch."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def hard_examples(**changes) -> HardExamples:
 
 
 def batch(seed: int = 0) -> torch.Tensor:
-    """Noise and nearly flat pictures by turns, so that neighbours are far from each other in style."""
+    """Alternate noise and nearly flat images, so that neighbours differ strongly in style."""
     noise = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
     noise[::2] = 0.5 + 0.1 * noise[::2]
     return noise
@@ -44,7 +44,7 @@ def test_only_the_last_share_of_a_batch_moves_and_by_the_step_size() -> None:
     moved = hard_examples()(TwoLayers(), pictures)
     assert torch.equal(moved[:5], pictures[:5])
     changes = (moved - pictures)[5:].square().mean((1, 2, 3)).sqrt()
-    assert (changes > 0.015).all()  # A little is lost where 0 and 1 are the end.
+    assert (changes > 0.015).all()  # Clamping to 0..1 loses a little.
     assert (changes < 0.0201).all()
     assert moved.min() >= 0
     assert moved.max() <= 1
