@@ -1,4 +1,4 @@
-"""Fast feed-forward style transfer: learn a painting's style, paint photos with it in one pass."""
+"""Fast feed-forward style transfer: learn the style of a painting, then stylize photos in one pass."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Resolved on first use: importing torch takes seconds, asking for the version should not.
+    # Import on first use: torch takes seconds to import, and reading the version should not.
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and names that are safe to give them."""
+"""Atomic file writing and safe file names."""
 
 import os
 import re
@@ -11,12 +11,18 @@ from uuid import uuid4
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Yield a new file that takes the path's place once it is whole and on the disk, and leaves no trace otherwise."""
-    target = Path(os.path.realpath(path))  # Replace what a link points to, not the link.
+    """Yield a temporary file that replaces `path` after it is complete and synced to disk.
+
+    If the block fails, the temporary file is removed and `path` stays as it was.
+
+    Raises:
+        OSError: `path` cannot be written; the message names `path`, not the temporary file.
+    """
+    target = Path(os.path.realpath(path))  # Replace the target of a symbolic link, not the link.
     temporary = target.with_name(f".{uuid4().hex}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Not tempfile, whose files nobody else may read: open() respects the umask.
+        # open() respects the umask; tempfile creates files that only the owner can read.
         with open(temporary, "xb") as file:
             yield file
             file.flush()
@@ -24,7 +30,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         os.replace(temporary, target)
         _sync_folder(target.parent)
     except OSError as error:
-        # Named by the file that was asked for, not by the temporary one.
+        # Name the requested file, not the temporary one.
         raise OSError(error.errno, f"{os.fspath(path)} can't be written: {error.strerror or error}.") from error
     finally:
         with suppress(OSError):
@@ -32,24 +38,28 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def safe_file_name(text: str) -> str:
-    """A part of a file's name made of any text: letters, digits, `_`, `.` and `-`, at most 100 bytes of UTF-8.
+    """Turn any text into a part of a file name: letters, digits, `_`, `.` and `-`, at most 100 bytes of UTF-8.
 
-    Separators, control, escape and bidirectional characters become `_`; what is left of nothing is `style`.
+    Other characters, such as separators, control and bidirectional characters, become `_`. If no character remains,
+    the result is `style`.
     """
     plain = re.sub(r"[^\w.-]+", "_", text).strip("_.")
     return plain.encode()[:100].decode(errors="ignore") or "style"
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:
-    """Remove what killed writers of whole files left in a folder that nobody writes to now."""
+    """Remove the temporary files that killed `atomic_write` calls left in a folder.
+
+    No other process may be writing to the folder.
+    """
     for path in Path(folder).glob(".*.tmp"):
         if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", path.name):
             path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Let the new name, too, outlast a power cut: callers remove older files after this."""
-    with suppress(OSError):  # Some systems can't sync a folder; the file is in its place all the same.
+    """Make the rename survive a power failure, because callers remove older files afterwards."""
+    with suppress(OSError):  # Some systems cannot sync a folder; the file is in place anyway.
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

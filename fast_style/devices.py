@@ -1,4 +1,4 @@
-"""What this machine computes with: its devices, their precision, their memory."""
+"""Devices of this machine: availability, best precision and free memory."""
 
 from typing import Literal
 
@@ -9,10 +9,10 @@ TrainingPrecision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
 def usable_device(name: str | None) -> torch.device:
-    """The device of that name; None takes CUDA where there is one, else the CPU.
+    """Return the device with this name; None selects CUDA if available, else the CPU.
 
     Raises:
-        ValueError: it can't be used here.
+        ValueError: the device cannot be used on this machine.
     """
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -20,11 +20,14 @@ def usable_device(name: str | None) -> torch.device:
         return torch.device(name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"The device {name!r} can't be used here ({reason}); take cpu.") from error
+        raise ValueError(f"The device {name!r} cannot be used on this machine ({reason}); use device=cpu.") from error
 
 
 def best_precision(device: torch.device | None = None) -> TrainingPrecision:
-    """`bf16-mixed` where the CPU computes in bfloat16, else `32-true`; None asks for CUDA before the CPU."""
+    """Return `bf16-mixed` if the device computes in bfloat16, else `32-true`.
+
+    None means CUDA if available, else the CPU.
+    """
     on_gpu = torch.cuda.is_available() if device is None else device.type == "cuda"
     if on_gpu:
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
@@ -34,15 +37,15 @@ def best_precision(device: torch.device | None = None) -> TrainingPrecision:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that a tensor could still have: on CUDA of the GPU's memory, on MPS of the part that it may use."""
+    """Return the bytes that new tensors can use: GPU memory on CUDA, the recommended share on MPS, else RAM."""
     available = int(psutil.virtual_memory().available)
     if device.type == "mps":
-        # The GPU has the host's memory. What torch holds and does not use is as good as free.
+        # The GPU shares the RAM. Memory that torch has reserved but does not use counts as free.
         used = torch.mps.current_allocated_memory()
         held = torch.mps.driver_allocated_memory() - used
         return max(0, min(torch.mps.recommended_max_memory() - used, available + held))
     if device.type != "cuda":
         return available
     free, _ = torch.cuda.mem_get_info(device)
-    # As above: what torch holds and does not use.
+    # As above: reserved but unused memory counts as free.
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -1,4 +1,4 @@
-"""Asked to stop by Ctrl-C or SIGTERM: finish what is at hand, then stop."""
+"""Graceful stop on Ctrl-C (SIGINT) or SIGTERM: finish the current step, then stop."""
 
 import logging
 import signal
@@ -13,12 +13,12 @@ log = logging.getLogger(__name__)
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
-class Interrupted(Exception):  # noqa: N818 - nothing went wrong: somebody wanted it to stop.
-    """What ran was asked to stop, and did so in order.
+class Interrupted(Exception):  # noqa: N818 - a requested stop is no error.
+    """Raised after a run has stopped gracefully because of a signal.
 
     Attributes:
-        signal_number: what asked.
-        saved: where it can go on from, if it left such a file.
+        signal_number: the signal that was received.
+        saved: the file from which the run can resume, or None.
     """
 
     def __init__(self, message: str, signal_number: int, *, saved: Path | None = None) -> None:
@@ -27,12 +27,12 @@ class Interrupted(Exception):  # noqa: N818 - nothing went wrong: somebody wante
 
 
 class SignalHandler:
-    """Within it, the first SIGINT or SIGTERM is only noted; a second one acts as it would have before.
+    """Context manager that records the first SIGINT or SIGTERM; a second signal reaches the previous handlers.
 
-    Python lets the main thread alone handle signals; in another thread nobody is listened to.
+    Python handles signals in the main thread only. In another thread this context manager does nothing.
 
     Attributes:
-        signal_number: what asked to stop; None while nobody did.
+        signal_number: the signal that was received, or None.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class SignalHandler:
 
     def _ask(self, number: int, _frame: FrameType | None) -> None:
         self.signal_number = number
-        log.warning("Finishing this step, then saving; the same again stops at once.")
+        log.warning("Finishing this step and saving. Send the signal again to stop at once.")
         self._give_back()
 
     def _give_back(self) -> None:

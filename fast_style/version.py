@@ -1,3 +1,3 @@
-"""The version, read without importing anything else."""
+"""Version of the package; this module imports nothing."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Under a file's name there is always the old or the new one, whole."""
+"""A path always holds the complete old file or the complete new file."""
 
 import os
 import stat
@@ -22,7 +22,7 @@ def test_a_new_file_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, failure: type[BaseException]) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with pytest.raises(failure), atomic_write(path) as file:  # noqa: PT012 - the failure comes in the middle.
+    with pytest.raises(failure), atomic_write(path) as file:  # noqa: PT012 - the failure comes after a partial write.
         file.write(b"half of the n")
         raise failure
     assert path.read_bytes() == b"old"
@@ -37,7 +37,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == b"new"
 
 
-def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
+def test_file_permissions_follow_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
         with atomic_write(tmp_path / "file"):
@@ -61,9 +61,7 @@ def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path
     remove_leftovers(tmp_path / "nowhere")
 
 
-def test_file_and_name_are_on_the_disk_before_anything_else_happens(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_and_rename_are_synced_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     sync, replace = os.fsync, os.replace
 

@@ -1,4 +1,4 @@
-"""What there is to compute with is found out, and what there is not is said in a sentence."""
+"""Usable devices, their precision and their memory are detected; an unusable device gives one clear sentence."""
 
 import psutil
 import pytest
@@ -11,7 +11,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Makes this machine look like another."""
+    """Pretend that this machine has other hardware."""
 
     def pretend(*, cuda, cuda_bf16=False, cpu_bf16=False):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
@@ -31,7 +31,7 @@ def test_without_a_name_and_without_cuda_it_is_the_cpu(machine, name):
     assert usable_device(name) == CPU
 
 
-def test_without_a_name_and_with_cuda_it_is_that(machine, monkeypatch):
+def test_without_a_name_and_with_cuda_it_is_cuda(machine, monkeypatch):
     machine(cuda=True)
     asked = []
     monkeypatch.setattr(torch, "zeros", lambda *_, device: asked.append(device) or torch.ones(1))
@@ -40,8 +40,10 @@ def test_without_a_name_and_with_cuda_it_is_that(machine, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["quantum", "cpu:banana", "cuda:4711", "meta", "mps:9"])
-def test_what_cannot_be_used_is_named_in_a_sentence(name):
-    with pytest.raises(ValueError, match=rf"^The device '{name}' can't be used here \([^\n]+\); take cpu\.$"):
+def test_an_unusable_device_is_refused_in_one_sentence(name):
+    with pytest.raises(
+        ValueError, match=rf"^The device '{name}' cannot be used on this machine \([^\n]+\); use device=cpu\.$"
+    ):
         usable_device(name)
 
 
@@ -60,24 +62,24 @@ def test_what_cannot_be_used_is_named_in_a_sentence(name):
         (None, {"cuda": False, "cpu_bf16": False}, "32-true"),
     ],
 )
-def test_bf16_is_best_where_the_cpu_computes_in_it(machine, device, there, precision):
+def test_bf16_is_best_where_the_device_computes_in_it(machine, device, there, precision):
     machine(**there)
     assert best_precision(device) == precision
 
 
-def test_a_torch_that_does_not_know_its_cpu_computes_in_32_bits(machine, monkeypatch):
+def test_without_cpu_detection_in_torch_the_precision_is_32_bits(machine, monkeypatch):
     machine(cuda=False)
     monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
     assert best_precision(CPU) == "32-true"
 
 
-def test_the_cpu_has_memory_left_but_not_more_than_there_is():
+def test_free_cpu_memory_is_less_than_all_memory():
     free = free_memory(CPU)
     assert isinstance(free, int)
     assert 0 < free < psutil.virtual_memory().total
 
 
-def test_what_torch_holds_of_a_gpu_and_does_not_use_is_free(monkeypatch):
+def test_reserved_but_unused_gpu_memory_is_free(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 9000))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 500)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 200)
@@ -85,7 +87,7 @@ def test_what_torch_holds_of_a_gpu_and_does_not_use_is_free(monkeypatch):
 
 
 @pytest.mark.parametrize(("available", "free"), [(10_000, 700), (300, 500), (0, 200)])
-def test_mps_has_its_part_of_the_hosts_memory(monkeypatch, available, free):
+def test_mps_may_use_its_share_of_the_ram(monkeypatch, available, free):
     class Memory:
         pass
 

@@ -1,4 +1,4 @@
-"""Asked to stop: by real signals, sent to this process."""
+"""Graceful stops, tested with real signals sent to this process."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ def send(number: int) -> None:
 
 @pytest.fixture
 def heard() -> Iterator[list[int]]:
-    """What reached the handlers that were there before; without them a failure would end the whole test run."""
+    """Signals that reached the previous handlers. Without handlers a failing test would end the whole test run."""
     numbers: list[int] = []
 
     def hear(number: int, _frame: FrameType | None) -> None:
@@ -38,7 +38,7 @@ def handlers() -> list[object]:
 
 
 @both
-def test_the_first_signal_is_noted_and_nothing_else(
+def test_the_first_signal_is_only_recorded(
     number: signal.Signals, heard: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     with SignalHandler() as request:
@@ -48,7 +48,7 @@ def test_the_first_signal_is_noted_and_nothing_else(
         assert request.signal_number == number
     assert request.signal_number == number
     assert heard == []
-    assert caplog.messages == ["Finishing this step, then saving; the same again stops at once."]
+    assert caplog.messages == ["Finishing this step and saving. Send the signal again to stop at once."]
 
 
 @both
@@ -74,7 +74,7 @@ def test_a_second_ctrl_c_stops_at_once() -> None:
 
 
 @both
-def test_the_handlers_are_given_back_at_the_end(number: signal.Signals, heard: list[int]) -> None:
+def test_the_previous_handlers_are_restored_at_the_end(number: signal.Signals, heard: list[int]) -> None:
     before = handlers()
     with SignalHandler() as request:
         assert all(now != then for now, then in zip(handlers(), before, strict=True))
@@ -85,7 +85,7 @@ def test_the_handlers_are_given_back_at_the_end(number: signal.Signals, heard: l
 
 
 @pytest.mark.usefixtures("heard")
-def test_the_handlers_are_given_back_after_a_failure() -> None:
+def test_the_previous_handlers_are_restored_after_a_failure() -> None:
     before = handlers()
     with pytest.raises(ValueError, match="wrong"), SignalHandler():
         raise ValueError("wrong")
@@ -93,7 +93,7 @@ def test_the_handlers_are_given_back_after_a_failure() -> None:
 
 
 @pytest.mark.usefixtures("heard")
-def test_what_was_set_after_the_first_signal_stays() -> None:
+def test_a_handler_set_after_the_first_signal_stays() -> None:
     with SignalHandler():
         send(signal.SIGINT)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -101,7 +101,7 @@ def test_what_was_set_after_the_first_signal_stays() -> None:
 
 
 @both
-def test_in_another_thread_nobody_is_listened_to(number: signal.Signals, heard: list[int]) -> None:
+def test_in_another_thread_signals_reach_the_previous_handlers(number: signal.Signals, heard: list[int]) -> None:
     before = handlers()
 
     def work() -> tuple[list[object], int | None]:
@@ -116,7 +116,7 @@ def test_in_another_thread_nobody_is_listened_to(number: signal.Signals, heard: 
 
 
 @both
-def test_used_again_it_starts_unasked(number: signal.Signals, heard: list[int]) -> None:
+def test_a_reused_handler_starts_without_a_signal(number: signal.Signals, heard: list[int]) -> None:
     before, request = handlers(), SignalHandler()
     with request:
         send(number)
@@ -128,7 +128,7 @@ def test_used_again_it_starts_unasked(number: signal.Signals, heard: list[int]) 
     assert handlers() == before
 
 
-def test_an_interruption_says_who_asked_and_what_is_saved() -> None:
+def test_an_interruption_has_its_signal_and_saved_file() -> None:
     plain = Interrupted("Stopped.", signal.SIGTERM)
     assert (str(plain), plain.signal_number, plain.saved) == ("Stopped.", signal.SIGTERM, None)
     assert Interrupted("Stopped.", signal.SIGINT, saved=Path("here")).saved == Path("here")

@@ -1,1 +1,1 @@
-"""Images in and out: file, array, tensor. Empty, so that it starts without torch."""
+"""Image input and output: files, arrays and tensors. This module imports nothing, so it loads without torch."""

@@ -1,6 +1,7 @@
-"""Image files to arrays; knows Pillow, as `encode.py`, `color_modes.py` and `resize.py` do, and not torch.
+"""Decode image files to arrays with Pillow, without torch (as `encode.py`, `color_modes.py` and `resize.py`).
 
-Arrays are as pictures lie in files: ``(H, W, C)``, sRGB, uint8 in 0..255, or float32 in 0..1 where a file has more.
+Arrays have the layout of image files: ``(H, W, C)``, sRGB, uint8 in 0..255. Grey images with more than 8 bits give
+float32 in 0..1.
 """
 
 import io
@@ -21,24 +22,24 @@ from fast_style.images.color_modes import Layers, flattened
 
 StrPath = str | os.PathLike[str]
 
-MAX_PIXELS = 178_956_970  # Where Pillow, left alone, refuses a picture.
+MAX_PIXELS = 178_956_970  # Pillow's default limit, above which it raises an error.
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp"})
 PICTURE_SUFFIXES |= {".tif", ".tiff", ".jp2", ".tga", ".qoi", ".ppm", ".pgm", ".pbm", ".pnm"}
-# Of Pillow's kinds that are not called as their suffix is.
+# Pillow formats with a name other than their suffix.
 _SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2"}
 
 
 def check_size(size: int | None) -> None:
-    """Raise a ValueError unless this can be a picture's shorter side, in pixels; None is its own."""
+    """Raise a ValueError unless `size` is a valid shorter side in pixels; None means the original size."""
     if size is not None and size < 1:
-        raise ValueError(f"size is the shorter side in pixels, at least 1; got {size}.")
+        raise ValueError(f"size is the shorter side in pixels and must be at least 1; got {size}.")
 
 
-class UnreadablePicture(ValueError):  # noqa: N818 - what it is, not that it is an error
-    """No picture could be read; one sentence says what was wanted, what was found, what to do.
+class UnreadablePicture(ValueError):  # noqa: N818 - the name describes the file
+    """Raised if an image cannot be read; the message names the path, what was found there, and what to do.
 
     Attributes:
-        found: what was found, alone.
+        found: only the part of the message that says what was found.
     """
 
     def __init__(self, message: str, found: str = "") -> None:
@@ -48,7 +49,12 @@ class UnreadablePicture(ValueError):  # noqa: N818 - what it is, not that it is 
 
 @dataclass(frozen=True)
 class Arrays:
-    """``colour``: uint8 ``(H, W, 3)``, or float32 ``(H, W)`` of a deep grey; ``alpha``: uint8 ``(H, W)``, or None."""
+    """A decoded image.
+
+    Attributes:
+        colour: uint8 ``(H, W, 3)``; float32 ``(H, W)`` in 0..1 for a grey image with more than 8 bits.
+        alpha: uint8 ``(H, W)``, or None.
+    """
 
     colour: NDArray[np.uint8] | NDArray[np.float32]
     alpha: NDArray[np.uint8] | None
@@ -62,12 +68,19 @@ def read_arrays(
     data: bytes | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> Arrays:
-    """Read the first frame: upright, sRGB, transparency composited over white.
+    """Read the first frame: upright, sRGB, with transparency composited over white.
 
-    ``size`` is the wanted length of the shorter side in pixels; the aspect ratio stays. ``at_least`` allows a JPEG to
-    come reduced by 2, 4 or 8, its shorter side no less than this: the decoder then skips most of the work. ``data`` is
-    the encoded picture; ``path`` then only names it. UnreadablePicture where there is no whole picture of at most
-    ``max_pixels`` pixels, before or after resizing; ValueError for a ``size`` below 1.
+    Args:
+        path: the image file, or only its name in messages if ``data`` is given.
+        size: shorter side of the result in pixels, with the aspect ratio kept; None keeps the original size.
+        at_least: lets the decoder reduce a JPEG by 2, 4 or 8, which skips most of its work. The shorter side of the
+            reduced image is at least this many pixels.
+        data: the encoded image, instead of the content of the file.
+        max_pixels: limit of the number of pixels, before and after resizing.
+
+    Raises:
+        UnreadablePicture: the image is missing, damaged, incomplete or larger than ``max_pixels``.
+        ValueError: ``size`` is below 1.
     """
     check_size(size)
     with _opened(path, data, max_pixels) as image:
@@ -81,13 +94,13 @@ def read_arrays(
 
 
 def size_of(path: StrPath, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Width and height before the picture is turned upright, decoding nothing; UnreadablePicture if there is none."""
+    """Return width and height before EXIF rotation, without decoding; UnreadablePicture if the file is no image."""
     with _opened(path, None, max_pixels) as image:
         return image.size
 
 
 def read_mask(path: StrPath, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """The luminance of a picture as ``(H, W)`` in 0..1, resized to ``shape``; errors of `read_arrays`."""
+    """Return the luminance of an image as ``(H, W)`` in 0..1, resized to ``shape``; errors as in `read_arrays`."""
     with _opened(path, None, MAX_PIXELS) as image:
         colour = _eight_bit(_upright(image)[0]).convert("L")
         values = np.asarray(colour.resize((shape[1], shape[0]), Image.Resampling.BILINEAR), np.float32)
@@ -97,9 +110,10 @@ def read_mask(path: StrPath, shape: tuple[int, ...]) -> NDArray[np.float32]:
 def checked_picture(
     path: StrPath, data: bytes, *, size: int | None = None, quality: int = 95, max_pixels: int = MAX_PIXELS
 ) -> tuple[bytes, str]:
-    """The same encoded picture and the suffix of its kind, once it was seen to decode; errors of `load_pixels`.
+    """Check that an encoded image decodes, and return its bytes and the suffix of its format.
 
-    With a ``size`` that its shorter side surpasses it is made anew, as an upright sRGB JPEG with that shorter side.
+    If its shorter side is larger than ``size``, the image is resized and encoded again as an upright sRGB JPEG. The
+    errors are those of `read_arrays`.
     """
     with _opened(path, data, max_pixels) as image:
         suffix = _suffix_of(image.format)
@@ -116,11 +130,12 @@ def checked_picture(
 
 
 class _PillowGlobals:
-    """Pillow's process-wide switches while any thread reads; the last one out restores them.
+    """Set Pillow's process-wide options while any thread reads; the last reader restores them.
 
-    Its warnings about odd metadata are no concern of the user; its size limit is checked at opening
-    and, for TIFF, again at decoding. Readers are counted, no lock is held: threads decode side by
-    side. The limit is only raised, lest one thread's small ``max_pixels`` fail another's picture.
+    Pillow's warnings about unusual metadata do not help the user, so they are ignored. Pillow checks its size limit
+    when it opens an image and, for TIFF, again when it decodes. Readers are counted and the lock is not held while
+    reading, so threads decode in parallel. The limit is only raised: a small ``max_pixels`` of one thread must not
+    reject the image of another thread.
     """
 
     def __init__(self) -> None:
@@ -151,24 +166,24 @@ _PILLOW = _PillowGlobals()
 
 @contextmanager
 def _opened(path: StrPath, data: bytes | None, max_pixels: int) -> Iterator[Image.Image]:
-    """A picture that is small enough; whatever is raised within is said as its being unreadable."""
+    """Open an image of at most ``max_pixels`` pixels; any error in the block becomes an UnreadablePicture."""
     try:
         source = path if data is None else io.BytesIO(data)
         with _PILLOW.quiet_up_to(max_pixels), Image.open(source) as image:
             _check_pixels(image.size, max_pixels)
             yield image
     except Exception as error:
-        # On a broken file Pillow's plugins raise nearly anything: OSError, SyntaxError,
+        # Pillow's plugins raise almost any error on a broken file: OSError, SyntaxError,
         # struct.error, IndexError, ZeroDivisionError, ...
         found, advice = _diagnosis(path, data, error, max_pixels)
-        message = f"wanted a picture at {os.fspath(path)}, found {found}; {advice}"
+        message = f"Expected an image at {os.fspath(path)}, found {found}; {advice}"
         raise UnreadablePicture(message, found) from error
 
 
 def _upright(image: Image.Image) -> Layers:
     image.load()
-    # EXIF that cannot be read says nothing of orientation; the pixels are still good.
-    # In place, since Pillow turns the pixels before it rewrites (and stumbles over) EXIF.
+    # Unreadable EXIF gives no orientation, but the pixels are valid.
+    # In place: Pillow rotates the pixels before it rewrites EXIF, and only the second step may fail.
     with suppress(Exception):
         ImageOps.exif_transpose(image, in_place=True)
     return flattened(image)
@@ -186,33 +201,33 @@ def _resized(layers: Layers, shorter: int, max_pixels: int) -> Layers:
     colour, alpha = layers
     scale = shorter / min(colour.size)
     size = round(colour.width * scale), round(colour.height * scale)
-    # A line of 60000 x 1 pixels is a small file, and enormous at size=512.
+    # An image of 60000 x 1 pixels is a small file, but at size=512 it has 15.7 gigapixels.
     _check_pixels(size, max_pixels)
     resampling = Image.Resampling.LANCZOS
     return colour.resize(size, resampling), alpha and alpha.resize(size, resampling)
 
 
 def _diagnosis(path: StrPath, data: bytes | None, error: Exception, max_pixels: int) -> tuple[str, str]:
-    """Say what was found at the path, and what to do about it."""
+    """Return what was found at the path, and what to do about it."""
     if isinstance(error, Image.DecompressionBombError):
-        count = re.findall(r"\d+", str(error))[0]  # The first number, in Pillow's words and ours.
-        return f"{count} pixels where {max_pixels} are allowed", "raise max_pixels to read it"
+        count = re.findall(r"\d+", str(error))[0]  # The first number, in Pillow's message as in ours.
+        return f"{count} pixels where {max_pixels} are allowed", "increase max_pixels to read it"
     if isinstance(error, FileNotFoundError):
         return "nothing", "check the path"
     if isinstance(error, IsADirectoryError | PermissionError):
-        is_folder = Path(path).is_dir()  # Windows calls opening a folder a matter of permission.
-        return ("a folder" if is_folder else "a file you may not read"), "name a readable file"
+        is_folder = Path(path).is_dir()  # Windows raises PermissionError for a folder.
+        return ("a folder" if is_folder else "a file without read permission"), "give the path of a readable file"
     if isinstance(error, UnidentifiedImageError):
         size = Path(path).stat().st_size if data is None else len(data)
-        return "an unknown kind of file" if size else "an empty file", "save it again as PNG or JPEG"
+        return "an unknown file format" if size else "an empty file", "save it again as PNG or JPEG"
     reason = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"a file that cannot be decoded ({reason})", "fetch or export it again"
+    return f"a file that cannot be decoded ({reason})", "download or export it again"
 
 
 def _suffix_of(kind: str | None) -> str:
     suffix = _SUFFIXES.get(kind or "", f".{kind}".lower())
     if suffix not in PICTURE_SUFFIXES:
-        raise ValueError(f"a {kind} is none of {' '.join(sorted(PICTURE_SUFFIXES))}")
+        raise ValueError(f"the format {kind} is none of {' '.join(sorted(PICTURE_SUFFIXES))}")
     return suffix
 
 

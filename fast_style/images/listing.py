@@ -1,4 +1,4 @@
-"""Finding picture files in a folder, at any scale."""
+"""Find image files in folders of any size."""
 
 import os
 from collections.abc import Iterator
@@ -8,16 +8,16 @@ from fast_style.images.decode import PICTURE_SUFFIXES
 
 
 def find_pictures(root: str | os.PathLike[str]) -> list[str]:
-    """All picture files below `root`, flat or nested, sorted; links are followed, each folder once.
+    """Return all image files below `root`, sorted; links are followed and each folder is visited once.
 
     Raises:
-        ValueError: no such folder, or no picture in it.
+        ValueError: `root` is no folder, or it holds no images.
     """
     if not Path(root).is_dir():
-        raise ValueError(f"A folder of pictures was wanted at {root}, where there is none.")
+        raise ValueError(f"Expected a folder of images at {root}, found no folder; check the path.")
     found = sorted(_walk(str(root)))
     if not found:
-        raise ValueError(f"The folder {root} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}).")
+        raise ValueError(f"The folder {root} holds no images (suffixes: {', '.join(sorted(PICTURE_SUFFIXES))}).")
     return found
 
 
@@ -26,7 +26,7 @@ def _walk(root: str) -> Iterator[str]:
     folders = [root]
     while folders:
         folder = folders.pop()
-        # Told apart by device and inode: a link to a parent folder would never end.
+        # Device and inode identify a folder; a link to a parent folder would otherwise loop forever.
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in seen:
             continue
@@ -34,7 +34,7 @@ def _walk(root: str) -> Iterator[str]:
         with os.scandir(folder) as entries:
             for entry in entries:
                 named_as_picture = os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES
-                # A link of a picture's name is believed: asking where 120,000 links lead takes seconds.
+                # A link with an image suffix is not resolved: resolving 120,000 links takes seconds.
                 if named_as_picture and not entry.is_dir(follow_symlinks=False):
                     yield entry.path
                 elif entry.is_dir():

@@ -1,4 +1,4 @@
-"""Arrays of pixels at another size."""
+"""Resize pixel arrays."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +6,7 @@ from PIL import Image
 
 
 def enlarged(planes: NDArray[np.float32], width: int, top: int, bottom: int, height: int) -> NDArray[np.float32]:
-    """Rows ``top`` to ``bottom`` of ``(h, w, C)`` resampled to ``(height, width, C)``, bicubic."""
+    """Enlarge ``(h, w, C)`` to ``(height, width, C)``, bicubic; return rows ``top`` to ``bottom`` of the result."""
     rows, columns = planes.shape[:2]
     box = (0, top * rows / height, columns, bottom * rows / height)
     size = (width, bottom - top)
@@ -15,7 +15,7 @@ def enlarged(planes: NDArray[np.float32], width: int, top: int, bottom: int, hei
 
 
 def reduced(colour: NDArray[np.uint8] | NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """``(H, W, 3)`` or ``(H, W)``, uint8 or float32 in 0..1, as ``(height, width, 3)`` in 0..1."""
+    """Reduce ``(H, W, 3)`` or ``(H, W)``, uint8 or float32 in 0..1, to ``(height, width, 3)``, float32 in 0..1."""
     small = np.asarray(Image.fromarray(colour).resize((width, height), Image.Resampling.LANCZOS), np.float32)
     small = small / np.float32(255) if colour.dtype == np.uint8 else small.clip(0, 1)
     return small if small.ndim == 3 else np.repeat(small[..., None], 3, axis=2)

@@ -1,6 +1,6 @@
-"""Pictures in and out, as tensors.
+"""Image input and output as tensors.
 
-The one image convention lives here: RGB (sRGB), float32, 0 to 1, ``(N, 3, H, W)``.
+Every image tensor in this package is RGB (sRGB), float32, 0 to 1, ``(N, 3, H, W)``.
 """
 
 from dataclasses import dataclass
@@ -16,17 +16,28 @@ from fast_style.images.encode import encoder_for, write_levels
 
 @dataclass(frozen=True)
 class Picture:
-    """``pixels``: float32 ``(1, 3, H, W)``, 0 to 1; ``alpha``: ``(1, 1, H, W)`` alike, or None."""
+    """An image.
+
+    Attributes:
+        pixels: float32 ``(1, 3, H, W)``, 0 to 1.
+        alpha: float32 ``(1, 1, H, W)``, 0 to 1, or None.
+    """
 
     pixels: Tensor
     alpha: Tensor | None
 
 
 def read_picture(path: StrPath, *, size: int | None = None, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Read the first frame: upright, sRGB, transparency composited over white.
+    """Read the first frame: upright, sRGB, with transparency composited over white.
 
-    ``size`` is the wanted length of the shorter side in pixels; the aspect ratio stays. Errors of
-    `decode.read_arrays`.
+    Args:
+        path: the image file.
+        size: shorter side of the result in pixels, with the aspect ratio kept; None keeps the original size.
+        max_pixels: limit of the number of pixels, before and after resizing.
+
+    Raises:
+        UnreadablePicture: the image is missing, damaged or larger than ``max_pixels``.
+        ValueError: ``size`` is below 1.
     """
     arrays = read_arrays(path, size=size, max_pixels=max_pixels)
     pixels = _unit(arrays.colour).expand(-1, 3, -1, -1).contiguous()
@@ -34,17 +45,17 @@ def read_picture(path: StrPath, *, size: int | None = None, max_pixels: int = MA
 
 
 def load_image(path: StrPath, *, size: int | None = None, max_pixels: int = MAX_PIXELS) -> Tensor:
-    """Read a picture as float32 ``(1, 3, H, W)``, 0 to 1; options and errors of `read_picture`."""
+    """Read an image as float32 ``(1, 3, H, W)``, 0 to 1; arguments and errors as in `read_picture`."""
     return read_picture(path, size=size, max_pixels=max_pixels).pixels
 
 
 def load_pixels(
     path: StrPath, *, at_least: int | None = None, data: bytes | None = None, max_pixels: int = MAX_PIXELS
 ) -> Tensor:
-    """Read the same picture as uint8 ``(3, H, W)``, 0 to 255; options and errors of `decode.read_arrays`.
+    """Read an image as uint8 ``(3, H, W)``, 0 to 255; arguments and errors as in `decode.read_arrays`.
 
-    For data loaders, which convert on the device. In memory it lies as decoded, ``(H, W, 3)``:
-    stacking a batch reorders it anyway.
+    For data loaders, which convert to float on the device. The result is a view of the decoded ``(H, W, 3)`` array,
+    because stacking a batch copies it anyway.
     """
     planes = _planes(read_arrays(path, at_least=at_least, data=data, max_pixels=max_pixels).colour)
     if planes.dtype == torch.uint8:
@@ -53,19 +64,24 @@ def load_pixels(
 
 
 def save_image(pixels: Tensor, path: StrPath, *, quality: int = 95, alpha: Tensor | None = None) -> None:
-    """Write float32 ``(1, 3, H, W)`` or ``(3, H, W)`` pixels, clamped to 0..1, as sRGB.
+    """Write pixels, clamped to 0..1, as an sRGB image; the write is atomic.
 
-    The suffix names the format; ``quality``, 1 to 100, is for JPEG, WebP and AVIF. ``alpha``,
-    ``(1, 1, H, W)`` or ``(1, H, W)``, is kept by PNG, WebP, TIFF and AVIF, dropped by the others.
-    The file appears whole or not at all. ValueError for what cannot be written, OSError from the
-    disk.
+    Args:
+        pixels: float32 ``(1, 3, H, W)`` or ``(3, H, W)``.
+        path: the file; its suffix selects the format.
+        quality: 1 to 100, for JPEG, WebP and AVIF.
+        alpha: float32 ``(1, 1, H, W)`` or ``(1, H, W)``; kept by PNG, WebP, TIFF and AVIF, ignored by other formats.
+
+    Raises:
+        ValueError: a wrong shape, dtype, suffix or quality, or pixels that are NaN or infinite.
+        OSError: the file cannot be written.
     """
     encoder_for(path)
     planes = _checked(pixels, "pixels", 3)
     mask = None if alpha is None else _checked(alpha, "alpha", 1)
     if mask is not None and mask[0].shape != planes[0].shape:
         wanted, found = tuple(planes[0].shape), tuple(mask[0].shape)
-        raise ValueError(f"wanted an alpha as large as the pixels, {wanted}, found {found}")
+        raise ValueError(f"Expected alpha with the height and width of pixels, {wanted}, found {found}")
     levels = _levels(planes).permute(1, 2, 0).numpy()
     write_levels(levels, path, quality=quality, alpha=None if mask is None else _levels(mask)[0].numpy())
 
@@ -75,7 +91,7 @@ def _levels(planes: Tensor) -> Tensor:
 
 
 def _planes(array: NDArray[Any]) -> Tensor:
-    """``(C, H, W)``, uint8 or float32 as the picture has it."""
+    """Return ``(C, H, W)``, uint8 or float32 as in the array."""
     tensor = torch.from_numpy(array)
     return tensor.permute(2, 0, 1) if tensor.ndim == 3 else tensor[None]
 
@@ -86,12 +102,12 @@ def _unit(array: NDArray[Any]) -> Tensor:
 
 
 def _checked(tensor: Tensor, name: str, channels: int) -> Tensor:
-    """``(channels, H, W)`` of the same pixels, without gradient; ValueError if they are no such."""
+    """Return the pixels as ``(channels, H, W)`` without gradient; ValueError for another shape, dtype or NaN."""
     shape = tuple(tensor.shape)
     fits = shape[-3:-2] == (channels,) and shape[:-3] in ((), (1,)) and 0 not in shape
     if not fits or tensor.dtype != torch.float32:
         wanted = f"float32 (1, {channels}, H, W) or ({channels}, H, W)"
-        raise ValueError(f"wanted {name} as {wanted}, found {tensor.dtype} {shape}")
+        raise ValueError(f"Expected {name} as {wanted}, found {tensor.dtype} {shape}")
     if not torch.isfinite(tensor).all():
-        raise ValueError(f"wanted finite {name}, found NaN or infinity")
+        raise ValueError(f"Expected finite {name}, found NaN or infinity")
     return tensor.detach().reshape(shape[-3:])

@@ -165,7 +165,7 @@ def test_one_photo_is_too_few(tmp_path):
 @pytest.mark.parametrize("options", [{}, {"held_out_root": "nowhere"}], ids=["root", "held_out_root"])
 def test_a_folder_without_photos_is_said_at_once(tmp_path, photo_folder, options):
     root = photo_folder if options else tmp_path / "nowhere"
-    with pytest.raises(ValueError, match="nowhere, where there is none"):
+    with pytest.raises(ValueError, match="nowhere, found no folder"):
         photos(root, **options)
 
 

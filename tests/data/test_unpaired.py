@@ -151,7 +151,7 @@ def test_settings_that_do_not_do_are_refused(settings: dict, sentence: str) -> N
 def test_an_empty_side_is_named(root: Path) -> None:
     for file in (root / "trainB").iterdir():
         file.unlink()
-    with pytest.raises(ValueError, match=r"The folder .*trainB holds no pictures"):
+    with pytest.raises(ValueError, match=r"The folder .*trainB holds no images"):
         opened(root)
     (root / "trainB").rmdir()
     with pytest.raises(ValueError, match=r"has no folder trainB; it needs trainA and trainB, and may have testA"):

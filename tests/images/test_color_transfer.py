@@ -1,4 +1,4 @@
-"""Luma, chroma and colour matching are what the formulas say, and no picture breaks them."""
+"""Luma, chroma and colour matching follow their formulas, for every image."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def statistics(picture):
 
 
 def muted(*shape, spread=0.2):
-    """Pictures whose colours vary differently in every direction, far from 0 and 1."""
+    """Images with a different colour variance in every direction, far from 0 and 1."""
     colours = torch.tensor([[1.0, 0.3, 0.0], [0.2, 0.6, 0.1], [0.5, 0.0, 0.4]])
     return (
         0.4
@@ -31,7 +31,7 @@ def muted(*shape, spread=0.2):
 
 @pytest.fixture
 def vivid():
-    """Pictures with every kind of colour in them, the corners of the cube too."""
+    """Images with all kinds of colours, including the corners of the RGB cube."""
     pictures = torch.rand(2, 3, 8, 9)
     corners = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3).T  # (3, 8)
     pictures[0, :, :, 0] = corners
@@ -46,11 +46,11 @@ def test_luminance_is_rec_601(vivid):
     np.testing.assert_allclose(luminance(primaries).flatten(), WEIGHTS, rtol=1e-6)
 
 
-def test_a_pictures_own_luma_gives_it_back(vivid):
+def test_an_images_own_luma_changes_nothing(vivid):
     torch.testing.assert_close(with_luminance(vivid, luminance(vivid)), vivid, rtol=0, atol=1e-6)
 
 
-def test_where_there_is_room_the_chroma_stays():
+def test_chroma_that_fits_is_kept():
     pictures = muted(2, 3, 6, 7)
     luma = luminance(pictures) + 0.1 * torch.rand(2, 1, 6, 7)
     expected = pictures.double().numpy() + luma.double().numpy() - luma_of(pictures)
@@ -58,7 +58,7 @@ def test_where_there_is_room_the_chroma_stays():
 
 
 def chroma_kept_by_bisection(chroma, luma):
-    """The greatest share of one pixel's chroma that fits into 0..1 at this luma."""
+    """The largest share of the chroma of one pixel that fits into 0..1 at this luma."""
     low, high = 0.0, 1.0
     if np.all((luma + chroma >= 0) & (luma + chroma <= 1)):
         return high
@@ -69,11 +69,11 @@ def chroma_kept_by_bisection(chroma, luma):
     return low
 
 
-def test_where_there_is_none_the_chroma_shrinks_to_the_gamut_and_no_further(vivid):
+def test_chroma_that_does_not_fit_shrinks_exactly_to_the_gamut(vivid):
     luma = torch.rand(2, 1, 8, 9)
     found = with_luminance(vivid, luma)
     clamped_instead = (vivid + luma - luminance(vivid)).clamp(0, 1)
-    assert np.abs(luma_of(clamped_instead) - luma.numpy()).max() > 0.1  # So it would be without care.
+    assert np.abs(luma_of(clamped_instead) - luma.numpy()).max() > 0.1  # Clamping would change the luma.
     np.testing.assert_allclose(luma_of(found), luma.numpy(), rtol=0, atol=1e-6)
     shares = []
     for n, y, x in np.ndindex(2, 8, 9):
@@ -85,7 +85,7 @@ def test_where_there_is_none_the_chroma_shrinks_to_the_gamut_and_no_further(vivi
     assert max(shares) == 1
 
 
-def test_not_even_the_last_bit_leaves_the_gamut():
+def test_rounding_errors_stay_in_the_gamut():
     found = with_luminance(torch.rand(4, 3, 100, 100), torch.rand(4, 1, 100, 100))
     assert (found.min(), found.max()) == (0, 1)
 
@@ -137,7 +137,7 @@ def test_colors_take_the_mean_and_covariance():
     found = match_colors(pictures, like)
     assert found.shape == pictures.shape
     assert found.dtype == torch.float32
-    assert 0 < found.min() < found.max() < 1  # Else the clamp, not the match, would be tested.
+    assert 0 < found.min() < found.max() < 1  # Otherwise this would test the clamp.
     for n in range(2):
         (mean, covariance), (mean_like, covariance_like) = statistics(found[n]), statistics(like[n])
         np.testing.assert_allclose(mean, mean_like, rtol=0, atol=1e-6)
@@ -152,8 +152,8 @@ def root(matrix, steps=30):
     return y, z
 
 
-def test_the_map_is_that_of_image_analogies():
-    # Any rotation between the two roots would match the covariance as well.
+def test_the_map_is_the_one_of_image_analogies():
+    # The covariance alone does not fix the map: any rotation between the two roots gives the same covariance.
     pictures, like = muted(1, 3, 30, 20), muted(1, 3, 15, 25, spread=0.3).flip(1)
     (mean, covariance), (mean_like, covariance_like) = statistics(pictures[0]), statistics(like[0])
     matching = root(covariance_like)[0] @ root(covariance)[1]
@@ -187,7 +187,7 @@ def test_every_picture_becomes_the_one_colour_of_a_flat_one():
     torch.testing.assert_close(found, like.expand_as(found), rtol=0, atol=1e-6)
 
 
-def test_greys_become_colours_of_one_line():
+def test_greys_become_colours_on_one_line():
     grey, like = (0.3 + 0.3 * torch.rand(1, 1, 9, 9)).expand(1, 3, 9, 9), muted(1, 3, 9, 9)
     values = match_colors(grey, like).double().flatten(2)[0]
     mean = like.double().mean((0, 2, 3))
@@ -197,7 +197,7 @@ def test_greys_become_colours_of_one_line():
     assert singular[1] < 1e-5
 
 
-def test_one_goes_with_many():
+def test_one_image_broadcasts_to_many():
     one, many = muted(1, 3, 6, 7), muted(3, 3, 8, 5)
     for n in range(3):
         torch.testing.assert_close(match_colors(one, many)[n], match_colors(one, many[n : n + 1])[0])
@@ -214,7 +214,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_arguments_stay_as_they_are(name):
+def test_arguments_are_not_modified(name):
     function, *shapes = CALLS[name]
     arguments = [2 * torch.rand(shape) - 0.5 for shape in shapes]  # Partly outside 0..1, so that a clamp would show.
     copies = [argument.clone() for argument in arguments]
@@ -256,24 +256,24 @@ BROKEN = {
 
 @pytest.mark.parametrize("how", BROKEN)
 @pytest.mark.parametrize(("name", "which"), [(name, i) for name in CALLS for i in range(len(CALLS[name]) - 1)])
-def test_what_is_no_batch_of_pictures_is_refused(name, which, how):
+def test_anything_but_a_batch_of_images_is_refused(name, which, how):
     function, *shapes = CALLS[name]
     arguments = [torch.rand(shape) for shape in shapes]
     arguments[which] = BROKEN[how](arguments[which])
     with pytest.raises(
-        ValueError, match=r"^wanted \w+ as floats \(N, [13], H, W\), found torch\.\w+ \(.*\); (take|read) "
+        ValueError, match=r"^Expected \w+ as floats \(N, [13], H, W\), found torch\.\w+ \(.*\); (compute|read) "
     ):
         function(*arguments)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 5, 4), (2, 1, 4, 5), (2, 1, 5, 1), (3, 1, 5, 4)])
 def test_a_luma_of_another_size_is_refused(shape):
-    with pytest.raises(ValueError, match=r"to go with \(2, 3, 5, 4\), found .*; give as many, of the same height"):
+    with pytest.raises(ValueError, match=r"to match \(2, 3, 5, 4\), found .*; use the same N, H and W"):
         with_luminance(torch.rand(2, 3, 5, 4), torch.rand(shape))
 
 
-def test_two_do_not_go_with_three():
-    with pytest.raises(ValueError, match=r"wanted like as .* to go with \(2, 3, 5, 4\), found .* \(3, 3, 5, 4\); give"):
+def test_batches_of_two_and_three_are_refused():
+    with pytest.raises(ValueError, match=r"Expected like as .* to match \(2, 3, 5, 4\), found .* \(3, 3, 5, 4\); use"):
         match_colors(torch.rand(2, 3, 5, 4), torch.rand(3, 3, 5, 4))
-    with pytest.raises(ValueError, match=r"wanted photo_luma as .* to go with \(2, 1, 5, 4\), found .*; give"):
+    with pytest.raises(ValueError, match=r"Expected photo_luma as .* to match \(2, 1, 5, 4\), found .*; use"):
         match_luminance(torch.rand(2, 1, 5, 4), torch.rand(3, 1, 5, 4))

@@ -1,4 +1,4 @@
-"""Pictures of every kind come in as RGB float32 0..1, upright, and go out whole or not at all."""
+"""Images of every format and mode are read as RGB float32 in 0..1, upright."""
 
 import struct
 
@@ -15,7 +15,7 @@ RED, PINK, WHITE = (1.0, 0.0, 0.0), (1.0, 127 / 255, 127 / 255), (1.0, 1.0, 1.0)
 HALF = 128 / 255
 
 
-# ---- pictures to read, made with Pillow
+# ---- input images, made with Pillow
 
 
 def plain(mode, colour):
@@ -33,7 +33,7 @@ def lab(colour):
 
 
 def icc(space, pcs, **tags):
-    """A minimal ICC v2 profile (ICC.1:2001-04, section 6) of the given tags."""
+    """A minimal ICC v2 profile (ICC.1:2001-04, section 6) with the given tags."""
     table, data = struct.pack(">I", len(tags)), b""
     start = 128 + 4 + 12 * len(tags)
     for name, body in tags.items():
@@ -56,7 +56,7 @@ def swapped_rgb():
 
 
 def white_ink_cmyk():
-    """A CMYK profile in which every mixture of inks comes out white (Lab 100, 0, 0)."""
+    """A CMYK profile that maps every mixture of inks to white (Lab 100, 0, 0)."""
     identity = bytes(range(256))
     body = b"mft1" + bytes(4) + bytes([4, 3, 2, 0])
     body += struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
@@ -64,7 +64,7 @@ def white_ink_cmyk():
     return icc(b"CMYK", b"Lab ", wtpt=WHITE_POINT, A2B0=body)
 
 
-KINDS = {  # file name -> (picture, how to save it, colour over white, alpha)
+KINDS = {  # file name -> (image, save options, colour over white, alpha)
     "rgb.png": (plain("RGB", "red"), {}, RED, None),
     "rgb.bmp": (plain("RGB", "red"), {}, RED, None),
     "grey.png": (plain("L", 51), {}, (0.2, 0.2, 0.2), None),
@@ -109,7 +109,7 @@ KINDS = {  # file name -> (picture, how to save it, colour over white, alpha)
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_kind_is_rgb_over_white(tmp_path, name):
+def test_every_mode_becomes_rgb_over_white(tmp_path, name):
     image, options, colour, alpha = KINDS[name]
     image.save(tmp_path / name, **options)
     picture = read_picture(tmp_path / name)
@@ -128,7 +128,7 @@ def test_every_kind_is_rgb_over_white(tmp_path, name):
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_premultiplied_alpha(mode):
-    # No encoder of Pillow writes these modes, so no file can be made to read them from.
+    # Pillow cannot write these modes, so the test needs no file.
     image = plain(mode, (0,) * (len(mode) - 1) + (128,)).convert(mode[:-1] + "a")
     colour, alpha = flattened(image)
     assert colour.getpixel((0, 0)) == (127, 127, 127)
@@ -136,12 +136,12 @@ def test_premultiplied_alpha(mode):
 
 
 def numbered(height, width):
-    """A picture without two equal pixels or any symmetry."""
+    """An image without equal pixels or symmetry."""
     values = np.arange(height * width * 3, dtype=np.uint8)
     return values.reshape(height, width, 3)
 
 
-UPRIGHT = {  # EXIF 2.32, section 4.6.4: what the stored rows and columns are, seen upright
+UPRIGHT = {  # EXIF 2.32, section 4.6.4: from the stored to the upright image
     1: lambda a: a,
     2: np.fliplr,
     3: lambda a: np.rot90(a, 2),
@@ -179,7 +179,7 @@ def test_exif_orientation_of_a_palette_picture(tmp_path):
     assert np.array_equal(load_pixels(tmp_path / "a.png").numpy()[1], upright)
 
 
-def test_exif_that_cannot_be_read_is_no_orientation_and_no_warning(tmp_path):
+def test_unreadable_exif_gives_no_orientation_and_no_warning(tmp_path):
     path = tmp_path / "a.jpg"
     plain("L", 51).save(path, exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03")
     with pytest.warns(UserWarning, match="Corrupt EXIF"):
@@ -202,7 +202,7 @@ def test_first_frame_of_an_animation(tmp_path):
     assert load_pixels(tmp_path / "a.gif")[:, 0, 0].tolist() == [255, 0, 0]
 
 
-def test_a_jpeg_is_what_pillow_decodes(tmp_path):
+def test_a_jpeg_is_decoded_as_by_pillow(tmp_path):
     path = tmp_path / "a.jpg"
     Image.fromarray(numbered(8, 10)).save(path)
     with Image.open(path) as image:
@@ -242,5 +242,5 @@ def test_resized_deep_grey_stays_in_range(tmp_path):
 
 
 def test_size_below_one(tmp_path):
-    with pytest.raises(ValueError, match="size is the shorter side in pixels, at least 1; got 0"):
+    with pytest.raises(ValueError, match="size is the shorter side in pixels and must be at least 1; got 0"):
         load_image(tmp_path / "a.png", size=0)

@@ -1,4 +1,4 @@
-"""The odd files of Pillow's own test suite load, or are explained."""
+"""The unusual files of Pillow's own test suite load, or give one clear sentence."""
 
 import pytest
 from conftest import SHARED
@@ -10,17 +10,17 @@ from fast_style.images.tensors import read_picture
 ODD = SHARED / "odd_images"
 
 
-# ---- the odd files of Pillow's own test suite
+# ---- the unusual files of Pillow's own test suite
 
 
 def odd_files():
-    """(file, whether it loads) as Pillow's outcomes have it."""
+    """(file, whether it loads), from the recorded outcomes of Pillow."""
     if not ODD.is_dir():
         return [("none", False)]
     lines = (ODD / "PILLOW_OUTCOMES.tsv").read_text(encoding="utf-8").splitlines()
     rows = [line.split("\t") for line in lines if not line.startswith("#")]
-    # Where reading a PNG's EXIF raised, it was the pixels that did: Pillow decodes them to get to
-    # it, and reports a second attempt, which finds nothing left to decode, as a success.
+    # If reading the EXIF of a PNG raised, the pixels are broken: Pillow decodes the pixels to reach the EXIF. A second
+    # attempt finds nothing left to decode, so Pillow reports success.
     return [(row[0], "load-ok" in row and "exif-err" not in " ".join(row)) for row in rows]
 
 

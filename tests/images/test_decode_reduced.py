@@ -1,4 +1,4 @@
-"""A JPEG may come reduced as it is decoded: no smaller than asked for, upright, and of the same colours."""
+"""A JPEG can be reduced while it is decoded: not below the requested size, upright, and with the same colours."""
 
 import io
 from math import ceil, sqrt
@@ -17,7 +17,7 @@ LARGE = sorted((SHARED / "photos" / "large").glob("*.jpg"))
 
 
 def waves(width, height):
-    """A smooth colour picture, no two corners alike."""
+    """A smooth colour image with four different corners."""
     x, y = torch.linspace(0, 3, width), torch.linspace(0, 2, height)[:, None]
     planes = [torch.sin(2 * x + y), torch.cos(x - 3 * y), torch.sin(x * y)]
     levels = torch.stack([(plane.expand(height, width) + 1) * 127 for plane in planes], dim=-1)
@@ -33,7 +33,7 @@ def reduced(full, size):
 )
 @pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize("extra", [0, 3])
-def test_a_jpeg_is_reduced_as_far_as_it_may(tmp_path, at_least, divisor, orientation, extra):
+def test_a_jpeg_is_reduced_as_far_as_allowed(tmp_path, at_least, divisor, orientation, extra):
     exif = Image.Exif()
     exif[0x0112] = orientation
     waves(400 + extra, 240).save(tmp_path / "a.jpg", exif=exif, quality=95)
@@ -41,14 +41,14 @@ def test_a_jpeg_is_reduced_as_far_as_it_may(tmp_path, at_least, divisor, orienta
     size = ceil((400 + extra) / divisor), 240 // divisor
     assert found.shape[1:] == (size if orientation == 6 else size[::-1])
     assert found.dtype == torch.uint8
-    # A block of 8 that the picture doesn't fill goes on as its last pixels do.
+    # The encoder fills incomplete 8x8 blocks by repeating the last pixels.
     right, down = (divisor * found.shape[side] - full.shape[side] for side in (2, 1))
     filled = torch.nn.functional.pad(full[None].float(), (0, right, 0, down), "replicate")[0]
     assert (found.float() - reduced(filled, found.shape[1:])).abs().mean() < 1.5
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.webp", "a.bmp"])
-def test_other_kinds_come_as_they_are(tmp_path, name):
+def test_other_formats_keep_their_size(tmp_path, name):
     waves(64, 48).save(tmp_path / name)
     assert torch.equal(load_pixels(tmp_path / name, at_least=2), load_pixels(tmp_path / name))
 
@@ -61,14 +61,14 @@ def test_every_kind_of_jpeg_is_reduced(tmp_path, mode):
     assert (found.float() - reduced(full, (20, 40)).float()).abs().mean() < 2
 
 
-def test_the_limit_is_of_the_declared_size(tmp_path):
+def test_the_pixel_limit_applies_to_the_declared_size(tmp_path):
     waves(64, 48).save(tmp_path / "a.jpg")
     with pytest.raises(UnreadablePicture, match="3072 pixels where 3071 are allowed"):
         load_pixels(tmp_path / "a.jpg", at_least=1, max_pixels=3071)
 
 
 @pytest.mark.parametrize("at_least", [None, 1, 20])
-def test_a_truncated_jpeg_is_noticed_reduced_too(tmp_path, at_least):
+def test_a_truncated_jpeg_is_refused_also_when_reduced(tmp_path, at_least):
     waves(160, 80).save(tmp_path / "a.jpg")
     (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:-300])
     with pytest.raises(UnreadablePicture, match="cannot be decoded"):
@@ -89,7 +89,7 @@ def test_a_real_photo_keeps_its_colours():
 # ---- from bytes
 
 
-def test_bytes_are_read_as_files_are(tmp_path):
+def test_bytes_are_read_like_files(tmp_path):
     waves(64, 48).save(tmp_path / "a.jpg")
     data = (tmp_path / "a.jpg").read_bytes()
     for options in ({}, {"at_least": 12}):
@@ -98,9 +98,9 @@ def test_bytes_are_read_as_files_are(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "found"), [(b"", "an empty file"), (b"no picture", "an unknown kind of file"), (None, "cannot be decoded")]
+    ("data", "found"), [(b"", "an empty file"), (b"no picture", "an unknown file format"), (None, "cannot be decoded")]
 )
-def test_bytes_that_are_no_picture_are_named_by_their_place(data, found):
+def test_bytes_that_are_no_image_are_refused_with_their_name(data, found):
     if data is None:
         file = io.BytesIO()
         waves(64, 48).save(file, "PNG")
@@ -114,20 +114,20 @@ KINDS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "BMP": "
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_checked_picture_is_the_same_and_its_kind_is_known(kind):
+def test_a_checked_image_keeps_its_bytes_and_gets_its_suffix(kind):
     file = io.BytesIO()
     waves(64, 48).save(file, kind)
     assert checked_picture("anywhere", file.getvalue()) == (file.getvalue(), KINDS[kind])
 
 
-def test_a_kind_that_no_folder_is_searched_for_is_refused():
+def test_a_format_without_a_known_suffix_is_refused():
     file = io.BytesIO()
     waves(64, 48).save(file, "PCX")
-    with pytest.raises(UnreadablePicture, match="a PCX is none of"):
+    with pytest.raises(UnreadablePicture, match="the format PCX is none of"):
         checked_picture("anywhere", file.getvalue())
 
 
-# ---- how small it may be
+# ---- the smallest size that training crops need
 
 
 @pytest.mark.parametrize("share", [0.08, 0.25, 1.0])
@@ -143,7 +143,7 @@ def test_no_crop_of_a_reduced_photo_is_enlarged(share, width, height):
     assert min(sides) >= 256
 
 
-def test_nothing_smaller_would_do():
+def test_a_smaller_photo_would_be_enlarged():
     shortest = shortest_side_needed(256, 0.25)
     assert shortest == 592
     photo = torch.empty(0, shortest - 8, shortest - 8)

@@ -1,4 +1,4 @@
-"""What is no picture, or too large a one, is refused in a sentence."""
+"""Files that are no image, and images that are too large, are refused in one sentence."""
 
 import io
 import struct
@@ -16,7 +16,7 @@ def plain(mode, colour):
     return Image.new(mode, (8, 6), colour)
 
 
-# ---- what is no picture
+# ---- files that are no image
 
 
 def write_nothing(path):
@@ -45,14 +45,14 @@ BROKEN = {
     "found nothing; check the path": write_nothing,
     "found a folder": write_folder,
     "found an empty file": write_empty,
-    "found an unknown kind of file": write_text,
+    "found an unknown file format": write_text,
     "cannot be decoded": write_truncated,
 }
 
 
 @pytest.mark.parametrize("load", [load_image, load_pixels, read_picture])
 @pytest.mark.parametrize("found", BROKEN)
-def test_what_is_no_picture(tmp_path, found, load):
+def test_a_file_that_is_no_image_is_refused(tmp_path, found, load):
     path = tmp_path / "a.png"
     BROKEN[found](path)
     with pytest.raises(UnreadablePicture, match=found) as caught:
@@ -62,7 +62,7 @@ def test_what_is_no_picture(tmp_path, found, load):
 
 
 @pytest.mark.parametrize("error", [OSError, SyntaxError, ZeroDivisionError, struct.error])
-def test_whatever_a_decoder_raises_is_explained(tmp_path, monkeypatch, error):
+def test_any_error_of_a_decoder_is_explained(tmp_path, monkeypatch, error):
     def broken(*args):
         raise error("of two\nlines")
 
@@ -83,7 +83,7 @@ def write_header_of(path, side):
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("side", [13_500, 20_000])  # Refused by us; by Pillow itself, which raises.
+@pytest.mark.parametrize("side", [13_500, 20_000])  # The first is refused by us, the second by Pillow.
 def test_bombs_are_refused(tmp_path, side):
     write_header_of(tmp_path / "a.bmp", side)
     with pytest.raises(UnreadablePicture, match=f"{side**2} pixels .*178956970.*max_pixels"):

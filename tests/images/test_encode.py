@@ -1,4 +1,4 @@
-"""Pictures are written whole, as sRGB, in the format that the suffix names."""
+"""Images are written atomically, as sRGB, in the format of the suffix."""
 
 import io
 import os
@@ -33,7 +33,7 @@ def test_round_trip(tmp_path, suffix):
     assert suffix in PICTURE_SUFFIXES
 
 
-def test_values_are_clamped_and_rounded_and_left_alone(tmp_path):
+def test_written_values_are_clamped_and_rounded_and_the_tensor_is_not_modified(tmp_path):
     values = torch.tensor([-1.0, 0.0, 100.6 / 255, 100.4 / 255, 1.0, 7.0])
     pixels = values.expand(3, 1, 6).clone()
     save_image(pixels, tmp_path / "a.png")
@@ -41,7 +41,7 @@ def test_values_are_clamped_and_rounded_and_left_alone(tmp_path):
     assert torch.equal(pixels, values.expand(3, 1, 6))
 
 
-def test_what_a_network_paints_can_be_saved(tmp_path):
+def test_the_output_of_a_network_can_be_saved(tmp_path):
     weight = torch.ones(1, requires_grad=True)
     painted = (gradient()[None] * weight).to(memory_format=torch.channels_last)
     save_image(painted, tmp_path / "a.png")
@@ -49,7 +49,7 @@ def test_what_a_network_paints_can_be_saved(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [s for s in encode._ENCODERS if s not in (".bmp", ".ppm")])
-def test_files_say_they_are_srgb_and_upright(tmp_path, suffix):
+def test_files_are_tagged_as_srgb_and_upright(tmp_path, suffix):
     save_image(gradient(), tmp_path / f"a{suffix}")
     with Image.open(tmp_path / f"a{suffix}") as image:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
@@ -66,7 +66,7 @@ def test_chroma_is_kept_at_high_quality(tmp_path, quality, sampling):
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".webp"])
-def test_quality_is_heeded(tmp_path, suffix):
+def test_quality_changes_the_file_size(tmp_path, suffix):
     noise = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))
     for quality in (20, 100):
         save_image(noise, tmp_path / f"{quality}{suffix}", quality=quality)
@@ -87,7 +87,7 @@ def test_alpha_is_kept_where_the_format_can(tmp_path, suffix, dimensions):
         assert found is None
 
 
-REFUSED = {  # what the message says -> (pixels, options)
+REFUSED = {  # expected message -> (pixels, options)
     r"found torch.uint8 \(3, 4, 4\)": (torch.zeros(3, 4, 4, dtype=torch.uint8), {}),
     r"found torch.float16 \(3, 4, 4\)": (torch.zeros(3, 4, 4).half(), {}),
     r"found torch.float32 \(4, 4\)": (torch.zeros(4, 4), {}),
@@ -95,17 +95,17 @@ REFUSED = {  # what the message says -> (pixels, options)
     r"found torch.float32 \(4, 4, 3\)": (torch.zeros(4, 4, 3), {}),
     r"found torch.float32 \(2, 3, 4, 4\)": (torch.zeros(2, 3, 4, 4), {}),
     r"found torch.float32 \(3, 0, 4\)": (torch.zeros(3, 0, 4), {}),
-    "wanted finite pixels, found NaN": (torch.full((3, 4, 4), float("nan")), {}),
+    "Expected finite pixels, found NaN": (torch.full((3, 4, 4), float("nan")), {}),
     "finite pixels, found .* infinity": (torch.full((3, 4, 4), float("inf")), {}),
     "finite alpha": (torch.zeros(3, 4, 4), {"alpha": torch.full((1, 4, 4), float("nan"))}),
     r"\(4, 4\), found \(5, 4\)": (torch.zeros(3, 4, 4), {"alpha": torch.zeros(1, 5, 4)}),
-    r"wanted alpha as float32 \(1, 1, H": (torch.zeros(3, 4, 4), {"alpha": torch.zeros(3, 4, 4)}),
-    "1 to 100, not 101": (torch.zeros(3, 4, 4), {"quality": 101}),
+    r"Expected alpha as float32 \(1, 1, H": (torch.zeros(3, 4, 4), {"alpha": torch.zeros(3, 4, 4)}),
+    "must be from 1 to 100; got 101": (torch.zeros(3, 4, 4), {"quality": 101}),
 }
 
 
 @pytest.mark.parametrize("message", REFUSED)
-def test_what_is_no_picture_is_not_saved(tmp_path, message):
+def test_invalid_images_are_not_saved(tmp_path, message):
     pixels, options = REFUSED[message]
     with pytest.raises(ValueError, match=message):
         save_image(pixels, tmp_path / "new" / "a.png", **options)
@@ -137,7 +137,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     assert os.listdir(tmp_path) == ["a.png"]
 
 
-def test_a_file_in_the_making_is_not_at_the_path(tmp_path, monkeypatch):
+def test_an_incomplete_file_is_not_at_the_path(tmp_path, monkeypatch):
     path, seen = tmp_path / "a.png", []
     encode = Image.SAVE["PNG"]
 
@@ -158,9 +158,9 @@ def test_a_target_that_cannot_be_replaced_leaves_no_temporary(tmp_path):
     assert os.listdir(tmp_path) == ["a.png"]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="umask and links are POSIX's")
+@pytest.mark.skipif(os.name != "posix", reason="umask and symbolic links need POSIX")
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
-def test_the_umask_decides_who_may_read(tmp_path, umask, mode):
+def test_file_permissions_follow_the_umask(tmp_path, umask, mode):
     before = os.umask(umask)
     try:
         save_image(gradient(), tmp_path / "a.png")
@@ -169,7 +169,7 @@ def test_the_umask_decides_who_may_read(tmp_path, umask, mode):
     assert stat.S_IMODE((tmp_path / "a.png").stat().st_mode) == mode
 
 
-@pytest.mark.skipif(os.name != "posix", reason="umask and links are POSIX's")
+@pytest.mark.skipif(os.name != "posix", reason="umask and symbolic links need POSIX")
 def test_a_link_stays_a_link(tmp_path):
     (tmp_path / "there").mkdir()
     link = tmp_path / "a.png"

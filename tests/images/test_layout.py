@@ -1,4 +1,4 @@
-"""Pixels change their layout on the way to a network and back, and nothing else."""
+"""Layout conversions to and from a network change only the layout."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ def pixels(*shape: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("shape", [(70, 9, 3), (1, 1, 3), (64, 5, 3)])
-def test_there_and_back_is_the_picture(shape: tuple[int, ...]) -> None:
+def test_the_round_trip_gives_the_same_image(shape: tuple[int, ...]) -> None:
     there = to_nchw(pixels(*shape))
     assert there.shape == (1, 3, *shape[:2])
     assert there.dtype == np.float32
@@ -40,7 +40,7 @@ def test_rounding_clips_and_changes_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_what_is_no_number_is_refused(value: float) -> None:
+def test_nan_and_infinity_are_refused(value: float) -> None:
     given = np.zeros((80, 4, 3), np.float32)
     given[79, 3, 2] = value
     with pytest.raises(ValueError, match="found NaN or infinity"):

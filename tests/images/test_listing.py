@@ -1,4 +1,4 @@
-"""Photos are found in any tree."""
+"""Images are found in any folder tree."""
 
 import os
 
@@ -59,14 +59,14 @@ def test_a_link_loop_ends_and_lists_nothing_twice(tmp_path, target):
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda root: None, "wanted at .*photos, where there is none"),
-        (lambda root: root.touch(), "wanted at .*photos, where there is none"),
-        (lambda root: root.mkdir(), "photos holds no pictures .*.jpg"),
-        (lambda root: touch(root, "notes.txt", "deep/more.txt"), "photos holds no pictures"),
+        (lambda root: None, "Expected a folder of images at .*photos, found no folder"),
+        (lambda root: root.touch(), "Expected a folder of images at .*photos, found no folder"),
+        (lambda root: root.mkdir(), "photos holds no images .*.jpg"),
+        (lambda root: touch(root, "notes.txt", "deep/more.txt"), "photos holds no images"),
     ],
     ids=["missing", "file", "empty", "other-files"],
 )
-def test_no_pictures_is_said_in_one_line(tmp_path, make, sentence):
+def test_a_folder_without_images_is_refused_in_one_line(tmp_path, make, sentence):
     make(tmp_path / "photos")
     with pytest.raises(ValueError, match=sentence) as caught:
         find_pictures(tmp_path / "photos")

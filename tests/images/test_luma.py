@@ -1,4 +1,4 @@
-"""Luma is Rec. 601's, for arrays and for tensors, and its weights are written once."""
+"""Luma follows Rec. 601 for arrays and tensors, and the weights are defined once."""
 
 import re
 from pathlib import Path
@@ -25,7 +25,7 @@ def test_arrays_tensors_and_pillow_agree() -> None:
     assert sum(LUMA_WEIGHTS) == pytest.approx(1)
 
 
-def test_the_weights_are_written_once() -> None:
+def test_the_weights_are_defined_once() -> None:
     package = Path(fast_style.__file__).parent
     code = {path: re.sub(r'""".*?"""', "", path.read_text(), flags=re.DOTALL) for path in package.rglob("*.py")}
     assert [path.name for path, text in code.items() if re.search(r"\b0\.587\b", text)] == ["luma.py"]

@@ -1,4 +1,4 @@
-"""A size and a quality are refused in the same words wherever they are given."""
+"""Every entry point refuses a wrong size or quality with the same message."""
 
 import numpy as np
 import pytest
@@ -33,18 +33,18 @@ QUALITIES = {
 @pytest.mark.parametrize("size", [0, -3])
 @pytest.mark.parametrize("place", SIZES)
 def test_a_size_below_one(place: str, size: int) -> None:
-    with pytest.raises(ValueError, match=rf"^size is the shorter side in pixels, at least 1; got {size}\.$"):
+    with pytest.raises(ValueError, match=rf"^size is the shorter side in pixels and must be at least 1; got {size}\.$"):
         SIZES[place](size)
 
 
 @pytest.mark.parametrize("quality", [0, 101])
 @pytest.mark.parametrize("place", QUALITIES)
 def test_a_quality_out_of_range(place: str, quality: int) -> None:
-    with pytest.raises(ValueError, match=f"^quality goes from 1 to 100, not {quality}$"):
+    with pytest.raises(ValueError, match=f"^quality must be from 1 to 100; got {quality}$"):
         QUALITIES[place](quality)
 
 
-def test_the_ends_of_the_ranges_and_a_pictures_own_size_are_good() -> None:
+def test_the_limits_of_the_ranges_and_the_original_size_are_valid() -> None:
     for size in (None, 1):
         check_size(size)
     for quality in (1, 100):

@@ -42,7 +42,7 @@ def test_each_style_gets_its_folder_and_network_and_one_failure_is_said(tmp_path
         tmp_path, "style.image=dots.png,nowhere.png,stripes.png", f"hydra/launcher={launcher}", "data.workers=1"
     )
     assert done.returncode == 1
-    sentence = "Error: wanted a picture at nowhere.png, found nothing; check the path (#1 of those above)"
+    sentence = "Error: Expected an image at nowhere.png, found nothing; check the path (#1 of those above)"
     assert sentence in done.stderr.splitlines()
     assert "Traceback" not in done.stderr
     assert sorted(path.name for path in (tmp_path / "checkpoints/trained").iterdir()) == [

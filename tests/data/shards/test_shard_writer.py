@@ -101,7 +101,7 @@ def test_what_is_no_picture_is_listed_with_the_reason(tmp_path):
     assert [row[0] for row in rows] == ["name", "0001.png", "0003.png", "0005.jpg", "a b \\udcff.jpg"]
     assert [len(row) for row in rows] == [2] * 5
     assert "cannot be decoded" in rows[1][1]
-    assert rows[2][1] == "an unknown kind of file"
+    assert rows[2][1] == "an unknown file format"
     assert rows[3][1] == "No such file or directory"
     # The numbers lead back to the source.
     assert list(members(tmp_path / "out" / "shard-000001.tar")) == ["000000004.png"]
@@ -254,8 +254,8 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_written(tmp_path, m
         ({"shard_mb": 0}, "shard_mb is above 0, .*; got shard_mb=0, shard_samples=None"),
         ({"shard_samples": 0}, "shard_samples and max_pixels are at least 1; got .*shard_samples=0"),
         ({"max_pixels": 0}, "shard_samples and max_pixels are at least 1; got .*max_pixels=0"),
-        ({"size": 0}, "size is the shorter side in pixels, at least 1; got 0"),
-        ({"quality": 101}, "quality goes from 1 to 100, not 101"),
+        ({"size": 0}, "size is the shorter side in pixels and must be at least 1; got 0"),
+        ({"quality": 101}, "quality must be from 1 to 100; got 101"),
     ],
 )
 def test_bad_recipes_are_refused(wrong, sentence):
@@ -289,7 +289,7 @@ def test_tfrecords_become_shards_of_the_same_bytes(tmp_path):
     found = [members(tmp_path / "out" / f"shard-{number:06d}.tar") for number in range(2)]
     assert [list(shard) for shard in found] == [["000000000.jpg", "000000001.png"], ["000000003.webp", "000000004.jpg"]]
     assert [d for shard in found for d in shard.values()] == [pictures[n] for n in (0, 1, 3, 4)]
-    assert (tmp_path / "out" / "skipped.tsv").read_text().splitlines()[1] == "a-0.tfrecord#2\tan unknown kind of file"
+    assert (tmp_path / "out" / "skipped.tsv").read_text().splitlines()[1] == "a-0.tfrecord#2\tan unknown file format"
     before = contents(tmp_path / "out")
     (tmp_path / "out" / "shard-000001.tar").unlink()
     source = source_at(str(tmp_path / "a-*.tfrecord"), field="image/encoded")
@@ -314,7 +314,7 @@ def test_a_field_that_is_not_there_is_said_with_those_that_are(tmp_path):
         write_shards(source, str(tmp_path / "out"), ShardSettings())
 
 
-@pytest.mark.parametrize(("given", "found"), [("nowhere", "there are none"), ("empty", "holds no pictures")])
+@pytest.mark.parametrize(("given", "found"), [("nowhere", "there are none"), ("empty", "holds no images")])
 def test_no_input_is_said(tmp_path, given, found):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=found):
