@@ -1,4 +1,4 @@
-"""Paint pictures with a trained style: python scripts/stylize.py ckpt=... input=... (see --help)."""
+"""Stylize images or a video with a trained network: python scripts/stylize.py ckpt=... input=... (see --help)."""
 
 import sys
 from collections.abc import Callable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @hydra.main(version_base="1.3", config_path="../conf", config_name="stylize")
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
-    """Paint; name each result, and each photo that could not be painted."""
+    """Stylize the input; print the path of each result, and the reason for each skipped photo."""
     from fast_style.stylize.blending import Blending
     from fast_style.stylize.painter import PainterSettings
     from fast_style.stylize.stylizer import find_network
@@ -36,26 +36,28 @@ def main(cfg: DictConfig) -> None:
         tiles=cfg.tiles, statistics=cfg.statistics, max_memory=max_memory, brush_scale=cfg.brush_scale
     )
     network = find_network(cfg.ckpt, NETWORKS)
-    # Both plan before a runtime is prepared, which may take its time: who is mistaken shall not wait.
+    # Both check all settings before a runtime is prepared: that takes seconds, and a mistake should show at once.
     paint = paint_clip if is_video(cfg.input) else paint_pictures
     paint(cfg, network, partial(prepare, cfg, network, settings, blending))
 
 
 def paint_pictures(cfg: DictConfig, network: "StrPath", prepared: "Prepared") -> None:
-    """Paint one picture or many under a bar that counts them."""
+    """Stylize one or many images, with a progress bar that counts them."""
     from fast_style.images.decode import MAX_PIXELS
     from fast_style.stylize.files import FileSettings, paint
-    from fast_style.stylize.output_paths import plan, unfinished
+    from fast_style.stylize.output_paths import left_out, plan, unfinished
     from fast_style.stylize.stylizer import style_of
 
     if cfg.smoothing:
-        raise ValueError(f"smoothing={cfg.smoothing} is of videos, and the input is pictures: leave it out.")
+        raise ValueError(f"smoothing={cfg.smoothing} is for videos, but the input is images; remove it.")
     files = FileSettings(size=cfg.size, quality=cfg.quality, alpha=cfg.alpha, mask=cfg.mask, batch=cfg.batch)
+    if sentence := left_out(cfg.input):
+        print(sentence, file=sys.stderr)
     pairs = plan(cfg.input, cfg.output, style=style_of(network), suffix=cfg.suffix)
     if cfg.skip_existing:
         pairs = unfinished(pairs)
         if not pairs:
-            print("All of them are painted already.")
+            print("Nothing to do: every result exists already.")
             return
     painter, header = prepared()
     failed = 0
@@ -70,11 +72,11 @@ def paint_pictures(cfg: DictConfig, network: "StrPath", prepared: "Prepared") ->
             failed += painted.problem is not None
             bar.next(str(painted.target) if painted.problem is None else f"Skipped: {painted.problem}")
     if failed:
-        sys.exit(f"Error: {failed} of {len(pairs)} pictures could not be painted.")
+        sys.exit(f"Error: {failed} of {len(pairs)} images could not be stylized.")
 
 
 def paint_clip(cfg: DictConfig, network: "StrPath", prepared: "Prepared") -> None:
-    """Paint a video under a bar that counts frames, from the first one on; name the result."""
+    """Stylize a video, with a progress bar that counts frames; print the path of the result."""
     from fast_style.stylize.stylizer import style_of
     from fast_style.stylize.video.stylize_video import VideoProgress, check_settings, paint_video, plan_video
 
@@ -89,7 +91,7 @@ def paint_clip(cfg: DictConfig, network: "StrPath", prepared: "Prepared") -> Non
         print(target)
         return
     painter, header = prepared()
-    # Delayed, so that a mistake is one sentence and not also a bar of no frames.
+    # The bar is delayed, so that an error prints one sentence without an empty bar.
     with logging_redirect_tqdm(), tqdm(unit="frame", delay=0.001) as bar:
         painted = paint_video(painter, cfg.input, target, mask=cfg.mask, progress=show, **choices)
     print(header, file=sys.stderr)
@@ -101,7 +103,7 @@ def paint_clip(cfg: DictConfig, network: "StrPath", prepared: "Prepared") -> Non
 def prepare(
     cfg: DictConfig, network: "StrPath", settings: "PainterSettings", blending: "Blending"
 ) -> "tuple[Painter, str]":
-    """Who paints, and the sentence that says with what."""
+    """The painter, and a line that names its runtime, precision and device."""
     from fast_style.stylize.painter import Painter
     from fast_style.stylize.stylizer import load_stylizer
 

@@ -1,4 +1,4 @@
-"""Paint a data set with many workers: python scripts/stylize_dataset.py ckpt=... input=... output=... (see --help)."""
+"""Stylize a data set with many workers: scripts/stylize_dataset.py ckpt=... input=... output=... (see --help)."""
 
 import sys
 
@@ -12,7 +12,7 @@ from fast_style.cli.errors import NETWORKS, one_sentence_errors
 @hydra.main(version_base="1.3", config_path="../conf", config_name="stylize_dataset")
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
-    """Paint; show how many pictures a second, and say how many there are and how many were skipped."""
+    """Stylize the data set; show the images per second, then the numbers of stylized and skipped images."""
     from fast_style.data.shards.skipped import SKIPPED
     from fast_style.images.decode import MAX_PIXELS
     from fast_style.stylize.dataset.run import DatasetProgress, paint_dataset
@@ -25,12 +25,12 @@ def main(cfg: DictConfig) -> None:
     settings = {str(key): value for key, value in cfg.items() if key not in ("input", "output", "debug")}
     settings["ckpt"] = find_network(cfg.ckpt, NETWORKS)
     settings["max_pixels"] = MAX_PIXELS if cfg.max_pixels is None else cfg.max_pixels
-    # Many pictures come at once, so the speed is the mean since the start.
-    with tqdm(unit="picture", smoothing=0) as bar:
+    # Progress comes in units of many images, so the bar shows the mean speed since the start.
+    with tqdm(unit="image", smoothing=0) as bar:
         done = paint_dataset(cfg.input, cfg.output, **settings, progress=advance)
-    print(f"{done.painted} of {done.total} pictures are in {cfg.output}; {done.before} were done before.")
+    print(f"{done.painted} of {done.total} images are in {cfg.output}; {done.before} were done before.")
     if done.skipped:
-        sys.exit(f"Error: {done.skipped} pictures could not be painted; see {cfg.output}/{SKIPPED}.")
+        sys.exit(f"Error: {done.skipped} images could not be stylized; see {cfg.output}/{SKIPPED}.")
 
 
 if __name__ == "__main__":

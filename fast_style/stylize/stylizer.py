@@ -3,7 +3,7 @@
 import copy
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from fast_style.networks.generator import Generator
 
 log = logging.getLogger(__name__)
+
+#: The runtimes that read a network file themselves; PyTorch gets the loaded network.
+FROM_FILE: dict[RuntimeName, Callable[..., Runtime]] = {"onnxruntime": OnnxRuntime, "openvino": OpenVino}
 
 
 class Stylizer:
@@ -142,8 +145,9 @@ def _prepared(file: str | os.PathLike[str], name: RuntimeName, precision: str, d
         here = Torch(network, precision=precision, device=device, compile=name == "compile")
         return Stylizer(here, origin=origin, file=file)
     source = read_network_file(file)
-    prepare = OpenVino if name == "openvino" else OnnxRuntime
-    return Stylizer(prepare(source, precision=precision, device=device, cache=cache), origin=source.origin, file=file)
+    return Stylizer(
+        FROM_FILE[name](source, precision=precision, device=device, cache=cache), origin=source.origin, file=file
+    )
 
 
 def style_of(path: str | os.PathLike[str]) -> str:

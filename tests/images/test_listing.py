@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from fast_style.images.listing import find_pictures
+from fast_style.images.decode import PICTURE_SUFFIXES
+from fast_style.images.listing import UNSUPPORTED_SUFFIXES, count_unsupported, find_pictures
 
 
 def touch(root, *names):
@@ -30,6 +31,12 @@ def relative(root):
 def test_pictures_are_found_sorted_whatever_the_tree(tmp_path, names):
     touch(tmp_path, *reversed(names), "notes.txt", "2014/more.json", "jpg", "archive.jpg.zip")
     assert relative(tmp_path) == sorted(names)
+
+
+def test_files_of_unsupported_formats_are_counted_by_suffix(tmp_path):
+    touch(tmp_path, "a.jpg", "b.HEIC", "deep/c.heic", "deep/d.nef", "notes.txt", "heic")
+    assert count_unsupported(tmp_path) == {".heic": 2, ".nef": 1}
+    assert not UNSUPPORTED_SUFFIXES & PICTURE_SUFFIXES
 
 
 def test_links_to_pictures_and_folders_are_followed(tmp_path):

@@ -103,12 +103,12 @@ def test_train_to_translate_then_stylize_and_resume(tmp_path: Path, command: Com
     assert json.loads(Path("figures.json").read_text())["translated"].keys() == {"relu1_1"}
     code, out, err = command("train", "method=cyclegan", "resume=auto", f"runs={tmp_path / 'runs'}")
     assert code == 0, err
-    assert "Going on from" in err
+    assert "Resuming from" in err
     code, out, err = command("train", "method=cyclegan", f"resume={next(Path('runs').glob('*/*'))}")
     assert code == 0, err
     code, _, err = command("train", f"resume={next(Path('runs').glob('*/*'))}")
     assert code == 1
-    assert "has task=translation, and this one has task=style" in err
+    assert "a run with task=translation, but this command has task=style" in err
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_material_that_is_not_there_is_said_with_the_way_to_name_it(command: Com
     code, _, err = command("train", *chosen, "assets_dir=nowhere")
     assert code == 1
     assert f"nowhere/{missing}" in err
-    assert "does not come along" in err
+    assert "is not bundled" in err
     assert "assets_dir=" in err
     assert err.strip().count("\n") == 0
 
@@ -275,7 +275,7 @@ STYLIZING_MISTAKES = [
     (["ckpt=stary_night", "input=photo.png"], "starry_night, "),
     (["ckpt=junk.safetensors", "input=photo.png"], "junk.safetensors"),
     (["ckpt=junk.ckpt", "input=photo.png"], "junk.ckpt"),
-    (["ckpt=dots.safetensors", "input=empty"], "no picture"),
+    (["ckpt=dots.safetensors", "input=empty"], "no images"),
     (["ckpt=dots.safetensors", "input=photo.png", "output=photo.png"], "photo itself"),
     (["ckpt=dots.safetensors", "input=photo.png", "output=out.png", "quality=0"], "quality"),
     (["input=photo.png"], "ckpt"),

@@ -19,7 +19,7 @@ from fast_style.runtimes.pytorch import Torch
 from fast_style.stylize import files as pictures_module
 from fast_style.stylize.files import FileSettings, Painted, paint
 from fast_style.stylize.memory_budget import BYTES_PER_PIXEL, PICTURE, PROCESS
-from fast_style.stylize.output_paths import plan, unfinished
+from fast_style.stylize.output_paths import left_out, plan, unfinished
 from fast_style.stylize.painter import Painter, PainterSettings
 
 
@@ -131,6 +131,15 @@ def test_results_in_a_subfolder_are_not_stylized_again(here):
         Path(target).parent.mkdir(parents=True, exist_ok=True)
         Path(target).touch()
     assert planned(".") == first
+
+
+def test_unsupported_image_files_in_a_folder_are_counted(here):
+    assert left_out("photos") == left_out("photo.jpg") == left_out("**/*.heic") == left_out("nowhere") == ""
+    for name in ("a.HEIC", "deep/b.heic", "deep/er/c.cr2", "d.jxl"):
+        (here / "photos" / name).touch()
+    assert left_out("photos") == "Left out 4 files of image formats that are not read (.cr2: 1, .heic: 2, .jxl: 1)."
+    assert left_out("photos/deep/er") == "Left out 1 file of image formats that are not read (.cr2: 1)."
+    assert len(planned("photos")) == 4
 
 
 # ---- painting
