@@ -1,4 +1,4 @@
-"""Short videos, made with PyAV: every frame has a brightness of its own, every corner a colour of its own."""
+"""Short test videos, made with PyAV: each frame has its own brightness, and each corner its own colour."""
 
 import struct
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ import av
 import numpy as np
 
 TICKS = 12000
-EVEN = tuple(range(0, 10 * 480, 480))  # 25 frames a second.
+EVEN = tuple(range(0, 10 * 480, 480))  # 25 frames per second.
 UNEVEN = (0, 480, 960, 2400, 2880, 6000, 6480, 7000, 9000, 9480)
 CLOCKWISE = (0, 1, -1, 0)
 CORNERS = {(0, 0): (230, 30, 30), (0, -1): (30, 200, 30), (-1, 0): (40, 40, 230), (-1, -1): (220, 220, 30)}
 
 
 def picture(width, height, number):
-    """`(H, W, 3)`, uint8: grey, brighter with the number, with four coloured corners."""
+    """A frame `(H, W, 3)`, uint8: grey, brighter for larger numbers, with four coloured corners."""
     pixels = np.full((height, width, 3), 60 + 10 * (number % 15), np.uint8)
     for (row, column), colour in CORNERS.items():
         rows = slice(0, 12) if row == 0 else slice(-12, None)
@@ -43,9 +43,9 @@ def make_clip(
     garbage=None,
     full_range=False,
 ):
-    """Write a clip; `garbage` is the number of a frame that is none, `matrix` a display matrix's a, b, c, d.
+    """Write a video. `garbage` is the number of a broken frame; `matrix` holds a, b, c, d of a display matrix.
 
-    `sound_then` is another clip, whose packets of sound follow this one's.
+    `sound_then` is another video; its audio packets are appended.
     """
     with av.open(str(path), "w") as container:
         shown = container.add_stream(codec, rate=25) if codec else None
@@ -103,7 +103,7 @@ def sine(stream, *, seconds, start):
 
 
 def turn(path, matrix):
-    """Write a, b, c, d into the first track's header, as cameras that are held upright do."""
+    """Write a, b, c, d into the header of the first track, as phones held upright do."""
     data = bytearray(path.read_bytes())
     place = data.index(b"tkhd") + 44
     a, b, c, d = (value << 16 for value in matrix)
@@ -113,7 +113,7 @@ def turn(path, matrix):
 
 @dataclass(frozen=True)
 class Seen:
-    """What a player finds: pictures `(H, W, 3)`, times in seconds, packets of sound, and what is said of them."""
+    """A video as a player decodes it: frames `(H, W, 3)`, times in seconds, audio packets, and metadata."""
 
     pictures: list
     starts: list
@@ -126,7 +126,7 @@ class Seen:
 
     @property
     def first(self):
-        """When the file begins, in seconds: sound may begin before the pictures."""
+        """Start time of the file in seconds; audio may start before the first frame."""
         return min(self.starts[:1] + self.sound_starts[:1])
 
 
@@ -154,14 +154,14 @@ def see(path):
 
 
 def heard_as(path):
-    """The sound's codec, channels and rate."""
+    """Codec, channel layout and sample rate of the audio."""
     with av.open(str(path)) as container:
         context = container.streams.audio[0].codec_context
         return context.codec.canonical_name, context.layout.name, context.rate
 
 
 def heard_frequency(path):
-    """The loudest frequency of the sound, in Hz, and its length in seconds."""
+    """Loudest frequency of the audio in Hz, and its length in seconds."""
     with av.open(str(path)) as container:
         rate = container.streams.audio[0].rate
         wave = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])

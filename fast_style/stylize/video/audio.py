@@ -1,4 +1,4 @@
-"""Tracks of sound, from a clip to the file that is written of it, by PyAV."""
+"""Copy or re-encode the audio tracks of a video, with PyAV."""
 
 import logging
 from io import BytesIO
@@ -12,53 +12,53 @@ log = logging.getLogger(__name__)
 
 _ENCODERS = {"webm": "libopus"}
 _OTHER_ENCODER = "aac"
-#: Of 1, 2, ... channels; AAC and Opus both know these, and not each of those that a clip may have.
+#: Layouts for 1, 2, ... channels. AAC and Opus both support these, but not every layout that a video may have.
 _LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
-#: How many packets, of all tracks, are searched for the first one of a track.
+#: Number of packets, of all tracks, in which the first packet of a track is searched.
 _FURTHEST = 500
 
 
 class CopiedSound:
-    """A track that stays as it is.
+    """An audio track that is copied unchanged.
 
     Args:
-        container: what PyAV opened for writing.
-        stream: the clip's track.
+        container: PyAV's output container.
+        stream: the input track.
 
     Raises:
-        ValueError: this kind of file does not take it. Some kinds say so only when the file is written.
+        ValueError: the container does not support this codec. Some containers report that only when they are written.
     """
 
     def __init__(self, container: Any, stream: Any) -> None:
         self._container, self._copy = container, container.add_stream_from_template(stream)
 
     def add(self, packet: Any) -> None:
-        """Write the clip's next packet."""
+        """Write the next packet of the input track."""
         packet.stream = self._copy
         self._container.mux(packet)
 
     def finish(self) -> None:
-        """There is nothing left."""
+        """Do nothing: a copied track has no buffered packets."""
 
 
 class EncodedSound:
-    """A track that is encoded anew: AAC, in WebM Opus, of a rate and a layout of channels that these know.
+    """An audio track that is re-encoded: AAC, or Opus in WebM, at a sample rate and channel layout that they support.
 
     Args:
-        container: what PyAV opened for writing.
-        stream: the clip's track.
+        container: PyAV's output container.
+        stream: the input track.
 
     Raises:
-        ValueError, av.FFmpegError: nothing here decodes it, or encodes it. Some say so only when the file is written.
+        ValueError, av.FFmpegError: no decoder or encoder. Some containers report that only when they are written.
     """
 
     def __init__(self, container: Any, stream: Any) -> None:
         if stream.codec_context is None:
-            raise ValueError("nothing here decodes this track of sound")
+            raise ValueError("no decoder for this audio track")
         stream.codec_context.open(strict=False)
         channels = stream.layout.nb_channels
         if not 1 <= channels <= len(_LAYOUTS):
-            raise ValueError(f"no layout of {channels} channels is known")
+            raise ValueError(f"no channel layout for {channels} channels")
         name = _ENCODERS.get(container.format.name, _OTHER_ENCODER)
         self._container, self._stream = container, stream
         self._encoder = container.add_stream(name, rate=_known_rate(name, stream.rate))
@@ -66,14 +66,14 @@ class EncodedSound:
         self._resampler, self._resampled = AudioResampler(), ("", "", 0)
 
     def add(self, packet: Any) -> None:
-        """Write what the clip's next packet holds; None asks for what the decoder still holds."""
+        """Re-encode the next packet of the input track; None flushes the decoder."""
         try:
             heard = self._stream.decode(packet)
         except av.FFmpegError:
-            return  # A broken packet is a moment of silence.
+            return  # A broken packet becomes a short silence.
         for frame in heard:
             kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if kind != self._resampled:  # Broadcasts go from stereo to 5.1 and back.
+            if kind != self._resampled:  # Broadcasts switch between stereo and 5.1.
                 encoder = self._encoder
                 self._resampler = AudioResampler(encoder.format, encoder.layout, encoder.rate)
                 self._resampled = kind
@@ -81,33 +81,33 @@ class EncodedSound:
                 self._container.mux(self._encoder.encode(part))
 
     def finish(self) -> None:
-        """Write what the encoder still holds."""
+        """Flush the decoder and the encoder."""
         self.add(None)
         self._container.mux(self._encoder.encode(None))
 
 
 def add_sound(container: Any, stream: Any) -> CopiedSound | EncodedSound | None:
-    """Add a clip's track to a file: as it is, else encoded anew, else not at all, which is logged.
+    """Add an audio track to a file: copied if possible, else re-encoded, else left out with a warning.
 
     Args:
-        container: what PyAV opened for writing, before its header is written.
-        stream: the clip's track.
+        container: PyAV's output container, before its header is written.
+        stream: the input track.
     """
     kind = container.format.name
     if _is_taken(kind, CopiedSound, stream):
         return CopiedSound(container, stream)
     if _is_taken(kind, EncodedSound, stream):
-        log.info("A %s file takes no such sound as the video has; it is encoded anew.", kind)
+        log.info("A %s file does not support the video's audio codec; the audio is re-encoded.", kind)
         return EncodedSound(container, stream)
-    log.warning("One track of sound is left out: nothing here encodes it for a %s file.", kind)
+    log.warning("An audio track is left out: it cannot be encoded for a %s file.", kind)
     return None
 
 
 def _is_taken(kind: str, way: type[CopiedSound | EncodedSound], stream: Any) -> bool:
-    """Try it with the track's first packet, on a file in memory.
+    """Whether writing the track this way works; tested with its first packet, on a file in memory.
 
-    What was added to a file stays, and much is refused only when its header is written, or, after hours of painting,
-    its index.
+    A stream cannot be removed from a container. Many errors appear only when the header is written, or when the index
+    is written after hours of work.
     """
     try:
         with av.open(stream.container.name) as again, av.open(BytesIO(), "w", format=kind) as trial:
@@ -123,6 +123,6 @@ def _is_taken(kind: str, way: type[CopiedSound | EncodedSound], stream: Any) -> 
 
 
 def _known_rate(encoder: str, rate: int) -> int:
-    """The lowest of the encoder's rates that loses nothing, or its highest."""
+    """The encoder's lowest sample rate that is at least `rate`, else its highest."""
     known: list[int] = av.Codec(encoder, "w").audio_rates or [rate]
     return min((other for other in known if other >= rate), default=max(known))

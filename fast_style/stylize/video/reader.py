@@ -1,6 +1,6 @@
-"""Video files to frames, by PyAV, and the packets of sound between them.
+"""Read the frames and the audio packets of a video, with PyAV.
 
-Frames are as pictures lie in files: ``(H, W, 3)``, uint8, RGB, upright.
+Frames are ``(H, W, 3)``, uint8, RGB, upright.
 """
 
 import logging
@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
 
-_BT709, _BT601, _UNTAGGED = 1, 5, 2  # FFmpeg's numbers of colour spaces.
+_BT709, _BT601, _UNTAGGED = 1, 5, 2  # FFmpeg's codes of colour spaces.
 
 
 @dataclass(frozen=True)
 class Frame:
-    """``pixels``: ``(H, W, 3)``; ``start`` and ``duration`` in the clip's ``time_base``."""
+    """One frame: ``pixels`` ``(H, W, 3)``, uint8; ``start`` and ``duration`` in the clip's ``time_base``."""
 
     pixels: NDArray[np.uint8]
     start: int
@@ -33,15 +33,15 @@ class Frame:
 
 
 class Clip:
-    """A video file that is being read, from its beginning to its end.
+    """An open video file, read once from beginning to end.
 
     Attributes:
-        width, height: of its frames, upright, in pixels.
-        time_base: seconds of one tick, the unit of time here.
-        rate: frames a second, on average.
-        pixel_aspect: a pixel's width by its height, upright; None if the file does not say.
-        expected: how many frames there should be; None if nobody knows.
-        skipped: how many could not be decoded so far.
+        width, height: size of the upright frames, in pixels.
+        time_base: seconds per tick; all times are in ticks.
+        rate: mean frames per second.
+        pixel_aspect: width / height of an upright pixel; None if the file does not say.
+        expected: expected number of frames; None if unknown.
+        skipped: number of frames that could not be decoded so far.
     """
 
     def __init__(self, container: Any, video: Any, *, size: int | None) -> None:
@@ -66,13 +66,13 @@ class Clip:
         self._reformatter = VideoReformatter()
 
     def frames(self, *, sound: Callable[[Any], None]) -> Iterator[Frame]:
-        """All frames in order; ``sound`` is given the packets of sound that lie between them."""
+        """Yield all frames in order; pass the audio packets between them to ``sound``."""
         last = None
         for part in chain(self._ahead, self._parts):
             if not isinstance(part, av.VideoFrame):
                 sound(part)
                 continue
-            # Old containers know when to decode a frame and not when to show it; broken ones go back in time.
+            # Old containers store only decoding times (dts). In broken files, times may decrease.
             said = part.pts if part.pts is not None else part.dts
             usual = max(1, round(1 / (self.rate * self.time_base)))
             start = (0 if last is None else last + usual) if said is None else said - self._origin(self._video)
@@ -80,11 +80,11 @@ class Clip:
             yield Frame(self._pixels(part), last, part.duration or usual)
 
     def _read(self) -> Iterator[Any]:
-        """Decoded frames, and packets of sound, as they lie in the file."""
+        """Yield decoded frames and audio packets in file order."""
         for packet in self._packets():
             if packet is None or packet.stream.index == self._video.index:
                 yield from self._decoded(packet)
-            elif packet.dts is not None:  # The last packet of a stream is an empty one.
+            elif packet.dts is not None:  # The last packet of a stream is empty.
                 shift = self._origin(packet.stream)
                 packet.dts -= shift
                 packet.pts = None if packet.pts is None else packet.pts - shift
@@ -98,7 +98,7 @@ class Clip:
             yield None
 
     def _decoded(self, packet: Any) -> list[Any]:
-        """The frames that this packet completes; None asks for those that the decoder still holds."""
+        """The frames that this packet completes; None flushes the decoder."""
         try:
             return list(self._video.decode(packet))
         except av.FFmpegError:
@@ -112,19 +112,19 @@ class Clip:
             if isinstance(part, av.VideoFrame):
                 return parts
         raise ValueError(
-            f"wanted a video at {self._container.name}, found one without a single frame that can be decoded; "
-            "fetch or export it again"
+            f"Expected a video at {self._container.name}, found no frame that can be decoded; "
+            "download or export it again."
         )
 
     def _origin(self, stream: Any) -> int:
-        """Ticks of the stream before the file's beginning: what was cut from a broadcast begins hours after 0."""
+        """Start time of the file, in ticks of the stream: a recorded broadcast may start hours after 0."""
         start = max(0, self._container.start_time or 0)
         return int(Fraction(start, av.time_base) / stream.time_base)
 
     def _pixels(self, frame: Any) -> NDArray[np.uint8]:
         width, height = self._decoded_size
         colours = frame.colorspace
-        if colours == _UNTAGGED:  # As players do.
+        if colours == _UNTAGGED:  # The same guess that players make.
             colours = _BT709 if frame.height >= 720 else _BT601
         rgb: Any = self._reformatter.reformat(
             frame, width, height, "rgb24", colours, interpolation="LANCZOS", src_color_range=frame.color_range
@@ -134,26 +134,26 @@ class Clip:
 
 @contextmanager
 def read_clip(path: str | os.PathLike[str], *, size: int | None = None) -> Iterator[Clip]:
-    """Open a video; ``size`` is the wanted length of the shorter side in pixels, which the caller has checked.
+    """Open a video; ``size`` is the shorter side of the frames in pixels (already checked by the caller).
 
     Raises:
-        ValueError: no video, or none that can be decoded; one sentence says what was found.
+        ValueError: no video, or a video that cannot be decoded; the message says what was found.
     """
     try:
         container = av.open(os.fspath(path))
     except (av.FFmpegError, OSError) as error:
-        raise ValueError(f"wanted a video at {os.fspath(path)}, found {_diagnosis(error)}") from error
+        raise ValueError(f"Expected a video at {os.fspath(path)}, found {_diagnosis(error)}.") from error
     with container:
         shown = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
         if not shown:
-            raise ValueError(f"wanted a video at {os.fspath(path)}, found a file without moving pictures; name another")
+            raise ValueError(f"Expected a video at {os.fspath(path)}, found no video track; name another file.")
         yield Clip(container, shown[0], size=size)
 
 
 def upright(pixels: NDArray[np.uint8], matrix: NDArray[np.int32] | None) -> NDArray[np.uint8]:
-    """Turn and mirror ``(H, W, C)`` as a file's display matrix wants it shown; by multiples of 90 degrees.
+    """Rotate (by multiples of 90 degrees) and flip ``(H, W, C)`` as the display matrix says.
 
-    The matrix takes a pixel's place ``(x, y)`` to ``(a x + c y, b x + d y)``, with a, b, c, d at 0, 1, 3, 4.
+    The matrix maps a pixel ``(x, y)`` to ``(a x + c y, b x + d y)``; a, b, c, d are its entries 0, 1, 3, 4.
     """
     if matrix is None:
         return pixels
@@ -166,7 +166,7 @@ def upright(pixels: NDArray[np.uint8], matrix: NDArray[np.int32] | None) -> NDAr
 
 
 def _expected(container: Any, video: Any, rate: Fraction) -> int | None:
-    """By the file's own count, else by its duration."""
+    """The frame count that the file states, else its duration times the frame rate; None if neither is known."""
     by_duration = round((container.duration or 0) * rate / av.time_base)
     return int(video.frames) or by_duration or None
 
@@ -181,16 +181,16 @@ def _display_matrix(frame: Any) -> NDArray[np.int32] | None:
 
 
 def _scaled(width: int, height: int, shorter: int) -> tuple[int, int]:
-    """The longer side is rounded to an even number, with which every player can do."""
+    """Width and height; the longer side is rounded to an even number, which every player supports."""
     longer = max(shorter, 2 * round(max(width, height) * shorter / min(width, height) / 2))
     return (longer, shorter) if width > height else (shorter, longer)
 
 
 def _diagnosis(error: Exception) -> str:
-    """What was found instead, and what to do about it."""
+    """What was found instead, and what to do."""
     if isinstance(error, FileNotFoundError):
         return "nothing; check the path"
     if isinstance(error, IsADirectoryError | PermissionError):
-        return "a folder, or a file you may not read; name a readable file"
+        return "a folder, or a file without read permission; name a readable file"
     reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-    return f"a file that cannot be decoded ({reason}); fetch or export it again"
+    return f"a file that cannot be decoded ({reason}); download or export it again"

@@ -1,4 +1,4 @@
-"""Painting a video, frame by frame, in the memory of a few frames."""
+"""Stylize a video frame by frame, with a few frames in memory."""
 
 import logging
 import signal
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"})
-#: FFmpeg's names of the containers that keep the time of each frame, which AVI does not.
+#: FFmpeg's names of the containers that can be written. They store the time of each frame; AVI does not.
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 
 
 @dataclass(frozen=True)
 class VideoProgress:
-    """``done``: frames that are painted; ``expected``: how many there should be, None if nobody knows."""
+    """``done``: frames stylized so far; ``expected``: expected number of frames, None if unknown."""
 
     done: int
     expected: int | None
@@ -38,12 +38,12 @@ class VideoProgress:
 
 @dataclass(frozen=True)
 class PaintedVideo:
-    """What became of a video.
+    """The result of a video.
 
     Attributes:
-        source, target: the files.
-        frames: how many were painted.
-        skipped: how many could not be decoded.
+        source, target: the input and output file.
+        frames: number of stylized frames.
+        skipped: number of frames that could not be decoded.
     """
 
     source: Path
@@ -53,25 +53,25 @@ class PaintedVideo:
 
 
 def is_video(source: str | Path) -> bool:
-    """Whether this names a video file."""
+    """Whether the path has the suffix of a video and is no folder."""
     return Path(source).suffix.lower() in VIDEO_SUFFIXES and not Path(source).is_dir()
 
 
 def plan_video(source: str | Path, output: str | Path | None, *, style: str, suffix: str | None = None) -> Path:
-    """The file that a painted video goes to; it takes no painter, which may take its time to prepare.
+    """Choose the output file of a video. It needs no painter, so mistakes show before a runtime is prepared.
 
     Args:
         source: the video.
-        output: a file or a folder; None means the folder `stylized`.
-        style: the style's name, added to the file's in a folder.
-        suffix: of the file in a folder; None keeps the video's where it can be written, else .mp4.
+        output: a file or a folder; None is the folder `stylized`.
+        style: the style's name, appended to the file name in a folder.
+        suffix: of the file in a folder; None keeps the video's suffix if that format can be written, else .mp4.
 
     Raises:
-        ValueError: no such video, a suffix that can't be written, the video itself as output, no PyAV.
+        ValueError: no such video, a suffix that cannot be written, output equal to the video, or PyAV is missing.
     """
     source, target = Path(source), Path(output or "stylized")
     if not source.exists():
-        raise ValueError(f"wanted a video at {source}, found nothing; check the path")
+        raise ValueError(f"Expected a video at {source}, found nothing; check the path.")
     if target.suffix == "" or target.is_dir():
         kept = source.suffix if source.suffix.lower() in CONTAINERS else ".mp4"
         target = target / f"{source.stem}_{style}{suffix or kept}"
@@ -81,7 +81,7 @@ def plan_video(source: str | Path, output: str | Path | None, *, style: str, suf
 
 
 def check_settings(*, size: int | None = None, smoothing: float = 0.0, quality: int = 95) -> None:
-    """Refuse what `paint_video` would refuse of these.
+    """Check settings of `paint_video` before there is a painter.
 
     Raises:
         ValueError: a setting out of range.
@@ -102,25 +102,25 @@ def paint_video(
     mask: str | Path | None = None,
     progress: Callable[[VideoProgress], None] = lambda _: None,
 ) -> PaintedVideo:
-    """Paint every frame; times, size, the shape of pixels and the sound stay, what was turned is upright.
+    """Stylize every frame of a video. Frame times, size, pixel aspect and audio are kept; rotated frames turn upright.
 
-    Sound that the target's kind of file can't hold is encoded anew, or left out, which is logged. Frames that can't be
-    decoded are skipped and counted. Subtitles and further tracks of pictures are left out. The file appears when it is
-    whole. Ctrl-C or SIGTERM ends it early: then it holds the frames so far, playable.
+    Audio that the output container does not support is re-encoded, or left out with a warning. Frames that cannot be
+    decoded are skipped and counted. Subtitles and further video tracks are left out. The output file appears when it
+    is complete. After Ctrl-C or SIGTERM it contains the frames so far and is playable.
 
     Args:
-        painter: paints a frame.
+        painter: stylizes a frame.
         source: the video.
-        target: .mp4, .m4v, .mov and .mkv get H.264, .webm VP9.
-        size: shorter side to paint at, in pixels; None keeps the video's.
-        smoothing: 0 up to less than 1; more takes more flicker away, see `TemporalSmoothing`.
+        target: .mp4, .m4v, .mov and .mkv use H.264, .webm uses VP9.
+        size: shorter side of the result in pixels; None keeps the video's size.
+        smoothing: 0 to below 1; higher values remove more flicker, see `TemporalSmoothing`.
         quality: 1 to 100.
-        mask: a picture, of any size, that is white where the painting goes.
-        progress: told after every frame.
+        mask: an image file of any size; white areas are stylized.
+        progress: called after every frame.
 
     Raises:
-        ValueError: no video, a target that can't be written, a setting out of range, no PyAV.
-        Interrupted: a signal ended it early. A KeyboardInterrupt of `progress` goes on as such.
+        ValueError: no video, an output that cannot be written, a setting out of range, or PyAV is missing.
+        Interrupted: a signal stopped it early. A KeyboardInterrupt from `progress` is raised again.
     """
     source, target = Path(source), Path(target)
     _check_target(source, target)
@@ -154,7 +154,7 @@ def _paint_frames(
     progress: Callable[[VideoProgress], None],
     stop: SignalHandler,
 ) -> tuple[int, KeyboardInterrupt | None]:
-    """Until the end, or until somebody stops it: how many were painted, and with what it was stopped."""
+    """Stylize until the end or an interrupt; returns the number of frames and a KeyboardInterrupt, if there was one."""
     done = 0
     try:
         for frame in clip.frames(sound=writer.sound):
@@ -163,7 +163,7 @@ def _paint_frames(
             progress(VideoProgress(done, clip.expected))
             if stop.signal_number is not None:
                 break
-    except KeyboardInterrupt as interrupt:  # Of whoever is told of the progress, or of a second Ctrl-C.
+    except KeyboardInterrupt as interrupt:  # From the progress callback, or a second Ctrl-C.
         if done == 0:
             raise
         return done, interrupt
@@ -173,9 +173,9 @@ def _paint_frames(
 def _go_on_stopping(
     reached: VideoProgress, target: Path, interrupt: KeyboardInterrupt | None, stop: SignalHandler
 ) -> None:
-    """Now that the file is whole, let what stopped the painting stop the rest."""
+    """The file is complete now: raise what stopped the video."""
     of_how_many = f" of {reached.expected}" if reached.expected else ""
-    sentence = f"Stopped: {target} holds the first {reached.done} frames{of_how_many}."
+    sentence = f"Stopped: {target} contains the first {reached.done} frames{of_how_many}."
     if interrupt is not None:
         log.warning(sentence)
         raise interrupt
@@ -184,11 +184,11 @@ def _go_on_stopping(
 
 def _check_target(source: Path, target: Path) -> None:
     if target.suffix.lower() not in CONTAINERS:
-        raise ValueError(f"A video is written as {', '.join(CONTAINERS)}; got {target}.")
+        raise ValueError(f"The suffix of an output video is one of {', '.join(CONTAINERS)}; got {target}.")
     if target.resolve() == source.resolve():
-        raise ValueError(f"The output {target} is the video itself; give another output.")
+        raise ValueError(f"The output {target} is the video itself; name another output.")
 
 
 def _check_pyav() -> None:
     if find_spec("av") is None:
-        raise ValueError("Painting a video takes PyAV, which is not installed: pip install 'fast_style[video]'.")
+        raise ValueError("Videos need PyAV, which is not installed: pip install 'fast_style[video]'.")

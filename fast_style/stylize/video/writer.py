@@ -1,4 +1,4 @@
-"""Frames, and the sound between them, to video files, by PyAV."""
+"""Write frames and audio packets to video files, with PyAV."""
 
 import os
 from collections.abc import Iterator
@@ -15,17 +15,17 @@ from fast_style.atomic_files import atomic_write
 from fast_style.stylize.video.audio import add_sound
 from fast_style.stylize.video.reader import Clip, Frame
 
-_BT709, _LIMITED_RANGE = 1, 1  # FFmpeg's numbers.
-#: MPEG-4 divides a second into no more ticks.
+_BT709, _LIMITED_RANGE = 1, 1  # FFmpeg's codes.
+#: MPEG-4 allows at most this many ticks per second.
 _MOST_TICKS = 65535
 
 
 class ClipWriter:
-    """A video file that is being written: a clip's frames, and its sound.
+    """An output video with the frames and audio of a clip.
 
     Args:
-        container: what PyAV opened.
-        clip: whose size, times and sound it gets.
+        container: PyAV's output container.
+        clip: the input; the output has its size, frame times and audio tracks.
         quality: 1 to 100.
     """
 
@@ -47,13 +47,13 @@ class ClipWriter:
         self._container.mux(self._pictures.encode(picture))
 
     def sound(self, packet: Any) -> None:
-        """Add a packet of the clip's sound: as it is, or encoded anew where this kind of file takes no such sound."""
+        """Add an audio packet: copied, or re-encoded if the container does not support its codec."""
         track = self._sounds[packet.stream.index]
         if track is not None:
             track.add(packet)
 
     def finish(self) -> None:
-        """Write what the encoders still hold."""
+        """Flush the encoders."""
         self._container.mux(self._pictures.encode(None))
         for track in self._sounds.values():
             if track is not None:
@@ -62,14 +62,14 @@ class ClipWriter:
 
 @contextmanager
 def write_clip(path: str | os.PathLike[str], kind: str, clip: Clip, *, quality: int) -> Iterator[ClipWriter]:
-    """Write a file for what was read of a clip, whatever the path's suffix; it is there, and playable, once this ends.
+    """Open an output video for the frames of a clip. The file appears, complete and playable, when the context ends.
 
-    ``kind`` is FFmpeg's name of the container: ``mp4``, ``mov``, ``matroska``, ``webm``.
+    ``kind`` is FFmpeg's name of the container: ``mp4``, ``mov``, ``matroska``, ``webm``; the path's suffix is ignored.
 
     Raises:
-        ValueError, OSError: it can't be written; one sentence names the path.
+        ValueError, OSError: the file cannot be written; the message names the path.
     """
-    # Players on the web start before they have the whole file if its index comes first.
+    # With the index first, web players start before the whole file is loaded.
     options = {"movflags": "+faststart"} if kind in ("mp4", "mov") else {}
     with atomic_write(path) as file:
         try:
@@ -77,8 +77,8 @@ def write_clip(path: str | os.PathLike[str], kind: str, clip: Clip, *, quality: 
                 writer = ClipWriter(container, clip, quality=quality)
                 yield writer
                 writer.finish()
-        except av.FFmpegError as error:  # It names the temporary file, or a function of FFmpeg.
-            raise ValueError(f"{os.fspath(path)} can't be written: {error.strerror}.") from error
+        except av.FFmpegError as error:  # FFmpeg's message names the temporary file or an internal function.
+            raise ValueError(f"{os.fspath(path)} cannot be written: {error.strerror}.") from error
 
 
 def _picture_stream(container: Any, clip: Clip, quality: int) -> Any:
@@ -87,7 +87,7 @@ def _picture_stream(container: Any, clip: Clip, quality: int) -> Any:
     stream = container.add_stream(codec, rate=clip.rate)
     stream.width, stream.height, stream.pix_fmt = clip.width, clip.height, "yuv420p"
     if codec == "libx264" and (clip.width % 2 or clip.height % 2):
-        # H.264 with one colour for four pixels crops to even sizes only; with a colour for each it keeps odd ones.
+        # H.264 with 4:2:0 chroma supports even sizes only; 4:4:4 also supports odd sizes.
         stream.pix_fmt = "yuv444p"
     context = stream.codec_context
     context.time_base = clip.time_base
@@ -103,10 +103,10 @@ def _picture_stream(container: Any, clip: Clip, quality: int) -> Any:
 
 
 def _encoder_options(codec: str, quality: int) -> dict[str, str]:
-    """Of constant quality; 95 is H.264's CRF 18, where few see a difference, and 50 its 34."""
+    """Options for constant quality. For H.264, 95 is CRF 18 (visually nearly lossless) and 50 is CRF 34."""
     if codec == "libx264":
-        # An MP4 counts time in the order of decoding. With B-frames that is not the order of showing, and a clip of
-        # variable frame rate would come out shorter than it is.
+        # MP4 stores times in decoding order. B-frames change that order, and a video of variable frame rate would
+        # become shorter.
         return {"crf": str(round(52 - 0.36 * quality)), "bf": "0"}
     if codec == "mpeg4":
         scale = round(31 - 0.29 * quality)

@@ -1,4 +1,4 @@
-"""The sound of a painted video: copied where the file takes it, else encoded anew, else left out; never a refusal."""
+"""Audio of a stylized video: copied if the container supports it, else re-encoded, else left out; never an error."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("here")
 
 
 class Fake:
-    """A runtime whose painting is the photo."""
+    """A runtime that returns its input."""
 
     name, precision, device = "torch", "fp32", "cpu"
     arrays = tensors = staticmethod(lambda pictures: pictures)
@@ -32,7 +32,7 @@ def identity():
 
 
 KINDS = [
-    # The clip, its sound, channels and rate; the painted one, its sound, channels and rate.
+    # Input file, audio codec, channels and sample rate; the same of the output.
     ("clip.mp4", "aac", "mono", 44100, "out.webm", "opus", "mono", 48000),
     ("clip.avi", "pcm_s16le", "stereo", 44100, "out.mp4", "aac", "stereo", 44100),
     ("clip.avi", "pcm_u8", "mono", 11025, "out.mp4", "aac", "mono", 11025),
@@ -48,16 +48,14 @@ KINDS = [
 
 
 @pytest.mark.parametrize(("source", "codec", "layout", "rate", "target", "heard", "channels", "heard_rate"), KINDS)
-def test_sound_that_does_not_fit_is_encoded_anew(
-    identity, source, codec, layout, rate, target, heard, channels, heard_rate
-):
+def test_unsupported_audio_is_re_encoded(identity, source, codec, layout, rate, target, heard, channels, heard_rate):
     pictures = "libvpx-vp9" if source == "clip.webm" else "libx264"
     make_clip(source, codec=pictures, pixels="yuv420p", sound=codec, layout=layout, sound_rate=rate)
     paint_video(identity, source, target)
     assert heard_as(target) == (heard, channels, heard_rate)
     frequency, seconds = heard_frequency(target)
     assert frequency == pytest.approx(440, abs=4)
-    assert seconds == pytest.approx(0.4, abs=0.1)  # AAC has 1024 values in a packet, and one before the beginning.
+    assert seconds == pytest.approx(0.4, abs=0.1)  # An AAC packet has 1024 samples, and one packet precedes the start.
     before, after = see(source), see(target)
     assert after.sound_starts[0] - after.starts[0] == pytest.approx(before.sound_starts[0] - before.starts[0], abs=0.1)
 
@@ -73,7 +71,7 @@ COPIES = [
 
 
 @pytest.mark.parametrize(("source", "codec", "layout", "target"), COPIES)
-def test_sound_that_fits_is_copied(identity, source, codec, layout, target):
+def test_supported_audio_is_copied(identity, source, codec, layout, target):
     make_clip(source, pixels="yuv420p", sound=codec, layout=layout, sound_rate=48000)
     paint_video(identity, source, target)
     before, after = b"".join(see(source).sound), b"".join(see(target).sound)
@@ -81,7 +79,7 @@ def test_sound_that_fits_is_copied(identity, source, codec, layout, target):
     assert after == before
 
 
-def test_sound_that_changes_on_its_way_is_encoded_to_its_end(identity):
+def test_audio_with_a_changing_layout_is_encoded_to_its_end(identity):
     make_clip("stereo.mkv", sound="ac3", layout="stereo", sound_rate=48000)
     make_clip("clip.mkv", sound="ac3", layout="5.1(side)", sound_rate=48000, sound_then="stereo.mkv")
     paint_video(identity, "clip.mkv", "out.webm")
@@ -90,7 +88,7 @@ def test_sound_that_changes_on_its_way_is_encoded_to_its_end(identity):
     assert seconds == pytest.approx(0.8, abs=0.1)
 
 
-def test_sound_that_nothing_encodes_is_left_out_and_that_is_said(identity, monkeypatch, caplog):
+def test_audio_without_an_encoder_is_left_out_with_a_warning(identity, monkeypatch, caplog):
     from fast_style.stylize.video import audio
 
     monkeypatch.setattr(audio, "_ENCODERS", {"webm": "no such encoder"})
@@ -100,7 +98,7 @@ def test_sound_that_nothing_encodes_is_left_out_and_that_is_said(identity, monke
     assert "left out" in caplog.text
 
 
-def test_sound_of_too_many_channels_is_left_out_and_that_is_said(identity, caplog):
+def test_audio_of_too_many_channels_is_left_out_with_a_warning(identity, caplog):
     make_clip("clip.mkv", sound="pcm_s16le", layout="hexadecagonal", sound_rate=48000)
     paint_video(identity, "clip.mkv", "out.mp4")
     after = see("out.mp4")
@@ -109,7 +107,7 @@ def test_sound_of_too_many_channels_is_left_out_and_that_is_said(identity, caplo
 
 
 @pytest.mark.parametrize("method", ["picture", "sound", "finish"])
-def test_what_can_not_be_written_is_said_of_the_target(identity, monkeypatch, method):
+def test_a_write_error_names_the_output_file(identity, monkeypatch, method):
     from fast_style.stylize.video.writer import ClipWriter
 
     def broken(*_):
@@ -117,6 +115,6 @@ def test_what_can_not_be_written_is_said_of_the_target(identity, monkeypatch, me
 
     monkeypatch.setattr(ClipWriter, method, broken)
     make_clip("clip.mp4")
-    with pytest.raises(ValueError, match=r"^out\.mp4 can't be written: Invalid argument\.$"):
+    with pytest.raises(ValueError, match=r"^out\.mp4 cannot be written: Invalid argument\.$"):
         paint_video(identity, "clip.mp4", "out.mp4")
     assert [path.name for path in Path().iterdir()] == ["clip.mp4"]

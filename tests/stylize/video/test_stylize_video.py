@@ -1,4 +1,4 @@
-"""A painted video is the video, painted: its times, its size, its sound; and what goes wrong leaves no half file."""
+"""A stylized video keeps its frame times, size and audio; an error leaves no partial file."""
 
 import shutil
 import signal
@@ -24,7 +24,7 @@ av = pytest.importorskip("av")
 
 
 class Fake:
-    """A runtime whose painting is the photo, or whatever it is told."""
+    """A runtime that returns its input, or the result of another function."""
 
     name, precision, device = "torch", "fp32", "cpu"
 
@@ -44,11 +44,11 @@ def here(tmp_path, monkeypatch):
 
 
 def corner_colours(pixels):
-    """Of the middle of each corner, far from where one colour of four pixels mixes."""
+    """The colour in the middle of each corner patch, away from its edges, where chroma subsampling mixes colours."""
     return {(r, c): pixels[5 if r == 0 else -6, 5 if c == 0 else -6].astype(int) for r, c in CORNERS}
 
 
-# ---- what stays
+# ---- what is kept
 
 AVI = {"codec": "mpeg4", "pixels": "yuv420p", "sound": "mp2", "starts": range(10), "ticks": 25}
 CLIPS = [
@@ -71,14 +71,14 @@ CLIPS = [
 
 @pytest.mark.parametrize(("source", "target", "options"), CLIPS)
 @pytest.mark.usefixtures("here")
-def test_all_but_the_colours_stays(identity, source, target, options):
+def test_times_size_and_audio_are_kept(identity, source, target, options):
     make_clip(source, **{"sound": "aac"} | options)
     before, told = see(source), []
     painted = paint_video(identity, source, target, progress=told.append)
     after = see(target)
     assert painted == PaintedVideo(Path(source), Path(target), frames=10, skipped=0)
     assert [progress.done for progress in told] == list(range(1, 11))
-    # Matroska counts in milliseconds, and from 0 where an MP4's sound begins a packet before its pictures.
+    # Matroska has a resolution of 1 ms, and starts at 0; in MP4, audio starts one packet before the video.
     assert np.subtract(after.starts, before.starts) == pytest.approx(after.first - before.first, abs=0.0021)
     assert after.first == pytest.approx(before.first, abs=0.025)
     assert after.seconds == pytest.approx(before.seconds, abs=0.025)
@@ -96,7 +96,7 @@ def test_all_but_the_colours_stays(identity, source, target, options):
 
 
 @pytest.mark.usefixtures("here")
-def test_what_begins_late_begins_at_0():
+def test_a_video_that_starts_late_starts_at_0():
     make_clip("clip.mkv", starts=[start + 120000 for start in EVEN])
     paint_video(Painter(Stylizer(Fake(), origin={})), "clip.mkv", "out.mp4")
     before, after = see("clip.mkv"), see("out.mp4")
@@ -200,7 +200,7 @@ def test_quality_is_the_files(identity):
     assert sizes[0] < sizes[-1]
 
 
-# ---- what can't stay
+# ---- what cannot be kept
 
 
 @pytest.mark.usefixtures("here")
@@ -209,7 +209,7 @@ def test_without_x264_it_is_mpeg4(identity, monkeypatch):
     make_clip("clip.mp4", width=47, height=33, starts=UNEVEN)
     from fast_style.stylize.video import writer
 
-    monkeypatch.setattr(writer, "_MOST_TICKS", 1000)  # So that the clip's own ticks are too many.
+    monkeypatch.setattr(writer, "_MOST_TICKS", 1000)  # So that the clip's time base is too fine.
     paint_video(identity, "clip.mp4", "out.mp4")
     before, after = see("clip.mp4"), see("out.mp4")
     assert (before.codec, after.codec) == ("h264", "mpeg4")
@@ -227,7 +227,7 @@ def test_frames_that_are_broken_are_skipped_and_counted(identity):
 
 @pytest.mark.parametrize("part", [0.4, 0.7])
 @pytest.mark.usefixtures("here")
-def test_of_a_truncated_file_what_is_there_is_painted(identity, part):
+def test_a_truncated_file_is_stylized_as_far_as_it_goes(identity, part):
     make_clip("whole.mkv", codec="mjpeg", pixels="yuvj444p", sound=None)
     data = Path("whole.mkv").read_bytes()
     Path("clip.mkv").write_bytes(data[: int(part * len(data))])
@@ -236,7 +236,7 @@ def test_of_a_truncated_file_what_is_there_is_painted(identity, part):
     assert len(see("out.mp4").pictures) == painted.frames
 
 
-# ---- ended early
+# ---- stopped early
 
 
 def ask(how, at):
@@ -260,7 +260,7 @@ ENDS = [
 
 @pytest.mark.parametrize("target", ["out.mp4", "out.mkv", "out.webm"])
 @pytest.mark.parametrize(("how", "error"), ENDS, ids=["progress", "ctrl-c", "sigterm"])
-def test_ended_early_it_leaves_a_playable_file(here, identity, caplog, target, how, error):
+def test_a_stop_leaves_a_playable_file(here, identity, caplog, target, how, error):
     make_clip("clip.mp4")
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(error) as stopped:
@@ -268,14 +268,14 @@ def test_ended_early_it_leaves_a_playable_file(here, identity, caplog, target, h
     found, whole = see(target), see("clip.mp4")
     assert np.subtract(found.starts, found.starts[0]) == pytest.approx(whole.starts[:4], abs=0.0021)
     assert len(found.sound) > 0
-    assert f"{target} holds the first 4 frames of 10" in caplog.text + str(stopped.value)
+    assert f"{target} contains the first 4 frames of 10" in caplog.text + str(stopped.value)
     assert {path.name for path in here.iterdir()} == {"clip.mp4", target}
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     assert getattr(stopped.value, "saved", Path(target)) == Path(target)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError("no such paint")])
-def test_what_ends_before_the_first_frame_or_by_an_error_leaves_nothing(here, error):
+def test_a_stop_before_the_first_frame_or_an_error_leaves_no_file(here, error):
     def paint(_):
         raise error
 
@@ -286,7 +286,7 @@ def test_what_ends_before_the_first_frame_or_by_an_error_leaves_nothing(here, er
 
 
 @pytest.mark.usefixtures("here")
-def test_what_was_there_stays_until_the_new_one_is_whole(identity):
+def test_an_existing_file_stays_until_the_new_one_is_complete(identity):
     make_clip("clip.mp4")
     Path("out.mp4").write_text("older")
     seen = []
@@ -303,12 +303,12 @@ MISTAKES = [
     ("empty.mp4", {}, "empty.mp4, found a file that cannot be decoded"),
     ("half.mp4", {}, "half.mp4, found a file that cannot be decoded"),
     ("folder.mp4", {}, "folder.mp4, found a folder"),
-    ("sound.mp4", {}, "sound.mp4, found a file without moving pictures"),
-    ("spoilt.mkv", {}, "spoilt.mkv, found one without a single frame"),
+    ("sound.mp4", {}, "sound.mp4, found no video track"),
+    ("spoilt.mkv", {}, "spoilt.mkv, found no frame that can be decoded"),
     ("clip.mp4", {"target": "out.gif"}, r"\.webm; got out.gif"),
     ("clip.mp4", {"target": "clip.mp4"}, "the video itself"),
-    ("clip.mp4", {"smoothing": 1}, "smoothing goes from 0"),
-    ("clip.mp4", {"smoothing": -0.1}, "smoothing goes from 0"),
+    ("clip.mp4", {"smoothing": 1}, "smoothing is from 0"),
+    ("clip.mp4", {"smoothing": -0.1}, "smoothing is from 0"),
     ("clip.mp4", {"quality": 0}, "quality must be from 1 to 100"),
     ("clip.mp4", {"size": 0}, "size is the shorter side"),
     ("clip.mp4", {"size": 8}, "at least 16"),
@@ -340,7 +340,7 @@ def test_a_mistake_is_one_sentence(tmp_path, monkeypatch, identity, spoilt, sour
 
 
 @pytest.mark.usefixtures("here")
-def test_pyav_that_is_not_installed_is_said(monkeypatch, identity):
+def test_a_missing_pyav_is_reported(monkeypatch, identity):
     Path("clip.mp4").touch()
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ValueError, match=r"pip install 'fast_style\[video\]'"):
@@ -353,8 +353,8 @@ def test_pyav_that_is_not_installed_is_said(monkeypatch, identity):
     ("setting", "sentence"),
     [
         ({"size": 0}, "size is the shorter side"),
-        ({"smoothing": 1.0}, "smoothing goes from 0"),
-        ({"smoothing": -0.1}, "smoothing goes from 0"),
+        ({"smoothing": 1.0}, "smoothing is from 0"),
+        ({"smoothing": -0.1}, "smoothing is from 0"),
         ({"quality": 0}, "quality must be from 1 to 100"),
         ({"quality": 101}, "quality must be from 1 to 100"),
     ],
@@ -388,7 +388,7 @@ def test_a_video_has_its_target(here, source, output, suffix, target):
     ("output", "suffix", "sentence"),
     [("out.png", None, "got out.png"), (None, ".png", "got .*clip_wave.png"), ("clip.mp4", None, "the video itself")],
 )
-def test_a_target_that_can_not_be_is_refused(here, output, suffix, sentence):
+def test_an_invalid_output_is_refused(here, output, suffix, sentence):
     (here / "clip.mp4").touch()
     with pytest.raises(ValueError, match=sentence):
         plan_video("clip.mp4", output, style="wave", suffix=suffix)
@@ -396,7 +396,7 @@ def test_a_target_that_can_not_be_is_refused(here, output, suffix, sentence):
 
 @pytest.mark.usefixtures("here")
 def test_a_video_that_is_not_there_has_no_target():
-    with pytest.raises(ValueError, match=r"wanted a video at nowhere\.mp4, found nothing; check the path"):
+    with pytest.raises(ValueError, match=r"Expected a video at nowhere\.mp4, found nothing; check the path"):
         plan_video("nowhere.mp4", None, style="wave")
 
 

@@ -1,4 +1,4 @@
-"""Smoothing takes flicker away where the photo stands still, and nothing else."""
+"""Temporal smoothing reduces flicker where the input stands still, and changes nothing else."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def noisy_clip(noise):
 
 
 def touchy(photo):
-    """A painter that makes much of little."""
+    """A stylizer that amplifies small differences."""
     return (0.5 + 0.5 * np.sin(30 * photo)).astype(np.float32)
 
 
@@ -54,7 +54,7 @@ def test_a_fade_lags_by_no_more_than_the_tolerance():
     assert np.abs(smoothed(photos, inverted, 0.95) - inverted(photos)).max() < 0.06
 
 
-def test_a_cut_starts_anew():
+def test_a_cut_restarts_the_average():
     chance = np.random.default_rng(1)
     scenes = 0.3 * chance.random((2, 1, 3, HEIGHT, WIDTH), np.float32)
     scenes[1] += 0.6
@@ -81,6 +81,6 @@ def test_nothing_is_changed_in_place():
 
 
 @pytest.mark.parametrize("strength", [-0.1, 1, 1.5, float("nan")])
-def test_a_strength_that_is_none_is_refused(strength):
+def test_a_strength_out_of_range_is_refused(strength):
     with pytest.raises(ValueError, match="less than 1"):
         TemporalSmoothing(strength)
