@@ -55,7 +55,7 @@ def main() -> None:
             optimize_file(
                 method,
                 content=photo,
-                paintings=StyleFiles([painting]),
+                style_files=StyleFiles([painting]),
                 output=target,
                 size=asked.size,
                 runs=None,

@@ -221,7 +221,7 @@ def start(rounds: int, cache: Path) -> None:
         print(f"  import fast_style: {statistics.median(times):.3f} s")
 
 
-PARTS = {"speed": speed, "slim": slim, "tiles": tiles, "large": large, "folder": folder, "init_from": start}
+PARTS = {"speed": speed, "slim": slim, "tiles": tiles, "large": large, "folder": folder, "start": start}
 PHOTOS = Path("photos")
 
 
