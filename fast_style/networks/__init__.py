@@ -1,1 +1,1 @@
-"""The networks: what paints, and what the losses look through."""
+"""Networks: generators, loss networks, the discriminator and their files."""

@@ -1,4 +1,4 @@
-"""The parts that networks are made of (Johnson et al. 2016, supplement), and what they start from."""
+"""Building blocks of the networks (Johnson et al. 2016, supplement), and random init."""
 
 from typing import Literal
 
@@ -13,10 +13,9 @@ Upsampling = Literal["linear", "nearest", "fractional"]
 
 
 def reflect(pictures: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
-    """Extend `(N, C, H, W)` by reflection, by any amount.
+    """Pad `(N, C, H, W)` by reflection, by any number of pixels.
 
-    One reflection reaches no further than the picture is long; a wider border is reflected again, which is what a
-    row of mirrors shows.
+    A single reflection pads at most H - 1 or W - 1 pixels. A wider border needs several reflections, as in `numpy.pad`.
     """
     height, width = pictures.shape[-2:]
     while left or right or top or bottom:
@@ -29,8 +28,8 @@ def reflect(pictures: Tensor, left: int, right: int, top: int, bottom: int) -> T
 class ConvBlock(nn.Sequential):
     """Convolution, instance normalisation, ReLU; `(N, C, H, W)` to `(N, C', H / stride, W / stride)`.
 
-    Johnson et al. use batch normalisation; instance normalisation (Ulyanov et al. 2016) is what the field took over.
-    The convolutions carry no bias: the normalisation after them would subtract it.
+    Johnson et al. use batch normalisation; instance normalisation (Ulyanov et al. 2016) has since become the standard.
+    The convolutions have no bias, because the normalisation would subtract it.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class ConvBlock(nn.Sequential):
 class ResidualBlock(nn.Module):
     """`x + f(x)` with two 3x3 convolutions and no ReLU after the sum (Gross and Wilber, as Johnson et al.).
 
-    With `padding="none"` the result is 2 pixels smaller on every side, and the identity is cropped to it, as in the
+    With `padding="none"` the result is 2 pixels smaller on every side. The identity is cropped to that size, as in the
     paper.
     """
 
@@ -84,10 +83,10 @@ class ResidualBlock(nn.Module):
 class FractionalConv(nn.Module):
     """A stride-1/2 convolution (transposed, stride 2): `(N, C, H, W)` to `(N, C', 2H, 2W)`.
 
-    A kernel of 4 gives every output pixel the same number of taps, which kernel 3 does not: that is where
-    checkerboards come from (Odena et al. 2016). Its four phases, which would start as four different networks, start
-    alike (Aitken et al. 2017), or the checkerboard between them is the first texture that a style loss finds. The input
-    is extended by reflection, so the border sees a picture and not zeros.
+    With kernel size 4, every output pixel has the same number of taps. Kernel size 3 gives unequal numbers, which
+    causes checkerboard artefacts (Odena et al. 2016). The four phases of the size-4 kernel start with equal weights
+    (Aitken et al. 2017). With different weights, the style loss would amplify the initial checkerboard as a texture.
+    The input is padded by reflection, so the border sees image content and not zeros.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, kernel: int = 4) -> None:
@@ -97,7 +96,7 @@ class FractionalConv(nn.Module):
             out_channels,
             kernel,
             stride=2,
-            padding=1 + 2,  # 1 of its own, and what the reflected pixel becomes
+            padding=1 + 2,  # 1 of the convolution, and 2 for the reflected input pixel
             output_padding=kernel % 2,
             bias=False,
         )
@@ -107,7 +106,7 @@ class FractionalConv(nn.Module):
                 self.conv.weight.copy_(one_phase.repeat_interleave(2, -1).repeat_interleave(2, -2))
 
     def kernel(self) -> Tensor:
-        """`(C, C', K, K)`, of the transposed convolution."""
+        """Return the kernel `(C, C', K, K)` of the transposed convolution."""
         return self.conv.weight
 
     def forward(self, x: Tensor) -> Tensor:
@@ -117,16 +116,17 @@ class FractionalConv(nn.Module):
 
 
 class ResizeConv(nn.Module):
-    """Interpolation to twice the size, then a convolution (Odena et al. 2016): no checkerboards by construction.
+    """Interpolation to twice the size, then a convolution (Odena et al. 2016): no checkerboard artefacts by design.
 
-    Computed as what both are together, one stride-1/2 convolution: its 4x4 kernel is the learnt one times a 2x2 box for
-    nearest neighbours, and twice that box for linear interpolation. The same numbers, with 4 multiplications a pixel.
-    One box has no answer to what alternates from pixel to pixel, so flat areas stay flat; two have none around it
-    either, so slopes stay slopes, where one makes stairs with a period of two pixels, or four from the layer before.
+    Both steps are computed as one stride-1/2 convolution. Its 4x4 kernel is the learned kernel convolved with a 2x2
+    box, once for nearest neighbour and twice for linear interpolation. The result is the same, with 4 multiplications
+    per pixel. One box filter removes the pixel-alternating frequency, so flat areas stay flat. Two box filters also
+    remove the frequencies next to it, so slopes stay smooth. One box turns slopes into stairs with a period of two
+    pixels, or four pixels from the previous layer.
 
     Args:
         in_channels, out_channels: C and C'.
-        boxes: 1, nearest neighbours and 3x3, or 2, linear and 2x2.
+        boxes: 1 is nearest neighbour with a 3x3 kernel; 2 is linear with a 2x2 kernel.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, boxes: int = 1) -> None:
@@ -135,31 +135,32 @@ class ResizeConv(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels, 4 - boxes, bias=False)
 
     def kernel(self) -> Tensor:
-        """`(C, C', 4, 4)`, of the one transposed convolution that both are."""
+        """Return the kernel `(C, C', 4, 4)` of the combined transposed convolution."""
         kernel = self.conv.weight.flip(-1, -2).transpose(0, 1)
         for _ in range(self.boxes):
             kernel = F.avg_pool2d(F.pad(kernel, (1, 1, 1, 1)), 2, stride=1)
-        return 4 * kernel  # Each pixel becomes four.
+        return 4 * kernel  # Each input pixel becomes four output pixels.
 
     def forward(self, x: Tensor) -> Tensor:
         """Double height and width."""
-        # The border sees a reflection, as in FractionalConv.
+        # Padding by reflection, as in FractionalConv.
         return F.conv_transpose2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), self.kernel(), stride=2, padding=1 + 2)
 
 
 class RgbConv(nn.Conv2d):
-    """A convolution to RGB, padded by reflection, four pixels at a time: `(N, C, H, W)` to `(N, 3, H, W)`, both even.
+    """A convolution to RGB with reflection padding: `(N, C, H, W)` to `(N, 3, H, W)`, H and W even.
 
-    CPUs compute 12 channels in the time of 3. So the pixels of each 2x2 square are channels of one convolution
-    of stride 2, whose kernel, one larger, is the learnt one at four places; a pixel shuffle (Shi et al. 2016) puts them
-    where they belong. The same numbers, forward in 0.38 of the time and with gradients in half of it.
+    A CPU computes 12 output channels in the time of 3. So one stride-2 convolution computes the four pixels of each 2x2
+    square as 12 channels. Its kernel is one larger and holds the learned kernel at four offsets. A pixel shuffle (Shi
+    et al. 2016) moves the channels to their pixels. The result is the same. The forward pass takes 0.38 of the time,
+    forward and backward together take half.
     """
 
     def __init__(self, in_channels: int, *, kernel: int) -> None:
         super().__init__(in_channels, 3, kernel, padding=kernel // 2, padding_mode="reflect")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same height and width."""
+        """Return RGB with the same height and width."""
         four = torch.stack([F.pad(self.weight, (j, 1 - j, i, 1 - i)) for i in (0, 1) for j in (0, 1)], dim=1)
         assert self.bias is not None
         border = self.kernel_size[0] // 2
@@ -169,15 +170,15 @@ class RgbConv(nn.Conv2d):
 
 @torch.no_grad()
 def init_normal_(network: nn.Module, *, std: float) -> None:
-    """Draw every convolution's weights from `N(0, std)`, with biases of 0 (Radford et al. 2016; CycleGAN: 0.02).
+    """Draw the weights of every convolution from `N(0, std)` and set biases to 0 (Radford et al. 2016).
 
-    Normalisations keep their scale of 1 and shift of 0.
+    CycleGAN uses 0.02. Normalisations keep scale 1 and shift 0.
 
     Raises:
         ValueError: `std` is not above 0.
     """
     if std <= 0:
-        raise ValueError(f"The weights' deviation at the start is above 0; got {std}.")
+        raise ValueError(f"The standard deviation of the initial weights must be above 0; got {std}.")
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(module.weight, 0.0, std)

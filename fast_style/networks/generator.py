@@ -1,7 +1,7 @@
-"""The contract of a generator: what the rest of the package may know of a network that paints.
+"""The generator contract: the only interface between a network that stylizes and the rest of the package.
 
-A new generator is a subclass in a file of its own, a line in `serialization.GENERATORS` and a YAML in
-`conf/generator/`. Nobody outside `networks/` names a subclass or reads its parts.
+A new generator needs a subclass in its own file, an entry in `serialization.GENERATORS` and a YAML file in
+`conf/generator/`. Code outside `networks/` must not name a subclass or access its layers.
 """
 
 from abc import ABC, abstractmethod
@@ -17,10 +17,10 @@ from fast_style.networks.layers import InstanceNorm
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution of any stride, dilation and groups, padded by reflection by half of what its kernel spans.
+    """A convolution with any stride, dilation and groups, padded by reflection by half of its dilated kernel size.
 
     Raises:
-        ValueError: a kernel that is not square, or of an even side.
+        ValueError: the kernel is not square, or its size is even.
     """
 
     conv: nn.Conv2d
@@ -28,19 +28,19 @@ class Convolution:
     def __post_init__(self) -> None:
         height, width = self.conv.kernel_size
         if height != width or height % 2 == 0:
-            raise ValueError(f"A convolution in strips has a square kernel of an odd side; got {height}x{width}.")
+            raise ValueError(f"A convolution in strips needs a square kernel of odd size; got {height}x{width}.")
 
 
 @dataclass(frozen=True)
 class Upsampling:
-    """A stride-1/2 convolution by `kernel` `(C, C', K, K)`, K of 3 or 4; its input is extended by reflection."""
+    """A stride-1/2 convolution with `kernel` `(C, C', K, K)`, K = 3 or 4; its input is padded by reflection."""
 
     kernel: Tensor
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """An instance normalisation over the whole picture, then a ReLU if there is one."""
+    """Instance normalisation over the whole image, followed by a ReLU if `relu` is true."""
 
     norm: InstanceNorm
     relu: bool
@@ -48,14 +48,14 @@ class Normalization:
 
 @dataclass(frozen=True)
 class Residual:
-    """`x + branch(x)`, both of one size."""
+    """`x + branch(x)`; the branch keeps the size."""
 
     branch: tuple["StripStep", ...]
 
 
 @dataclass(frozen=True)
 class Pointwise:
-    """A function of each value on its own."""
+    """An elementwise function."""
 
     function: Callable[[Tensor], Tensor]
 
@@ -68,8 +68,8 @@ class StripPlan:
     """A generator as a chain of steps that can be computed strip by strip (`stylize/tiled/`).
 
     Attributes:
-        multiple: the picture's height and width are extended by reflection to multiples of this, and cropped again.
-        steps: what the extended picture `(1, 3, H, W)` in 0..1 goes through.
+        multiple: height and width are padded by reflection to a multiple of this, and the result is cropped again.
+        steps: the steps for the padded image `(1, 3, H, W)` in 0..1, in order.
     """
 
     multiple: int
@@ -77,15 +77,15 @@ class StripPlan:
 
 
 class Generator(nn.Module, ABC):
-    """Paints pictures `(N, 3, H, W)` in 0..1; the result has the same shape and range.
+    """Stylizes images `(N, 3, H, W)` in 0..1; the result has the same shape and range.
 
     Attributes:
-        architecture: the constructor's arguments as plain values: `type(self)(**architecture)` is the same network.
-        smallest: pixels a side below which a picture is refused.
-        border: pixels by which the picture is extended by reflection on every side, and which the network consumes.
-        full_size_channels: of the widest features of the picture's own height and width; the memory that painting
-            takes is proportional to it.
-        num_styles: how many styles the network holds.
+        architecture: constructor arguments as plain values; `type(self)(**architecture)` builds the same network.
+        smallest: minimum height and width in pixels; smaller images raise a ValueError.
+        border: pixels of reflection padding on every side, which unpadded layers of the network consume.
+        full_size_channels: channels of the widest features at full image size. The memory for stylizing is proportional
+            to this number.
+        num_styles: number of styles in the network.
     """
 
     architecture: dict[str, Any]
@@ -96,28 +96,28 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, pictures: Tensor) -> Tensor:
-        """Paint.
+        """Stylize `(N, 3, H, W)` in 0..1.
 
         Raises:
-            ValueError: as `check_pictures`.
+            ValueError: as in `check_pictures`.
         """
 
     def strip_plan(self) -> StripPlan:
-        """The network as steps that can be computed strip by strip.
+        """Return the network as steps that can be computed strip by strip.
 
         Raises:
-            ValueError: it can't be; the sentence says why.
+            ValueError: the network cannot be computed in strips; the message gives the reason.
         """
-        raise ValueError(f"A {type(self).__name__} can't be run in strips; take tiles=off, or a smaller size=.")
+        raise ValueError(f"The generator {type(self).__name__} cannot run in strips; use tiles=off or a smaller size=.")
 
     def init_normal_(self, std: float) -> None:
-        """Draw all convolutions' weights from `N(0, std)`, as `blocks.init_normal_`; once, after construction."""
+        """Draw the weights of all convolutions from `N(0, std)`, once after construction; see `blocks.init_normal_`."""
         init_normal_(self, std=std)
 
     def check_pictures(self, pictures: Tensor) -> None:
-        """ValueError unless these are `(N, 3, H, W)` with H and W at least `smallest`."""
+        """Raise a ValueError unless the images are `(N, 3, H, W)` with H and W at least `smallest`."""
         if pictures.ndim != 4 or pictures.shape[1] != 3 or min(pictures.shape[-2:]) < self.smallest:
             raise ValueError(
-                f"Pictures to paint are (N, 3, H, W) with H and W at least {self.smallest}; got "
+                f"A generator needs images (N, 3, H, W) with H and W at least {self.smallest}; got "
                 f"{tuple(pictures.shape)}."
             )

@@ -1,7 +1,7 @@
-"""Frozen networks whose features say what a picture shows and how it is painted.
+"""Loss networks: frozen networks that compute the features for the content and style losses.
 
-Layers go by the names of the literature (`relu3_3` is the third activation of VGG's third stage); `conv3_3` is the
-same before its ReLU.
+Layers have the names of the literature: `relu3_3` is the third activation of the third stage of VGG, and `conv3_3` is
+the same layer before the ReLU.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -12,15 +12,15 @@ from torch.utils.checkpoint import checkpoint
 
 
 class LossNetwork(nn.Module):
-    """A chain of named layers that is never trained, never saved and never leaves eval mode.
+    """A chain of named layers that is never trained or saved, and always in eval mode.
 
-    Its weights are non-persistent buffers: they follow the module to a device, but no optimiser, state_dict or
-    checkpoint ever sees them.
+    The weights are non-persistent buffers. They move with the module to a device, but no optimiser, state_dict or
+    checkpoint contains them.
 
     Args:
-        layers: `(name, module)` pairs, run in this order.
-        mean, std: what the chain wants its input normalised by; pictures come in 0..1.
-        heads: by layer, what its features go through on their way out, and not on their way to the next layer.
+        layers: `(name, module)` pairs, in the order of computation.
+        mean, std: the input in 0..1 is normalised to `(x - mean) / std`.
+        heads: modules by layer name. A head maps the returned features; the next layer gets the unmapped features.
     """
 
     mean: Tensor
@@ -44,20 +44,20 @@ class LossNetwork(nn.Module):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The layers that can be asked for, shallow to deep."""
+        """Names of the available layers, shallow to deep."""
         return tuple(self.layers)
 
     def forward(self, pictures: Tensor, names: Collection[str], *, recompute: bool = False) -> dict[str, Tensor]:
-        """Features of `(N, 3, H, W)` in 0..1 by layer name; runs no deeper than the deepest one asked for.
+        """Return the features of `(N, 3, H, W)` in 0..1 by layer name; deeper layers are not computed.
 
         Args:
-            pictures: what to look at.
-            names: layers, in any order.
-            recompute: keep only the first and the asked-for features of each stage (what lies between two poolings)
-                for the gradient, and compute the others again when it is their turn: less memory, more time.
+            pictures: images `(N, 3, H, W)` in 0..1.
+            names: requested layers, in any order.
+            recompute: keep only the first and the requested features of each stage (the layers between two poolings).
+                The backward pass computes the other features again: less memory, more time.
 
         Raises:
-            ValueError: a layer that this network has not; a picture too small for the depth.
+            ValueError: an unknown layer, or an image too small for the requested depth.
         """
         check_names(names, self.names)
         x = (pictures - self.mean) / self.std
@@ -71,7 +71,7 @@ class LossNetwork(nn.Module):
         return features
 
     def _stages(self, names: Collection[str]) -> list[list[str]]:
-        """The layers to run, each pooling the last of its stage."""
+        """Group the layers to compute into stages; each stage ends with its pooling."""
         depth = max((self.names.index(name) for name in names), default=-1)
         stages: list[list[str]] = [[]]
         for name in self.names[: depth + 1]:
@@ -88,8 +88,8 @@ class LossNetwork(nn.Module):
             layer = self.layers[name]
             if min(x.shape[-2:]) < _needed_side(layer):
                 raise ValueError(
-                    f"A picture of {shape[-1]}x{shape[-2]} pixels is too small "
-                    f"for layer {name}: use a larger one or shallower layers."
+                    f"An image of {shape[-1]}x{shape[-2]} pixels is too small "
+                    f"for layer {name}; use a larger image or shallower layers."
                 )
             x = layer(x)
             if name in names:
@@ -97,12 +97,12 @@ class LossNetwork(nn.Module):
         return x, features
 
     def train(self, mode: bool = True) -> "LossNetwork":
-        """Stay in eval mode, whatever the surrounding module does."""
+        """Stay in eval mode; the argument is ignored."""
         return self
 
 
 class CombinedLossNetwork(nn.Module):
-    """Two loss networks as one: `first` answers for the layers of its own, `second` for all others."""
+    """Two loss networks as one: `first` computes the layers that it has, `second` all others."""
 
     def __init__(self, first: LossNetwork, second: LossNetwork) -> None:
         super().__init__()
@@ -110,11 +110,11 @@ class CombinedLossNetwork(nn.Module):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The layers that can be asked for."""
+        """Names of the available layers."""
         return tuple(dict.fromkeys(self.first.names + self.second.names))
 
     def forward(self, pictures: Tensor, names: Collection[str], *, recompute: bool = False) -> dict[str, Tensor]:
-        """As `LossNetwork.forward`; a network none of whose layers is asked for does not run."""
+        """As `LossNetwork.forward`; a network without requested layers does not run."""
         check_names(names, self.names)
         ours = [name for name in names if name in self.first.names]
         others = [name for name in names if name not in self.first.names]
@@ -126,14 +126,14 @@ AnyLossNetwork = LossNetwork | CombinedLossNetwork
 
 
 def check_names(names: Collection[str], known: Collection[str]) -> None:
-    """Raise a ValueError that lists the known layers if one of `names` is not among them."""
+    """Raise a ValueError with the known layers if a name is unknown."""
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(f"This loss network has no layer {', '.join(unknown)}; its layers are {', '.join(known)}.")
 
 
 def _needed_side(layer: nn.Module) -> int:
-    """Pixels a side below which a layer has nothing to look at."""
+    """Return the minimum height and width of the input of a layer, in pixels."""
     if isinstance(layer, nn.Conv2d):
         kernel, padding = layer.kernel_size[0], layer.padding
         assert not isinstance(padding, str)

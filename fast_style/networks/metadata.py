@@ -1,4 +1,4 @@
-"""What a network file says of itself, read without torch, whose import takes seconds."""
+"""Read the metadata of a network file without torch, because importing torch takes seconds."""
 
 import json
 import os
@@ -10,19 +10,19 @@ from safetensors import SafetensorError, safe_open
 
 from fast_style.atomic_files import safe_file_name
 
-#: Metadata that becomes a part of file names.
+#: Metadata that becomes part of file names.
 _NAMES = ("style", "direction")
 _NUMBERS = ("smallest", "full_size_channels", "num_styles")
 
 
 @dataclass(frozen=True)
 class GeneratorInfo:
-    """What is known of a saved generator without building it; see `generator.Generator`.
+    """Properties of a saved generator that are known without building it; see `generator.Generator`.
 
     Attributes:
-        smallest: pixels a side below which a picture is refused.
-        full_size_channels: the memory that painting takes is proportional to it.
-        num_styles: how many styles the network holds.
+        smallest: minimum height and width in pixels.
+        full_size_channels: channels at full image size; the memory for stylizing is proportional to this number.
+        num_styles: number of styles in the network.
     """
 
     smallest: int = 16
@@ -31,28 +31,29 @@ class GeneratorInfo:
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, str]:
-    """The metadata of a safetensors file, `cleaned`: `style`, `recipe`, `version`, ...
+    """Return the `cleaned` metadata of a safetensors file: `style`, `recipe`, `version`, ...
 
     Raises:
-        ValueError: no whole safetensors file.
+        ValueError: the file is missing or is no complete safetensors file.
     """
     path = Path(path)
     if not path.is_file():
         raise ValueError(
-            f"A network file was wanted at {path}, where there is {'a folder' if path.is_dir() else 'nothing'}."
+            f"Expected a network file at {path}, found {'a folder' if path.is_dir() else 'nothing'}; check the path."
         )
     try:
         with safe_open(path, framework="numpy") as file:
             return cleaned(file.metadata() or {})
     except (OSError, SafetensorError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path} is no whole safetensors file ({reason}); copy or make it again.") from error
+        raise ValueError(f"{path} is not a complete safetensors file ({reason}); copy or create it again.") from error
 
 
 def cleaned(metadata: Mapping[object, object]) -> dict[str, str]:
-    """Metadata of a file from outside: names that are safe within file names, and text that a terminal only prints.
+    """Make the metadata of an untrusted file safe for file names and for the terminal.
 
-    A style called `../../x` would otherwise lead out of the output folder.
+    `style` and `direction` become safe file names: a style called `../../x` would otherwise leave the output folder. In
+    other values, unprintable characters are removed.
     """
     text = {str(key): str(value) for key, value in metadata.items()}
     return {
@@ -62,10 +63,10 @@ def cleaned(metadata: Mapping[object, object]) -> dict[str, str]:
 
 
 def generator_info(metadata: Mapping[str, str]) -> GeneratorInfo:
-    """What a network file's metadata says of its generator; files of the first release only have the architecture.
+    """Read the generator properties from metadata; files of the first release contain only the architecture.
 
     Raises:
-        ValueError: no such numbers.
+        ValueError: the values are no valid numbers.
     """
     try:
         width = json.loads(metadata.get("architecture", "{}")).get("width", GeneratorInfo.full_size_channels)
@@ -73,8 +74,8 @@ def generator_info(metadata: Mapping[str, str]) -> GeneratorInfo:
         info = GeneratorInfo(**{name: int(value) for name, value in said.items()})
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
-            f"The network file is damaged: what it says of its generator can't be read ({error})."
+            f"The network file is damaged: the generator properties in its metadata are invalid ({error})."
         ) from error
     if min(info.smallest, info.full_size_channels, info.num_styles) < 1:
-        raise ValueError(f"The network file is damaged: numbers of its generator are below 1 ({info}).")
+        raise ValueError(f"The network file is damaged: generator properties must be at least 1; got {info}.")
     return info

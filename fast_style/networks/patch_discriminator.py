@@ -1,4 +1,4 @@
-"""The 70x70 PatchGAN of Isola et al. (2017), as Zhu et al. (2017, appendix 7.2) take it for CycleGAN."""
+"""The 70x70 PatchGAN of Isola et al. (2017), as used in CycleGAN (Zhu et al. 2017, appendix 7.2)."""
 
 from itertools import pairwise
 
@@ -6,22 +6,25 @@ from torch import Tensor, nn
 
 from fast_style.networks.layers import InstanceNorm
 
-#: Values of a picture's shorter side that the last normalisation needs.
+#: Minimum shorter side of the features before the last normalisation.
 SMALLEST_JUDGED = 3
 
 
 class PatchDiscriminator(nn.Module):
-    """Say of every patch of a picture how real it looks: 1 is real, 0 is made.
+    """Classify every patch of an image as real (1) or generated (0).
 
-    4x4 convolutions: `layers` of stride 2 to `width`, `2 width`, ..., one of stride 1 to at most `8 width`, and one of
-    stride 1 to a single channel; all but the first and the last with instance normalisation, all but the last with a
-    leaky ReLU of slope 0.2. With 3 layers, each number depends on 70x70 pixels.
+    All convolutions are 4x4. There are `layers` convolutions of stride 2 with `width`, `2 width`, ... channels, one of
+    stride 1 with at most `8 width` channels, and one of stride 1 with one channel. All but the first and the last have
+    instance normalisation. All but the last have a leaky ReLU of slope 0.2. With 3 layers, the receptive field of each
+    output is 70x70 pixels.
 
-    The authors' PyTorch release learns no scale and shift after the normalisation; here it does, as in the generators.
+    The PyTorch release of the authors has no learned scale and shift in the normalisation. This network has them, as
+    the generators do.
 
     Args:
-        width: channels of the first layer, `ndf`; 64 in the paper.
-        layers: of stride 2; 3 in the paper. Patches are then 70 pixels wide; 34 with 2, 16 with 1.
+        width: channels of the first layer (`ndf`); 64 in the paper.
+        layers: number of stride-2 convolutions; 3 in the paper. The receptive field is 70 pixels wide with 3, 34 with 2
+            and 16 with 1.
     """
 
     def __init__(self, *, width: int = 64, layers: int = 3) -> None:
@@ -36,26 +39,26 @@ class PatchDiscriminator(nn.Module):
             *blocks,
             nn.Conv2d(channels[-1], 1, 4, padding=1),
         )
-        #: The shorter side that leaves one patch; the norm before the last layer then still has four values to look at.
+        #: Minimum height and width in pixels: the output is then 1x1, and the last normalisation still has 2x2 values.
         self.smallest = SMALLEST_JUDGED * 2**layers
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Judge `(N, 3, H, W)` in 0..1: `(N, 1, H', W')`, H' about `H / 2 ** layers`.
+        """Map `(N, 3, H, W)` in 0..1 to `(N, 1, H', W')`, with H' about `H / 2 ** layers`.
 
         Raises:
-            ValueError: a picture smaller than `smallest`, or not `(N, 3, H, W)`.
+            ValueError: an image smaller than `smallest`, or not `(N, 3, H, W)`.
         """
         if pictures.ndim != 4 or pictures.shape[1] != 3 or min(pictures.shape[-2:]) < self.smallest:
             raise ValueError(
-                f"Pictures to judge are (N, 3, H, W) with H and W at least {self.smallest}; got "
+                f"A discriminator needs images (N, 3, H, W) with H and W at least {self.smallest}; got "
                 f"{tuple(pictures.shape)}."
             )
-        # The papers' pictures are in -1..1, from which the start's small weights are reckoned.
+        # The papers use images in -1..1, and the standard deviation of the initial weights assumes that range.
         patches: Tensor = self.patches(2 * pictures - 1)
         return patches
 
 
 def _block(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
-    # Without bias: the normalisation would subtract it.
+    # No bias, because the normalisation would subtract it.
     conv = nn.Conv2d(in_channels, out_channels, 4, stride=stride, padding=1, bias=False)
     return nn.Sequential(conv, InstanceNorm(out_channels), nn.LeakyReLU(0.2))

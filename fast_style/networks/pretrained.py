@@ -1,4 +1,4 @@
-"""Where loss networks come from: torchvision's trained networks, or files of VGG-like chains."""
+"""Build loss networks from torchvision's pretrained networks, or from files of VGG-like chains."""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -29,9 +29,9 @@ def vgg(
 
     Args:
         architecture: `vgg16` or `vgg19`.
-        weights: a file of torchvision's state_dict (.pth or .safetensors); None lets torchvision fetch its ImageNet
-            weights (verified, cached); `random` is for tests and timing.
-        pooling: `average` is Gatys et al.'s smoother replacement of max pooling.
+        weights: a file with torchvision's state_dict (.pth or .safetensors). None lets torchvision download its
+            ImageNet weights (verified and cached). `random` is for tests and timing.
+        pooling: `max`, or `average`, which Gatys et al. use for smoother results.
     """
     features = _torchvision_features(architecture, weights)
     stage, index = 1, 1
@@ -40,7 +40,7 @@ def vgg(
         if isinstance(module, nn.Conv2d):
             named.append((f"conv{stage}_{index}", module))
         elif isinstance(module, nn.ReLU):
-            # Not in place: the convolution's output may have been asked for.
+            # Not in place: the output of the convolution may be requested as a feature.
             named.append((f"relu{stage}_{index}", ReLU()))
             index += 1
         else:
@@ -73,50 +73,52 @@ def squeezenet(*, weights: str | None = None) -> LossNetwork:
     return LossNetwork(zip(names, features, strict=True), mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 
-#: Distilled by the project from `vgg_mix`; builtin.md beside it is its card.
+#: Distilled by this project from `vgg_mix`; builtin.md in the same folder describes it.
 BUILTIN = Path(__file__).with_name("builtin.safetensors")
 
 
 def builtin(*, weights: str | None = None, pooling: Pooling = "max") -> LossNetwork:
-    """The small loss network that comes along, relu1_1 to relu5_1; a quarter of VGG-16's time in a training step.
+    """The small loss network of this package, relu1_1 to relu5_1.
+
+    In a training step it takes a quarter of the time of VGG-16.
 
     Args:
-        weights: another student of scripts/distill.py; None takes the one in the package.
-        pooling: `average` is Gatys et al.'s smoother replacement of max pooling.
+        weights: a network file from scripts/distill.py; None uses the file in the package.
+        pooling: `max`, or `average`, which Gatys et al. use for smoother results.
     """
     return vgg_from_file(weights=weights or str(BUILTIN), pooling=pooling)
 
 
 def vgg_from_file(*, weights: str, pooling: Pooling = "max") -> LossNetwork:
-    """A VGG-like chain from a safetensors file that lists its own layers.
+    """Build a VGG-like chain from a safetensors file that lists its layers.
 
-    The metadata `layers` is a list such as `conv1_1 conv1_2 pool conv2_1`; `padding` is `reflect 1` or absent for
-    zeros. Tensors are `conv1_1.weight` and `conv1_1.bias`. The input normalisation is folded into the first layer. A
-    matrix `relu1_1.readout.weight` `(C', C)` is what that layer's features are multiplied by before they are handed
-    out; if there is a `relu1_1.readout.bias` `(C',)`, it is added, and a ReLU follows.
+    The metadata `layers` is a list such as `conv1_1 conv1_2 pool conv2_1`. `padding` is `reflect 1`, or absent for zero
+    padding. Tensors are called `conv1_1.weight` and `conv1_1.bias`. The input normalisation is folded into the first
+    layer. An optional matrix `relu1_1.readout.weight` `(C', C)` multiplies the returned features of that layer. An
+    optional `relu1_1.readout.bias` `(C',)` is then added, and a ReLU follows.
 
     Raises:
-        ValueError: a missing or damaged file, or one without the metadata.
+        ValueError: the file is missing or damaged, or has no such metadata.
     """
     try:
         tensors, metadata = read_tensors(weights)
     except ValueError as error:
         raise ValueError(
-            f"{error} It should hold loss-network weights: give their path, or take loss_network=vgg16, whose "
-            "weights torchvision fetches."
+            f"{error} Give a file with loss network weights, or use loss_network=vgg16, which downloads its weights "
+            "from torchvision."
         ) from error
     if "layers" not in metadata:
-        raise ValueError(f"{weights} names no layers in its metadata, so it is no loss network.")
+        raise ValueError(f"{weights} has no layers in its metadata, so it is no loss network.")
     mode: PaddingMode = "reflect" if metadata.get("padding", "").startswith("reflect") else "zeros"
     names = metadata["layers"].split()
     missing = [n for n in names if n != "pool" and not {f"{n}.weight", f"{n}.bias"} <= tensors.keys()]
     if missing:
-        raise ValueError(f"{weights} is damaged: it lists the layer {missing[0]} and has no weights for it.")
+        raise ValueError(f"{weights} is damaged: it lists the layer {missing[0]} but has no weights for it.")
     return LossNetwork(_chain(names, tensors, mode, pooling), heads=_heads(tensors))
 
 
 def vgg_mix(*, shallow: str, deep: str, pooling: Pooling = "max") -> CombinedLossNetwork:
-    """The layers of the file `shallow` as far as it goes, the layers beyond from the file `deep`."""
+    """Combine two files: layers in `shallow` come from that file, all deeper layers from `deep`."""
     return CombinedLossNetwork(
         vgg_from_file(weights=shallow, pooling=pooling), vgg_from_file(weights=deep, pooling=pooling)
     )
@@ -153,7 +155,7 @@ def _heads(tensors: dict[str, Tensor]) -> dict[str, nn.Module]:
 
 def _pool(kind: Pooling) -> nn.Module:
     if kind not in ("max", "average"):
-        raise ValueError(f"pooling is max or average; got {kind!r}.")
+        raise ValueError(f"pooling must be max or average; got {kind!r}.")
     return MaxPool() if kind == "max" else nn.AvgPool2d(2)
 
 
@@ -161,7 +163,7 @@ def _torchvision_features(architecture: str, weights: str | None) -> nn.Sequenti
     if weights is None:
         trained: nn.Sequential = torchvision.models.get_model(architecture, weights="DEFAULT").features
         return trained
-    # The classifier, most of VGG's size, is not even built.
+    # Skip the classifier, which has most of VGG's weights.
     features: nn.Sequential = (
         make_layers(cfgs["D" if architecture == "vgg16" else "E"])
         if architecture.startswith("vgg")

@@ -1,4 +1,4 @@
-"""A small loss network that learns to see what a large one sees (Hinton et al. 2015, at the features)."""
+"""A small loss network, distilled from the features of a large one (Hinton et al. 2015, applied to features)."""
 
 import json
 import os
@@ -16,16 +16,18 @@ from fast_style.networks.serialization import WeightPrecision, check_finite
 
 
 class Student(nn.Module):
-    """A VGG-like chain of 3x3 convolutions by stages, each but the last ending in a 2x2 maximum.
+    """A VGG-like chain of 3x3 convolutions in stages, with 2x2 max pooling between the stages.
 
-    Its layers go by VGG's names: `stages=[[32, 32], [64, 64]]` has `relu1_1`, `relu1_2`, `relu2_1` and `relu2_2`, with
-    so many channels. Reflection at the border, as in the networks of universal style transfer. The input is normalised
-    by one mean and deviation, so that weights near 1 do in the first layer too; the file has them folded into it.
+    Layers have the names of VGG: `stages=[[32, 32], [64, 64]]` gives `relu1_1` and `relu1_2` with 32 channels, and
+    `relu2_1` and `relu2_2` with 64 channels. Padding is by reflection, as in the networks of universal style transfer.
+    The input is normalised by one mean and one standard deviation for all channels, so that the usual init also suits
+    the first layer. `save_student` folds this normalisation into the first layer.
 
     Args:
         stages: channels of each convolution, by stage.
-        expansions: by layer, the channels that it is read out with, by a 1x1 convolution and a ReLU that the layers
-            beyond know nothing of: more to compare with a wide teacher, at little cost.
+        expansions: channels by layer name. A 1x1 convolution and a ReLU expand the returned features of that layer to
+            this number of channels; the next layer gets the unexpanded features. This gives more features to compare
+            with a wide teacher, at little cost.
     """
 
     mean: Tensor
@@ -36,9 +38,11 @@ class Student(nn.Module):
         self.register_buffer("mean", torch.tensor(0.45), persistent=False)
         self.register_buffer("std", torch.tensor(0.25), persistent=False)
         if not stages or not all(stage and min(stage) >= 1 for stage in stages):
-            raise ValueError(f"A student has stages of at least one convolution of at least one channel; got {stages}.")
+            raise ValueError(
+                f"Each stage of a student needs at least one convolution with at least one channel; got {stages}."
+            )
         self.layers, self.expansions = nn.ModuleDict(), nn.ModuleDict()
-        #: Channels by layer name, as they are read out.
+        #: Channels of the returned features, by layer name.
         self.channels: dict[str, int] = {}
         channels = 3
         for number, widths in enumerate(stages, 1):
@@ -56,25 +60,25 @@ class Student(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type] # It has one.
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type] # The bias exists.
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The layers that can be asked for, shallow to deep."""
+        """Names of the available layers, shallow to deep."""
         return tuple(self.channels)
 
     def forward(self, pictures: Tensor, names: Collection[str]) -> dict[str, Tensor]:
-        """Features of `(N, 3, H, W)` in 0..1 by layer name; runs no deeper than the deepest one asked for.
+        """Return the features of `(N, 3, H, W)` in 0..1 by layer name; deeper layers are not computed.
 
         Raises:
-            ValueError: a layer that it has not; a picture too small for its depth.
+            ValueError: an unknown layer, or an image too small for the number of stages.
         """
         check_names(names, self.names)
         poolings = sum(name.startswith("pool") for name in self.layers)
         if min(pictures.shape[-2:]) < 2 << poolings:
             raise ValueError(
-                f"A picture of {pictures.shape[-1]}x{pictures.shape[-2]} pixels is too small for a student of "
-                f"{poolings + 1} stages, which wants {2 << poolings} a side."
+                f"An image of {pictures.shape[-1]}x{pictures.shape[-2]} pixels is too small for a student of "
+                f"{poolings + 1} stages, which needs at least {2 << poolings}x{2 << poolings} pixels."
             )
         waiting, features = set(names), {}
         x = (pictures - self.mean) / self.std
@@ -97,17 +101,17 @@ def save_student(
     origin: Mapping[str, str],
     precision: WeightPrecision = "fp16",
 ) -> None:
-    """Write the file that `pretrained.vgg_from_file` reads, whole or not at all.
+    """Write a file for `pretrained.vgg_from_file` atomically.
 
     Args:
-        path: where; missing folders are made.
-        student: what to write.
-        heads: by layer, the matrix `W` `(C_teacher, C)` by which it speaks to its teacher. The file has the symmetric
-            root of `W^T W` in its place, by which the layer is read: `C` channels whose distances are those of `W f`,
-            and, with `sqrt(C / C_teacher)`, whose mean square is its mean square.
-        scales: by layer, what its features are to be multiplied by.
-        origin: text by name: what it learnt from, and how.
-        precision: of the stored weights.
+        path: the file; missing folders are created.
+        student: the network.
+        heads: matrices `W` `(C_teacher, C)` by layer name, which map student features `f` to teacher features. The file
+            stores the symmetric root of `W^T W`, times `sqrt(C / C_teacher)`, as readout instead. The `C` channels of
+            the readout then have the distances of `W f`, up to this factor, and the same mean square.
+        scales: factors of the features, by layer name.
+        origin: metadata, text by name: training data and recipe.
+        precision: precision of the stored weights.
     """
     layers = " ".join(re.sub(r"\d+$", "", name) if name.startswith("pool") else name for name in student.layers)
     chain = " ".join(name for name in layers.split() if not name.startswith("relu"))
@@ -137,7 +141,7 @@ def save_student(
 
 
 def _scale(tensors: dict[str, Tensor], scales: Mapping[str, float]) -> None:
-    """Multiply layers' features, and let the next layer undo it: ReLU and pooling let factors through."""
+    """Scale features and undo the scale in the next layer; ReLU and pooling commute with positive factors."""
     convolutions = [name.removesuffix(".weight") for name in tensors if name.endswith(".weight")]
     for name, after in zip(convolutions, [*convolutions[1:], None], strict=True):
         scale = scales.get(name.replace("conv", "relu"), 1.0)
@@ -148,7 +152,7 @@ def _scale(tensors: dict[str, Tensor], scales: Mapping[str, float]) -> None:
 
 
 def _root(head: Tensor) -> Tensor:
-    """The symmetric `(C, C)` whose square is `W^T W C / C_teacher`."""
+    """Return the symmetric root `(C, C)` of `W^T W C / C_teacher`."""
     matrix = head.detach().cpu().double()
     values, vectors = torch.linalg.eigh(matrix.mT @ matrix * (matrix.shape[1] / matrix.shape[0]))
     root: Tensor = (vectors * values.clamp_min(0).sqrt()) @ vectors.mT

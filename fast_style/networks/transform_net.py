@@ -34,23 +34,25 @@ STRIDE = 4  # Two stride-2 convolutions.
 
 
 class TransformNet(Generator):
-    """Paint a photo in the learned style, in one pass.
+    """Stylize a photo in one pass.
 
-    9x9 to `width` channels, two stride-2 3x3 convolutions to `2 width` and `4 width`, `blocks` residual blocks, two
-    stride-1/2 convolutions back to `width`, 9x9 to RGB, scaled tanh. Zhu et al. (2017) took it over for CycleGAN, with
-    7x7 in the place of 9x9, and 6 or 9 blocks (`conf/generator/cyclegan.yaml`).
+    The layers: a 9x9 convolution to `width` channels, two stride-2 3x3 convolutions to `2 width` and `4 width`,
+    `blocks` residual blocks, two stride-1/2 convolutions back to `width`, a 9x9 convolution to RGB, and a scaled tanh.
+    CycleGAN (Zhu et al. 2017) uses the same network with 7x7 instead of 9x9 and 6 or 9 blocks
+    (`conf/generator/cyclegan.yaml`).
 
     Args:
         width: channels of the first layer; 32 in the paper.
-        blocks: residual blocks; 5 in the paper.
-        upsample: `linear` interpolation and 2x2, `nearest` neighbour and 3x3, or `fractional`, the paper's.
-        fractional_kernel: 4 against checkerboards; the paper's own is 3.
-        residual_padding: `reflect`, or `none` for the paper's: the picture is extended by reflection first, and
-            unpadded residual blocks consume the border.
-        output_gain: factor before the tanh; 1 in the paper. The 9x9 output layer sums some 2,600 correlated inputs, so
-            a step of Adam can move whole regions into the tanh's flat ends, where they stay as black holes; a gain of
-            0.1 makes that layer learn at a tenth of the rate.
-        outer_kernel: of the first and the last layer; 9 in the paper, 7 in CycleGAN.
+        blocks: number of residual blocks; 5 in the paper.
+        upsample: `linear` interpolation and a 2x2 kernel, `nearest` neighbour and a 3x3 kernel, or `fractional`
+            (stride-1/2 convolution), as in the paper.
+        fractional_kernel: kernel size of `fractional`: 4 avoids checkerboard artefacts; 3 in the paper.
+        residual_padding: `reflect`, or `none` as in the paper: the image is padded by reflection first, and the
+            unpadded residual blocks consume that border.
+        output_gain: factor before the tanh; 1 in the paper. The 9x9 output layer sums about 2,600 correlated inputs.
+            One step of Adam can therefore saturate the tanh in whole regions, which then stay black holes. A gain of
+            0.1 reduces the learning rate of that layer to a tenth.
+        outer_kernel: kernel size of the first and the last layer; 9 in the paper, 7 in CycleGAN.
     """
 
     smallest = 16
@@ -69,7 +71,7 @@ class TransformNet(Generator):
         super().__init__()
         _check(width, blocks, upsample, fractional_kernel, residual_padding, output_gain)
         if outer_kernel % 2 == 0 or not 1 <= outer_kernel < self.smallest:
-            raise ValueError(f"outer_kernel is odd, from 1 to {self.smallest - 1}; got {outer_kernel}.")
+            raise ValueError(f"outer_kernel must be odd and from 1 to {self.smallest - 1}; got {outer_kernel}.")
         self.architecture = {
             "width": width,
             "blocks": blocks,
@@ -81,7 +83,7 @@ class TransformNet(Generator):
         }
         self.output_gain = output_gain
         self.full_size_channels = width
-        # Each unpadded block loses 2 pixels a side, at a quarter of the size: 40 for the paper's five.
+        # Each unpadded block removes 2 pixels per side at a quarter of the size: 40 pixels for the paper's five blocks.
         self.border = 2 * STRIDE * blocks if residual_padding == "none" else 0
         self.encoder = nn.Sequential(
             ConvBlock(3, width, kernel=outer_kernel),
@@ -100,33 +102,32 @@ class TransformNet(Generator):
 
         self.decoder = nn.Sequential(upsampling(4 * width, 2 * width), upsampling(2 * width, width))
         self.to_rgb = RgbConv(width, kernel=outer_kernel)
-        with torch.no_grad():  # The gain changes how fast this layer learns, not what it starts from.
+        with torch.no_grad():  # The gain changes the learning rate of this layer, not its initial output.
             for parameter in self.to_rgb.parameters():
                 parameter.div_(output_gain)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Paint `(N, 3, H, W)` in 0..1, H and W from 16 up; the result has the same shape and range.
+        """Stylize `(N, 3, H, W)` in 0..1, H and W at least 16; the result has the same shape and range.
 
         Raises:
-            ValueError: a picture smaller than 16x16, or not `(N, 3, H, W)`.
+            ValueError: an image smaller than 16x16, or not `(N, 3, H, W)`.
         """
         self.check_pictures(pictures)
         height, width = pictures.shape[-2:]
         b = self.border
         right, bottom = -width % STRIDE, -height % STRIDE
-        # Without a border one reflection is enough, and an exporter need not ask how many.
+        # Without a border, one reflection is enough, so an exporter does not trace a loop.
         extended = (0, right, 0, bottom)
         x = reflect(pictures, b, b + right, b, b + bottom) if b else F.pad(pictures, extended, mode="reflect")
         z = self.to_rgb(self.decoder(self.residual(self.encoder(x))))
-        # Padding by less than nothing crops; of a slice an exporter would ask whether it lies in one piece.
+        # Negative padding crops. A slice would make an exporter add a check for contiguity.
         return self._to_picture(F.pad(z, (0, -right, 0, -bottom)))
 
     def strip_plan(self) -> StripPlan:
-        """Encoder, residual blocks, decoder and RGB convolution, in the order of `forward`."""
+        """Return encoder, residual blocks, decoder and RGB convolution, in the order of `forward`."""
         if self.border:
             raise ValueError(
-                "A generator with residual_padding=none, as the paper's, can't be run in strips; take tiles=off, or a "
-                "smaller size=."
+                "A generator with residual_padding=none cannot run in strips; use tiles=off or a smaller size=."
             )
         steps: list[StripStep] = [step for block in self.encoder for step in _conv_steps(block)]
         for block in self.residual:
@@ -138,12 +139,12 @@ class TransformNet(Generator):
 
     @torch.no_grad()
     def init_normal_(self, std: float) -> None:
-        """As the contract says; the output layer's results are multiplied by the gain afterwards."""
+        """As in `Generator`; the weights of the output layer are divided by the gain, which multiplies its output."""
         super().init_normal_(std)
         self.to_rgb.weight /= self.output_gain
 
     def _to_picture(self, z: Tensor) -> Tensor:
-        """Johnson's scaled tanh, in the 0..1 convention."""
+        """Map to 0..1 with the scaled tanh of Johnson et al."""
         return 0.5 * (torch.tanh(self.output_gain * z) + 1)
 
 
@@ -167,10 +168,10 @@ def _check(width: int, blocks: int, upsample: str, kernel: int, residual_padding
     if width < 1 or blocks < 0:
         raise ValueError(f"A generator needs width >= 1 and blocks >= 0; got width={width}, blocks={blocks}.")
     if upsample not in get_args(Upsampling):
-        raise ValueError(f"upsample is one of {get_args(Upsampling)}; got {upsample!r}.")
+        raise ValueError(f"upsample must be one of {get_args(Upsampling)}; got {upsample!r}.")
     if residual_padding not in get_args(Padding):
-        raise ValueError(f"residual_padding is one of {get_args(Padding)}; got {residual_padding!r}.")
+        raise ValueError(f"residual_padding must be one of {get_args(Padding)}; got {residual_padding!r}.")
     if output_gain <= 0:
-        raise ValueError(f"output_gain is above 0; got {output_gain}.")
+        raise ValueError(f"output_gain must be above 0; got {output_gain}.")
     if kernel not in (3, 4):
-        raise ValueError(f"fractional_kernel is 3 (the paper's) or 4; got {kernel}.")
+        raise ValueError(f"fractional_kernel must be 3 (as in the paper) or 4; got {kernel}.")

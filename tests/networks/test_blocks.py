@@ -1,4 +1,4 @@
-"""What networks start from."""
+"""Random init of the networks."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_convolution_starts_from_n_0_002(name: str) -> None:
+def test_every_convolution_is_drawn_from_n_0_002(name: str) -> None:
     network = NETWORKS[name]()
     init_normal_(network, std=0.02)
     convs = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
@@ -26,12 +26,14 @@ def test_every_convolution_starts_from_n_0_002(name: str) -> None:
     assert len(weights) > 10_000
     assert weights.std().item() == pytest.approx(0.02, rel=0.03)
     assert abs(weights.mean().item()) < 5 * 0.02 / len(weights) ** 0.5
-    assert (weights.abs() > 0.04).float().mean().item() == pytest.approx(0.0455, abs=0.005)  # As a normal one's.
+    assert (weights.abs() > 0.04).float().mean().item() == pytest.approx(
+        0.0455, abs=0.005
+    )  # As in a normal distribution.
     assert all(conv.bias is None or not conv.bias.any() for conv in convs)
     norms = [m for m in network.modules() if isinstance(m, nn.InstanceNorm2d)]
     assert all((norm.weight == 1).all() and not norm.bias.any() for norm in norms)
 
 
-def test_a_deviation_that_moves_nothing_is_refused() -> None:
+def test_a_standard_deviation_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="above 0; got 0"):
         init_normal_(nn.Conv2d(1, 1, 1), std=0.0)

@@ -1,4 +1,4 @@
-"""The loss network that comes along: small, whole, and seeing what its teacher sees."""
+"""The builtin loss network is small and complete, and its features agree with those of its teacher."""
 
 import json
 import re
@@ -18,13 +18,13 @@ LAYERS = ["relu1_1", "relu2_1", "relu3_1", "relu4_1"]
 CARD = BUILTIN.with_suffix(".md")
 
 
-def test_the_file_is_small_and_says_what_made_it() -> None:
+def test_the_file_is_small_and_contains_its_recipe() -> None:
     tensors, metadata = read_tensors(BUILTIN)
     assert BUILTIN.stat().st_size < 4e6
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
     recipe = json.loads(metadata["recipe"])
     assert recipe["steps"] > 0
-    assert not re.search(r'"/', metadata["recipe"]), "a folder of the machine that made it"
+    assert not re.search(r'"/', metadata["recipe"]), "the recipe contains an absolute path"
     assert str(recipe["steps"]) in CARD.read_text()
 
 
@@ -33,12 +33,12 @@ def test_it_has_the_layers_of_every_default() -> None:
     assert all(f.isfinite().all() and f.abs().max() > 0 for f in features.values())
 
 
-def test_it_normalises_nothing_that_a_card_does_not_say() -> None:
+def test_the_input_normalisation_is_folded_into_the_weights() -> None:
     assert builtin().mean.abs().max() == 0
     assert float(builtin().std.max()) == 1
 
 
-#: What the teacher finds between sample photos of 192 px: relative errors of Gram matrices at LAYERS.
+#: Relative errors of Gram matrices at LAYERS between sample photos of 192 px, by the features of the teacher.
 FOUND_BY_TEACHER = {
     ("coffee.png", "chelsea.png"): [9.333, 6.120, 7.605, 2.628],
     ("astronaut.png", "grass.png"): [0.588, 1.333, 3.385, 6.083],
@@ -48,17 +48,19 @@ FOUND_BY_TEACHER = {
 
 
 @pytest.mark.parametrize("pair", FOUND_BY_TEACHER, ids="-".join)
-def test_it_finds_two_pictures_as_far_apart_as_its_teacher_does(pair: tuple[str, str]) -> None:
+def test_distances_between_images_agree_with_the_teacher(pair: tuple[str, str]) -> None:
     files = {Path(file).name: file for file in skimage_files()}
     one, other = (builtin()(load_image(files[name], size=192), LAYERS) for name in pair)
     found = [relative_error(gram(one[layer]), gram(other[layer])).item() for layer in LAYERS]
     assert found[:3] == pytest.approx(FOUND_BY_TEACHER[pair][:3], rel=0.25)
-    assert found[3] == pytest.approx(FOUND_BY_TEACHER[pair][3], rel=0.6)  # From afar; near to a style it sees well.
+    assert found[3] == pytest.approx(
+        FOUND_BY_TEACHER[pair][3], rel=0.6
+    )  # Less exact for unlike images; near a style it is exact.
 
 
 @pytest.mark.shared
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the teacher and pictures in {SHARED}")
-def test_it_finds_a_picture_as_near_to_a_style_as_its_teacher_does() -> None:
+def test_distances_to_a_style_agree_with_the_teacher() -> None:
     weights = SHARED / "weights"
     teacher = vgg_mix(
         shallow=str(weights / "vgg19_relu3_1.safetensors"), deep=str(weights / "vgg19_distilled_16x.safetensors")
@@ -76,7 +78,7 @@ def test_it_finds_a_picture_as_near_to_a_style_as_its_teacher_does() -> None:
                 for picture in pictures
             ]
         )
-    # By layer, over photos and painted ones alike.
+    # By layer, over photos and stylized images together.
     for index in range(len(LAYERS)):
         both = torch.stack([errors["teacher"][:, index], errors["builtin"][:, index]])
         assert torch.corrcoef(both)[0, 1] > 0.95, LAYERS[index]

@@ -1,4 +1,4 @@
-"""Every generator of conf/generator/ keeps the contract of networks/generator.py; and nobody looks behind it."""
+"""Every generator in conf/generator/ keeps the contract of networks/generator.py; other code uses only the contract."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ from fast_style.networks.serialization import GENERATORS, describe, load_network
 from fast_style.stylize.tiled.tiles import Tiles
 
 PRESETS = {path.stem: path for path in sorted(CONF.glob("generator/*.yaml"))}
-SMALL = {"width": 4, "blocks": 1}  # Of those that have such arguments.
+SMALL = {"width": 4, "blocks": 1}  # For generators with these arguments.
 
 
 def build(name: str) -> Generator:
@@ -30,7 +30,7 @@ def build(name: str) -> Generator:
 
 
 class Opaque(Generator):
-    """A generator with nothing but the contract."""
+    """A generator with only the contract, without a strip plan."""
 
     smallest, full_size_channels = 8, 3
 
@@ -70,20 +70,22 @@ def test_the_strip_plan_is_the_network(name: str) -> None:
     try:
         tiles = Tiles(generator, rows=16)
     except ValueError as error:
-        pytest.skip(f"it says so in a sentence: {error}")
+        pytest.skip(f"this generator has no strip plan: {error}")
     strips = [rows for _, rows in tiles.paint(pixels)]
     with torch.inference_mode():
         whole = generator(torch.from_numpy(pixels).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
     assert np.abs(np.concatenate(strips) - whole).max() < 1e-4
 
 
-def test_a_generator_that_can_not_be_run_in_strips_says_so_in_a_sentence() -> None:
-    with pytest.raises(ValueError, match=r"^A Opaque can't be run in strips; take tiles=off, or a smaller size=\.$"):
+def test_a_generator_without_a_strip_plan_is_refused_in_one_sentence() -> None:
+    with pytest.raises(
+        ValueError, match=r"^The generator Opaque cannot run in strips; use tiles=off or a smaller size=\.$"
+    ):
         Tiles(Opaque(), rows=16)
 
 
 class Depthwise(Opaque):
-    """Dilated and depthwise convolutions at the picture's own size, and a norm."""
+    """A dilated depthwise convolution at full image size, and a normalisation."""
 
     def __init__(self, **changes: int) -> None:
         super().__init__()
@@ -108,8 +110,8 @@ def test_groups_and_dilation_are_computed_in_strips_too() -> None:
 
 
 @pytest.mark.parametrize("kernel", [2, (3, 1)])
-def test_a_kernel_that_strips_do_not_know_is_refused(kernel: object) -> None:
-    with pytest.raises(ValueError, match="a square kernel of an odd side; got"):
+def test_a_kernel_without_strip_support_is_refused(kernel: object) -> None:
+    with pytest.raises(ValueError, match="a square kernel of odd size; got"):
         Convolution(nn.Conv2d(3, 3, kernel))  # type: ignore[arg-type]
 
 
@@ -121,30 +123,30 @@ def test_a_kernel_that_strips_do_not_know_is_refused(kernel: object) -> None:
     ],
     ids=str,
 )
-def test_numbers_that_are_none_are_a_damaged_file(said: dict[str, str]) -> None:
+def test_invalid_generator_properties_are_a_damaged_file(said: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="The network file is damaged"):
         generator_info(said)
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_file_says_what_runtimes_need_to_know(name: str, tmp_path: Path) -> None:
+def test_a_file_contains_the_properties_for_runtimes(name: str, tmp_path: Path) -> None:
     generator = build(name)
     info = GeneratorInfo(generator.smallest, generator.full_size_channels, generator.num_styles)
     assert generator_info(describe(generator, {})) == info
-    # As the first release wrote it.
+    # Metadata as in the first release.
     assert generator_info({"architecture": '{"width": 4}'}) == GeneratorInfo(full_size_channels=4)
     save_network(tmp_path / "a.safetensors", generator, origin={"style": "a"})
     assert generator_info(load_network(tmp_path / "a.safetensors")[1]) == info
 
 
-def test_only_networks_know_the_subclasses() -> None:
+def test_only_the_networks_folder_names_the_subclasses() -> None:
     for path in CHECKOUT.glob("fast_style/**/*.py"):
         if path.parent.name != "networks":
             assert not re.search(r"\bTransformNet\b|\bto_rgb\b|\boutput_gain\b", path.read_text()), path
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_network_that_is_not_finite_replaces_no_good_one(value: float, tmp_path: Path) -> None:
+def test_a_network_with_nan_does_not_overwrite_a_good_file(value: float, tmp_path: Path) -> None:
     generator, file = build("slim"), tmp_path / "good.safetensors"
     save_network(file, generator, origin={"style": "a"})
     good = file.read_bytes()

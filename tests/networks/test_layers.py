@@ -1,4 +1,4 @@
-"""Layers of our own under torch.compile: what torch's own give, and torch's own everywhere else."""
+"""Compiled, our layers give the same results as the layers of torch; otherwise they are the layers of torch."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def compiled(layer):
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("layout", FORMATS)
 @pytest.mark.parametrize("size", [(8, 12), (7, 9)])
-def test_compiled_is_what_torchs_own_is(name, layout, size):
+def test_compiled_results_equal_torchs_layers(name, layout, size):
     layer, reference = build(name)
     features = torch.randn(2, 6, *size).to(memory_format=layout).requires_grad_()
     other = features.detach().clone().requires_grad_()
@@ -43,14 +43,14 @@ def test_compiled_is_what_torchs_own_is(name, layout, size):
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_uncompiled_is_torchs_own_to_the_bit(name):
+def test_uncompiled_results_equal_torchs_layers_bit_for_bit(name):
     layer, reference = build(name)
     features = torch.randn(2, 6, 8, 8)
     assert torch.equal(layer(features), reference(features))
 
 
 @pytest.mark.parametrize(("name", "operation"), [("relu", "relu"), ("norm", "instance_norm"), ("pool", "max_pool2d")])
-def test_an_export_sees_torchs_own(name, operation):
+def test_an_export_contains_torchs_layers(name, operation):
     program = torch.export.export(build(name)[0], (torch.randn(1, 6, 8, 8),))
     assert [node.target.name() for node in program.graph.nodes if node.op == "call_function"] == [f"aten::{operation}"]
 
@@ -62,7 +62,7 @@ def test_equal_maxima_share_the_gradient():
     assert features.grad.flatten().tolist() == pytest.approx([third, third, 0, third, 0, third, third, third])
 
 
-def test_what_is_no_number_stays_so_in_the_pool():
+def test_nan_stays_nan_in_the_pooling():
     features = torch.full((1, 1, 2, 2), torch.nan, requires_grad=True)
     pooled = compiled(MaxPool())(features)
     pooled.sum().backward()

@@ -1,4 +1,4 @@
-"""Loss networks: layers by name, torchvision's features exactly, frozen for good, no deeper than asked."""
+"""Loss networks: named layers, exactly torchvision's features, frozen, no deeper than requested."""
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ def build_torchvisions(architecture):
 
 @pytest.fixture
 def narrow(monkeypatch):
-    """VGGs of every layer, at a sixteenth of the channels."""
+    """VGGs with all layers and a sixteenth of the channels."""
     for key in "DE":
         monkeypatch.setitem(cfgs, key, [v if v == "M" else v // 16 for v in cfgs[key]])
 
@@ -76,7 +76,7 @@ def test_layers_have_the_published_shapes(architecture, name, shape):
 def test_features_are_torchvisions_at_every_layer(architecture, suffix, tmp_path):
     theirs, file = build_torchvisions(architecture), tmp_path / f"weights{suffix}"
     state = {f"features.{name}": tensor for name, tensor in theirs.state_dict().items()}
-    state["classifier.1.weight"] = torch.rand(2, 2)  # Comes with torchvision's file, and is none of ours.
+    state["classifier.1.weight"] = torch.rand(2, 2)  # In torchvision's file, but not in our network.
     save_file(state, file) if suffix == ".safetensors" else torch.save(state, file)
 
     pictures = torch.rand(2, 3, 40, 33)
@@ -117,7 +117,7 @@ def test_unknown_layers_are_refused_with_the_known_ones(tiny_loss_network):
 
 
 @pytest.mark.parametrize("asked", [["relu1"], ["conv2"], ["relu1", "conv1"], ["relu2"], []])
-def test_runs_no_deeper_than_asked(tiny_loss_network, asked):
+def test_layers_deeper_than_requested_do_not_run(tiny_loss_network, asked):
     ran = []
     for name, layer in tiny_loss_network.layers.items():
         layer.register_forward_hook(lambda *_, name=name: ran.append(name))
@@ -129,11 +129,11 @@ def test_runs_no_deeper_than_asked(tiny_loss_network, asked):
 
 @pytest.mark.parametrize("architecture", NAMES)
 @pytest.mark.usefixtures("narrow")
-def test_is_frozen_and_lets_gradients_through(architecture):
+def test_a_network_is_frozen_and_propagates_gradients(architecture):
     network = build(architecture)
-    assert nn.Module.eval(network) is network  # Whatever a caller says,
+    assert nn.Module.eval(network) is network  # Neither eval() on the network
     surrounding = nn.ModuleDict({"loss": network}).train()
-    assert not any(module.training for module in network.modules())  # it stays in eval mode,
+    assert not any(module.training for module in network.modules())  # nor train() on its parent changes the mode.
     assert list(surrounding.parameters()) == []
     assert surrounding.state_dict() == {}
 
@@ -188,7 +188,7 @@ def write(file, *, layers=LAYERS, padding="reflect 1", shapes=SHAPES, dtype=torc
 @pytest.mark.parametrize(("pool", "reference"), [("max", F.max_pool2d), ("average", F.avg_pool2d)])
 @pytest.mark.parametrize(("padding", "mode"), [("reflect 1", "reflect"), (None, "constant")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_a_chain_from_a_file_is_the_one_written_by_hand(tmp_path, padding, mode, pool, reference, dtype):
+def test_a_chain_from_a_file_equals_the_reference_computation(tmp_path, padding, mode, pool, reference, dtype):
     file = tmp_path / "chain.safetensors"
     tensors = write(file, padding=padding, dtype=dtype)
     network, pictures = vgg_from_file(weights=str(file), pooling=pool), torch.rand(2, 3, 9, 12)
@@ -215,10 +215,10 @@ def truncate(file):
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda file: file.unlink(), "there is nothing"),
-        (truncate, "no whole safetensors file"),
-        (lambda file: write(file, layers=None), "names no layers"),
-        (lambda file: write(file, layers=None, padding=None), "names no layers"),
+        (lambda file: file.unlink(), "found nothing"),
+        (truncate, "not a complete safetensors file"),
+        (lambda file: write(file, layers=None), "has no layers in its metadata"),
+        (lambda file: write(file, layers=None, padding=None), "has no layers in its metadata"),
         pytest.param(
             lambda file: write(file, layers=LAYERS + " conv2_2"),
             "conv2_2",
@@ -236,7 +236,7 @@ def test_a_file_that_is_no_loss_network_is_refused_in_one_line(tmp_path, spoil, 
     assert "\n" not in str(caught.value)
 
 
-def test_a_mix_is_shallow_as_far_as_it_goes_and_deep_beyond(tmp_path):
+def test_a_mix_takes_known_layers_from_shallow_and_all_others_from_deep(tmp_path):
     shallow, deep = str(tmp_path / "shallow.safetensors"), str(tmp_path / "deep.safetensors")
     write(shallow, layers="conv1_1 conv1_2")
     write(deep)
@@ -254,7 +254,7 @@ def test_a_mix_is_shallow_as_far_as_it_goes_and_deep_beyond(tmp_path):
 
 
 @pytest.mark.parametrize(("asked", "idle"), [("relu1", "second"), ("deep", "first")])
-def test_a_part_of_a_mix_that_is_not_asked_does_not_run(tiny_loss_network, asked, idle):
+def test_a_part_of_a_mix_without_requested_layers_does_not_run(tiny_loss_network, asked, idle):
     mix = CombinedLossNetwork(tiny_loss_network, LossNetwork([("relu1", nn.Tanh()), ("deep", nn.Sigmoid())]))
     getattr(mix, idle).register_forward_hook(lambda *_: pytest.fail(f"the {idle} ran"))
     assert mix(torch.rand(1, 3, 8, 8), [asked]).keys() == {asked}
@@ -273,8 +273,8 @@ needs_weights = pytest.mark.skipif(
 @needs_weights
 @pytest.mark.parametrize(("stage", "allowed"), [(1, 0.06), (2, 0.25), (3, 0.4)])
 def test_the_slim_vgg_estimates_the_real_one(stage, allowed):
-    # Padding, pooling and the convention of the input must be right for both, or nothing agrees. The error given
-    # with the weights is 0.03, 0.16 and 0.25 for one photo.
+    # Wrong padding, pooling or input range in either network would give large errors. The documentation of the weights
+    # gives errors of 0.03, 0.16 and 0.25 for one photo.
     photo, name = load_image(PHOTO, size=160), f"relu{stage}_1"
     real = vgg_from_file(weights=str(REAL["vgg19_relu3_1"]))(photo, [name])[name]
     slim = vgg_from_file(weights=str(REAL["vgg19_distilled_16x"]))(photo, [name])[name]

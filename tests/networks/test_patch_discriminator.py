@@ -1,4 +1,4 @@
-"""The PatchGAN: its layers are the paper's, each answer looks at 70x70 pixels, and it can learn in all its parts."""
+"""The PatchGAN has the layers of the paper, a receptive field of 70x70 pixels, and gradients in all parameters."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from fast_style.networks.patch_discriminator import PatchDiscriminator
 
 
 def without_norms(network: nn.Module) -> nn.Module:
-    """A normalisation looks at the whole picture; the convolutions alone say how far a patch reaches."""
+    """Remove normalisations: they depend on the whole image, but the receptive field is that of the convolutions."""
     for module in network.modules():
         for name, child in module.named_children():
             if isinstance(child, nn.InstanceNorm2d):
@@ -63,7 +63,7 @@ def test_every_parameter_gets_a_gradient_and_any_size_goes_in() -> None:
         assert parameter.grad.abs().max() > 0, name
 
 
-def test_pictures_are_taken_from_0_1_to_the_papers_range() -> None:
+def test_images_are_mapped_from_0_1_to_the_papers_range() -> None:
     network = PatchDiscriminator(width=4)
     seen: list[torch.Tensor] = []
     network.patches[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))

@@ -1,4 +1,4 @@
-"""A network file rebuilds its network; anything else is refused in one line, and no code of it ever runs."""
+"""A network file rebuilds its network; other files are refused in one line, and code in a file never runs."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def generators():
 
 
 def unsettled(network):
-    """Move every weight from its start, the ones and zeros of the normalisation too."""
+    """Change every weight, including the ones and zeros of the normalisations."""
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.02)
@@ -63,13 +63,13 @@ def test_a_file_rebuilds_its_network_with_no_other_argument(tmp_path, build, pre
     assert origin.items() >= ORIGIN.items()
 
 
-def test_the_file_says_where_it_comes_from(file):
+def test_the_file_contains_its_origin(file):
     _, metadata = read_tensors(file)
     assert metadata.items() >= {**ORIGIN, "format": "fast_style/1", "network": "TransformNet"}.items()
     assert json.loads(metadata["architecture"]) == TransformNet(width=2, blocks=1).architecture
 
 
-def test_a_file_from_before_the_outer_kernel_could_be_chosen_is_rebuilt(tmp_path):
+def test_a_file_without_outer_kernel_is_rebuilt(tmp_path):
     network = unsettled(TransformNet(width=2, blocks=1))
     metadata = describe(network, ORIGIN)
     older = json.loads(metadata["architecture"])
@@ -90,7 +90,7 @@ def test_fp16_halves_the_file(tmp_path):
     assert sizes["fp16"] < 0.52 * sizes["fp32"]
 
 
-def test_a_training_checkpoint_serves_as_well(tmp_path):
+def test_a_training_checkpoint_is_loaded_too(tmp_path):
     network, picture = unsettled(TransformNet(width=4, blocks=1)), torch.rand(1, 3, 16, 16)
     content = {"tensors": network.state_dict(), "metadata": describe(network, ORIGIN)}
     torch.save({"state_dict": {"other": torch.zeros(1)}, "fast_style": content}, tmp_path / "last.ckpt")
@@ -103,7 +103,7 @@ def test_a_training_checkpoint_serves_as_well(tmp_path):
 
 
 def retold(file, **changes):
-    """Write the same weights with other words about them."""
+    """Write the same weights with changed metadata."""
     tensors, metadata = read_tensors(file)
     save_file(tensors, file, metadata={**metadata, **changes})
 
@@ -118,13 +118,13 @@ def described(**changes):
 
 
 SPOILS = {
-    "missing": (Path.unlink, "there is nothing"),
-    "folder": (make_folder, "there is a folder"),
-    "empty": (lambda f: f.write_bytes(b""), "no whole safetensors file"),
-    "truncated": (lambda f: f.write_bytes(f.read_bytes()[:-10]), "no whole safetensors file"),
-    "half-a-header": (lambda f: f.write_bytes(f.read_bytes()[:40]), "no whole safetensors file"),
-    "random-bytes": (lambda f: f.write_bytes(bytes(range(7, 256)) * 40), "no whole safetensors file"),
-    "text": (lambda f: f.write_text("<html>\n<body>404\n</html>\n" * 20), "no whole safetensors file"),
+    "missing": (Path.unlink, "found nothing"),
+    "folder": (make_folder, "found a folder"),
+    "empty": (lambda f: f.write_bytes(b""), "not a complete safetensors file"),
+    "truncated": (lambda f: f.write_bytes(f.read_bytes()[:-10]), "not a complete safetensors file"),
+    "half-a-header": (lambda f: f.write_bytes(f.read_bytes()[:40]), "not a complete safetensors file"),
+    "random-bytes": (lambda f: f.write_bytes(bytes(range(7, 256)) * 40), "not a complete safetensors file"),
+    "text": (lambda f: f.write_text("<html>\n<body>404\n</html>\n" * 20), "not a complete safetensors file"),
     "something-else": (lambda f: save_file({"x": torch.zeros(3)}, f), "no network file of fast_style"),
     "newer-format": (lambda f: retold(f, format="fast_style/2"), "found 'fast_style/2'"),
     "unknown-network": (lambda f: retold(f, network="UNet"), "damaged.*UNet"),
@@ -139,7 +139,7 @@ SPOILS = {
 
 
 @pytest.mark.parametrize("spoil", SPOILS)
-def test_what_is_no_network_file_is_refused_in_one_line(file, spoil):
+def test_other_files_are_refused_in_one_line(file, spoil):
     change, sentence = SPOILS[spoil]
     change(file)
     with pytest.raises(ValueError, match=sentence) as caught:
@@ -173,7 +173,7 @@ CHECKPOINTS_OF_OURS = {
         ],
     ],
 )
-def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path, spoil):
+def test_invalid_checkpoints_are_refused_in_one_line(tmp_path, spoil):
     path = tmp_path / "last.ckpt"
     spoil(path)
     with pytest.raises(ValueError, match=r"last\.ckpt") as caught:
@@ -181,7 +181,7 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path, spoil):
     assert "\n" not in str(caught.value)
 
 
-def test_an_oversize_file_is_not_even_opened(file, monkeypatch):
+def test_an_oversized_file_is_not_opened(file, monkeypatch):
     monkeypatch.setattr(serialization, "LARGEST_FILE", file.stat().st_size)
     load_network(file)
     monkeypatch.setattr(serialization, "LARGEST_FILE", file.stat().st_size - 1)
@@ -192,7 +192,7 @@ def test_an_oversize_file_is_not_even_opened(file, monkeypatch):
 
 
 class Malicious:
-    """Touches a file as soon as it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, touched):
         self.touched = touched

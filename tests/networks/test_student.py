@@ -1,4 +1,4 @@
-"""A student is the chain that its file rebuilds."""
+"""The file of a student rebuilds the same network."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def student() -> Student:
     return made
 
 
-def test_layers_go_by_vggs_names(student: Student) -> None:
+def test_layers_have_the_names_of_vgg(student: Student) -> None:
     assert student.names == ("relu1_1", "relu1_2", "relu2_1", "relu3_1", "relu3_2", "relu4_1")
     features = student(torch.rand(2, 3, 33, 48), student.names)
     assert {name: tuple(f.shape[1:]) for name, f in features.items()} == {
@@ -52,7 +52,7 @@ def test_the_file_rebuilds_the_student(student: Student, precision, tolerance: f
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float16 if precision == "fp16" else torch.float32}
 
 
-def test_an_expanded_layer_is_read_wider_and_goes_on_as_it_was(student: Student, tmp_path: Path) -> None:
+def test_an_expansion_changes_only_the_returned_features(student: Student, tmp_path: Path) -> None:
     expanded = Student(stages=STAGES, expansions={"relu1_1": 11, "relu3_1": 9})
     expanded.load_state_dict(student.state_dict(), strict=False)
     pictures, names = torch.rand(2, 3, 40, 56), ["relu1_1", "relu1_2", "relu3_1", "relu4_1"]
@@ -77,22 +77,24 @@ def test_the_file_keeps_the_distances_that_the_heads_give(student: Student, tmp_
     found, bare = vgg_from_file(weights=str(file))(pictures, names), student(pictures, names)
     for name, head in heads.items():
         projected = torch.einsum("tc,nchw->nthw", head, bare[name])
-        for kind in (Tensor.clone, gram):  # Relative, as a Gram matrix is divided by its number of channels.
+        for kind in (Tensor.clone, gram):  # Relative: a Gram matrix is divided by its number of channels.
             (a, b), (c, d) = kind(found[name]), kind(projected)
             torch.testing.assert_close((a - b).norm() / b.norm(), (c - d).norm() / d.norm(), rtol=1e-4, atol=1e-5)
         mean_square = projected.square().mean() * scales.get(name, 1.0) ** 2
         torch.testing.assert_close(found[name].square().mean(), mean_square, rtol=1e-4, atol=1e-5)
-    for name in ("relu2_1", "relu4_1"):  # Without a head, and deeper than a head.
+    for name in ("relu2_1", "relu4_1"):  # A layer without a head, and a layer behind a head.
         torch.testing.assert_close(found[name], scales[name] * bare[name], rtol=1e-4, atol=1e-5)
 
 
 def test_a_picture_too_small_for_the_depth_is_refused(student: Student) -> None:
     student(torch.rand(1, 3, 16, 16), ["relu4_1"])
-    with pytest.raises(ValueError, match="15x16 pixels is too small for a student of 4 stages, which wants 16 a side"):
+    with pytest.raises(
+        ValueError, match="15x16 pixels is too small for a student of 4 stages, which needs at least 16x16 pixels"
+    ):
         student(torch.rand(1, 3, 16, 15), ["relu1_1"])
 
 
-def test_only_what_is_asked_for_runs(student: Student) -> None:
+def test_only_requested_layers_run(student: Student) -> None:
     student.layers["conv2_1"].register_forward_hook(lambda *_: pytest.fail("ran deeper than asked"))
     assert list(student(torch.rand(1, 3, 16, 16), ["relu1_2"])) == ["relu1_2"]
 

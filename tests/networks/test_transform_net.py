@@ -1,4 +1,4 @@
-"""Every generator paints pictures of any size from 16x16, can be trained in all its parts, and is the paper's."""
+"""Every generator stylizes images from 16x16, has gradients in all parameters, and has the layers of its paper."""
 
 import re
 
@@ -36,10 +36,10 @@ def test_the_presets_are_found():
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 35), (64, 50), (16, 61)])
 @pytest.mark.parametrize("name", GENERATORS)
-def test_painting_keeps_the_shape_and_the_range(name, size):
+def test_the_result_has_the_shape_and_range_of_the_image(name, size):
     network = build(name)
     with torch.no_grad():
-        network.to_rgb.weight.mul_(100)  # Far beyond 0..1, were it not for the tanh.
+        network.to_rgb.weight.mul_(100)  # Without the tanh, values would be far outside 0..1.
         painted = network(torch.rand(2, 3, *size))
     assert painted.shape == (2, 3, *size)
     assert painted.dtype == torch.float32
@@ -50,12 +50,12 @@ def test_painting_keeps_the_shape_and_the_range(name, size):
 @pytest.mark.parametrize("name", [*PRESETS, "johnson2016"])
 def test_every_parameter_gets_a_gradient(name):
     network = build(name, width=6).double()
-    with torch.no_grad():  # Away from the start, whose symmetries leave some biases without effect.
+    with torch.no_grad():  # Leave the init, because its symmetries remove the effect of some biases.
         for value in network.parameters():
             value += 0.1 * torch.randn_like(value)
     painted = network(torch.rand(1, 3, 24, 20, dtype=torch.float64))
     (painted * torch.randn_like(painted)).sum().backward()
-    # What shifts a whole channel of the residual stream stays a shift where flat stays flat, and is normalised away.
+    # A shift of a residual channel stays constant through linear and nearest upsampling, and is then normalised away.
     without_effect = "$^" if network.architecture["upsample"] == "fractional" else r"residual\.\d+\.branch\.1\.1\.bias"
     for parameter, value in network.named_parameters():
         if re.fullmatch(without_effect, parameter):
@@ -67,9 +67,9 @@ def test_every_parameter_gets_a_gradient(name):
 
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("name", GENERATORS)
-def test_a_flat_picture_gives_numbers(name, level):
-    # Every normalisation of what is flat multiplies the gradient by 316: with cyclegan's 9 blocks beyond float32's
-    # range. Such a step is skipped (methods/nonfinite.py).
+def test_a_flat_image_gives_finite_values(name, level):
+    # Each normalisation of a flat image multiplies the gradient by 316, which exceeds the range of float32 for the 9
+    # blocks of cyclegan. Training skips such a step (methods/nonfinite.py).
     network = build(name, width=8, **({"blocks": 6} if name == "cyclegan" else {}))
     picture = torch.full((1, 3, 21, 33), level)
     painted = network(picture)
@@ -80,20 +80,20 @@ def test_a_flat_picture_gives_numbers(name, level):
 
 @pytest.mark.parametrize("shape", [(1, 3, 15, 16), (1, 3, 16, 15), (3, 16, 16), (1, 4, 16, 16), (1, 1, 16, 16)])
 @pytest.mark.parametrize("name", GENERATORS)
-def test_what_is_no_picture_to_paint_is_refused(name, shape):
+def test_wrong_shapes_are_refused(name, shape):
     with pytest.raises(ValueError, match=r"at least 16; got \(" + ", ".join(map(str, shape))):
         build(name, width=4)(torch.rand(shape))
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-def test_pictures_of_a_batch_do_not_see_each_other(name):
+def test_images_of_a_batch_are_independent(name):
     network, pictures = build(name, width=8), torch.rand(2, 3, 20, 24)
     with torch.no_grad():
         torch.testing.assert_close(network(pictures)[1:], network(pictures[1:]), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-def test_odd_sizes_are_reflected_at_right_and_bottom_and_cut_back(name):
+def test_odd_sizes_are_padded_at_right_and_bottom_and_cropped(name):
     network, picture = build(name, width=8), torch.rand(1, 3, 17, 35)
     b = network.border
     extended = np.pad(picture.numpy(), ((0, 0), (0, 0), (b, b + 3), (b, b + 1)), mode="reflect")
@@ -160,7 +160,7 @@ def test_slim_costs_at_most_a_quarter_of_johnson():
 
 
 @pytest.mark.parametrize(("kernel", "even"), [(4, True), (3, False)])
-def test_only_kernel_4_touches_every_pixel_alike(kernel, even):
+def test_only_kernel_4_gives_every_pixel_equal_taps(kernel, even):
     layer = FractionalConv(1, 1, kernel=kernel)
     torch.nn.init.ones_(layer.conv.weight)
     with torch.no_grad():
@@ -178,7 +178,7 @@ def test_the_four_phases_of_kernel_4_start_alike():
     torch.testing.assert_close(doubled, doubled[..., :1, :1].expand_as(doubled))
 
 
-def test_the_output_gain_changes_how_fast_it_learns_not_where_it_starts():
+def test_the_output_gain_changes_the_gradient_not_the_initial_output():
     pictures, painted = torch.rand(1, 3, 20, 20), {}
     for gain in (1.0, 0.1):
         torch.manual_seed(3)
@@ -207,7 +207,7 @@ def test_a_fractional_convolution_is_a_plain_one_away_from_the_border(kernel):
         plain = F.conv_transpose2d(x, layer.conv.weight, stride=2, padding=1, output_padding=kernel % 2)
         found = layer(x)
     torch.testing.assert_close(found[..., 2:-2, 2:-2], plain[..., 2:-2, 2:-2])
-    assert not torch.allclose(found, plain)  # At the border it sees a picture instead of zeros.
+    assert not torch.allclose(found, plain)  # At the border, reflected pixels replace zeros.
 
 
 @pytest.mark.parametrize("size", [(5, 8), (2, 3)])
@@ -216,7 +216,7 @@ def test_a_resize_convolution_is_interpolation_and_then_a_convolution(boxes, siz
     layer, x = ResizeConv(3, 5, boxes=boxes).double(), torch.rand(2, 3, *size, dtype=torch.float64)
     extended = F.pad(x, (1, 1, 1, 1), mode="reflect")
     doubled = extended.repeat_interleave(2, -1).repeat_interleave(2, -2)
-    if boxes == 2:  # The means of neighbours between them: linear, a quarter of an old pixel to the side.
+    if boxes == 2:  # Means of neighbours give linear interpolation at quarter-pixel offsets.
         doubled = F.avg_pool2d(doubled, 2, stride=1)
     found = F.conv2d(doubled, layer.conv.weight)
     cut = (found.shape[-1] - 2 * size[1]) // 2
@@ -224,7 +224,7 @@ def test_a_resize_convolution_is_interpolation_and_then_a_convolution(boxes, siz
 
 
 @pytest.mark.parametrize(("boxes", "straight"), [(1, False), (2, True)])
-def test_flat_stays_flat_and_with_linear_a_slope_a_slope(boxes, straight):
+def test_flat_areas_stay_flat_and_linear_keeps_slopes(boxes, straight):
     layer = ResizeConv(1, 3, boxes=boxes).double()
     flat, slope = torch.full((1, 1, 6, 6), 0.3).double(), torch.arange(8.0).double().expand(1, 1, 8, 8)
     with torch.no_grad():
@@ -237,7 +237,7 @@ def test_flat_stays_flat_and_with_linear_a_slope_a_slope(boxes, straight):
 @pytest.mark.parametrize(("padding", "margin"), [("reflect", 0), ("none", 2)])
 def test_a_residual_block_adds_to_the_middle_of_its_input(padding, margin):
     block, x = ResidualBlock(3, padding=padding), torch.randn(1, 3, 9, 8)
-    torch.nn.init.zeros_(block.branch[1][1].weight)  # The last normalisation: nothing is added then.
+    torch.nn.init.zeros_(block.branch[1][1].weight)  # A zero scale in the last normalisation makes the branch zero.
     with torch.no_grad():
         assert torch.equal(block(x), x[..., margin : 9 - margin, margin : 8 - margin])
 
@@ -248,7 +248,7 @@ LOPSIDED = pytest.param(
 
 
 @pytest.mark.parametrize("pads", [(0, 0, 0, 0), (1, 2, 3, 0), (4, 4, 4, 4), (40, 43, 40, 41), LOPSIDED])
-def test_reflection_is_numpys_for_any_amount(pads):
+def test_reflection_equals_numpy_for_any_padding(pads):
     picture = torch.rand(2, 3, 5, 4)
     left, right, top, bottom = pads
     expected = np.pad(picture.numpy(), ((0, 0), (0, 0), (top, bottom), (left, right)), mode="reflect")
@@ -263,9 +263,9 @@ def test_reflection_is_numpys_for_any_amount(pads):
         ({"upsample": "bilinear"}, "'linear', 'nearest', 'fractional'.*'bilinear'"),
         ({"fractional_kernel": 5}, "3 .*or 4; got 5"),
         ({"residual_padding": "zeros"}, "'reflect', 'none'.*'zeros'"),
-        ({"output_gain": 0.0}, "output_gain is above 0; got 0"),
-        ({"outer_kernel": 8}, "outer_kernel is odd, from 1 to 15; got 8"),
-        ({"outer_kernel": 17}, "outer_kernel is odd, from 1 to 15; got 17"),
+        ({"output_gain": 0.0}, "output_gain must be above 0; got 0"),
+        ({"outer_kernel": 8}, "outer_kernel must be odd and from 1 to 15; got 8"),
+        ({"outer_kernel": 17}, "outer_kernel must be odd and from 1 to 15; got 17"),
     ],
 )
 def test_bad_arguments_are_refused_with_the_choices(arguments, choices):
@@ -275,7 +275,7 @@ def test_bad_arguments_are_refused_with_the_choices(arguments, choices):
 
 @pytest.mark.parametrize("kernel", [3, 7, 9])
 @pytest.mark.parametrize("size", [(16, 16), (10, 12)])
-def test_four_pixels_at_a_time_are_the_plain_convolution(kernel: int, size: tuple[int, int]) -> None:
+def test_rgb_conv_equals_a_plain_convolution(kernel: int, size: tuple[int, int]) -> None:
     layer, x = RgbConv(5, kernel=kernel).double(), torch.rand(2, 5, *size, dtype=torch.float64, requires_grad=True)
     plain = nn.Conv2d(5, 3, kernel, padding=kernel // 2, padding_mode="reflect").double()
     plain.load_state_dict(layer.state_dict())

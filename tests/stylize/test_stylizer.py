@@ -107,7 +107,7 @@ def test_a_network_without_metadata_still_has_a_style_name(network):
 
 
 def test_a_file_that_is_no_network_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"wave\.safetensors, where there is nothing"):
+    with pytest.raises(ValueError, match=r"wave\.safetensors, found nothing"):
         load_stylizer(tmp_path / "wave.safetensors")
 
 
