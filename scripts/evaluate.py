@@ -1,4 +1,4 @@
-"""Judge a model or painted pictures: python scripts/evaluate.py ckpt=... style=... photos=... (see --help)."""
+"""Measure a network or stylized images: python scripts/evaluate.py ckpt=... style=... photos=... (see --help)."""
 
 import json
 
@@ -14,7 +14,7 @@ from fast_style.cli.errors import NETWORKS, one_sentence_errors
 @hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
-    """Print the metrics as a table, and write it as JSON."""
+    """Print the metrics as a table, and write them to a JSON file if requested."""
     from fast_style.atomic_files import atomic_write
     from fast_style.data.style_images import pictures_of
     from fast_style.devices import usable_device
@@ -25,15 +25,15 @@ def main(cfg: DictConfig) -> None:
     from fast_style.training.config_checks import name_of_style
 
     if (cfg.ckpt is None) == (cfg.pictures is None):
-        raise ValueError("Give either a model, ckpt=..., or a folder of painted pictures, pictures=...")
-    name_of_style(cfg)  # There is one.
+        raise ValueError("Give either a network, ckpt=..., or a folder of stylized images, pictures=...")
+    name_of_style(cfg)  # Check that a style is set.
     (picture,) = pictures_of(OmegaConf.to_container(cfg.style, resolve=True))
     photos = find_pictures(cfg.photos)
-    device = usable_device(cfg.device)  # Of the painter and of the loss network.
+    device = usable_device(cfg.device)  # Used by the generator and the loss network.
     if cfg.ckpt is None:
         pairs = from_folder(cfg.pictures, photos)
     else:
-        # In float32 by PyTorch: a model is judged, not a runtime.
+        # PyTorch in float32, so that the figures do not depend on a runtime.
         network = find_network(cfg.ckpt, NETWORKS)
         stylizer = load_stylizer(network, runtime="torch", precision="fp32", device=str(device))
         pairs = from_model(stylizer, photos, size=cfg.size, enlarge=False)
@@ -44,7 +44,7 @@ def main(cfg: DictConfig) -> None:
         style_layers=list(cfg.style_layers),
         content_layers=list(cfg.content_layers),
     )
-    print(f"Against {picture}, by loss_network={HydraConfig.get().runtime.choices.loss_network}:")
+    print(f"Errors to the style image {picture}, loss_network={HydraConfig.get().runtime.choices.loss_network}:")
     print(metrics.as_table())
     if cfg.json:
         with atomic_write(cfg.json) as file:

@@ -1,4 +1,4 @@
-"""Judge a translation: python scripts/evaluate_translation.py ckpt=... input=... target=... (see --help)."""
+"""Measure a translation: python scripts/evaluate_translation.py ckpt=... input=... target=... (see --help)."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from fast_style.cli.errors import NETWORKS, one_sentence_errors
 
 
 def counted(items: Iterable[Any], bar: Any) -> Iterator[Any]:
-    """The items; the bar moves once one was used."""
+    """Yield the items; the progress bar advances after each one."""
     for item in items:
         yield item
         bar.update()
@@ -23,7 +23,7 @@ def counted(items: Iterable[Any], bar: Any) -> Iterator[Any]:
 @hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate_translation")
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
-    """Print the distances as a table, and write them as JSON."""
+    """Print the distances as a table, and write them to a JSON file if requested."""
     from fast_style.atomic_files import atomic_write
     from fast_style.devices import usable_device
     from fast_style.evaluation.frechet_distance import frechet_distance
@@ -33,10 +33,10 @@ def main(cfg: DictConfig) -> None:
     from fast_style.stylize.stylizer import find_network, load_stylizer
 
     pictures, targets = find_pictures(cfg.input), find_pictures(cfg.target)
-    device = usable_device(cfg.device)  # Of the painter and of the loss network.
-    # In float32 by PyTorch: a model is judged, not a runtime.
+    device = usable_device(cfg.device)  # Used by the generator and the loss network.
+    # PyTorch in float32, so that the figures do not depend on a runtime.
     stylizer = load_stylizer(find_network(cfg.ckpt, NETWORKS), runtime="torch", precision="fp32", device=str(device))
-    with tqdm(total=len(targets) + len(pictures), unit="picture") as bar:
+    with tqdm(total=len(targets) + len(pictures), unit="image") as bar:
         found = frechet_distance(
             counted(from_model(stylizer, pictures, size=cfg.size), bar),
             counted((load_image(file, size=cfg.size) for file in targets), bar),
@@ -44,10 +44,8 @@ def main(cfg: DictConfig) -> None:
             layers=list(cfg.layers),
         )
     network = HydraConfig.get().runtime.choices.loss_network
-    print(
-        f"Fréchet distance to {cfg.target} ({found.targets} pictures), of {found.pictures} pictures of {cfg.input}, by"
-    )
-    print(f"loss_network={network}:")
+    print(f"Fréchet distance to {cfg.target} ({found.targets} images), loss_network={network},")
+    print(f"of {found.pictures} images from {cfg.input}, untranslated and translated:")
     print(found.as_table())
     if cfg.json:
         with atomic_write(cfg.json) as file:

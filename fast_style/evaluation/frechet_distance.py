@@ -1,8 +1,9 @@
-"""How alike two collections of pictures are: the Fréchet distance of their features' statistics, layer by layer.
+"""Fréchet distance between the features of two image collections, per layer.
 
-Heusel et al. (2017, eq. 6) with another network than theirs: `|m_1 - m_2|^2 + Tr(C_1 + C_2 - 2 (C_1 C_2)^(1/2))` of
-the means and covariances, over a collection, of what a picture's channels are on average. Figures of other networks,
-layers or numbers of pictures don't compare: few pictures lie far from one another by chance alone.
+The formula is eq. 6 of Heusel et al. (2017), with another network: `|m_1 - m_2|^2 + Tr(C_1 + C_2 - 2 (C_1 C_2)^(1/2))`.
+Each image gives one vector per layer, the spatial mean of its channels. `m` and `C` are mean and covariance of these
+vectors over a collection. Compare only figures with the same network, the same layers and the same numbers of images,
+because small collections have large distances by chance.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,8 +21,8 @@ class FrechetResult:
     """Distances to a target collection.
 
     Attributes:
-        untranslated, translated: by layer, of pictures as they are, and of what was made of them.
-        pictures, targets: how many there were.
+        untranslated, translated: distance by layer, before and after the translation.
+        pictures, targets: number of translated images and of target images.
     """
 
     untranslated: dict[str, float]
@@ -30,12 +31,12 @@ class FrechetResult:
     targets: int
 
     def as_json(self) -> dict[str, object]:
-        """Plain values for a JSON file."""
+        """Return plain values for a JSON file."""
         return asdict(self)
 
     def as_table(self) -> str:
-        """The figures for a terminal."""
-        rows = [("layer", "as they are", "translated", "ratio")]
+        """Return the figures as a text table."""
+        rows = [("layer", "untranslated", "translated", "ratio")]
         for name, before in self.untranslated.items():
             after = self.translated[name]
             rows.append((name, f"{before:.4g}", f"{after:.4g}", f"{after / before:.2f}" if before else ""))
@@ -50,19 +51,19 @@ def frechet_distance(
     loss_network: AnyLossNetwork,
     layers: Sequence[str],
 ) -> FrechetResult:
-    """Compare pictures, before and after a translation, with those that they should be like.
+    """Compare images, before and after a translation, with a target collection.
 
     Args:
-        translations: a translated picture and the one that it was made of, `(1, 3, H, W)` each, 0..1.
-        targets: pictures of the other collection, the same, of any sizes.
-        loss_network: whose features are compared.
-        layers: of it.
+        translations: pairs of a translated image and its original, `(1, 3, H, W)` each, in 0..1.
+        targets: images of the target collection, `(1, 3, H, W)` in 0..1, of any sizes.
+        loss_network: computes the features.
+        layers: layers of the loss network to compare.
 
     Raises:
-        ValueError: no layers, or fewer than two pictures of a side, which have no covariance.
+        ValueError: no layers, or fewer than two images in a collection, which have no covariance.
     """
     if not layers:
-        raise ValueError("A distance needs layers to look at.")
+        raise ValueError("The Fréchet distance needs at least one layer; got none.")
     device = next(loss_network.buffers()).device
 
     def means(picture: Tensor) -> dict[str, Tensor]:
@@ -75,8 +76,7 @@ def frechet_distance(
         given.append(means(picture))
     if min(len(wanted), len(given)) < 2:
         raise ValueError(
-            f"Two collections have at least two pictures each; got {len(given)} to translate and {len(wanted)} to "
-            "compare them with."
+            f"Each collection needs at least two images; got {len(given)} to translate and {len(wanted)} target images."
         )
     return FrechetResult(
         untranslated={name: _distance(given, wanted, name) for name in layers},
@@ -92,11 +92,11 @@ def _distance(ones: Sequence[dict[str, Tensor]], others: Sequence[dict[str, Tens
     distance.set_dtype(torch.float64)
     distance.update(one.double(), real=False)
     distance.update(other.double(), real=True)
-    return max(0.0, float(distance.compute()))  # Of the same twice it may be a rounding error below 0.
+    return max(0.0, float(distance.compute()))  # Equal collections may give a rounding error below 0.
 
 
 class _IdentityFeatures(nn.Module):
-    """Features that are known already, for a metric that would look for them."""
+    """Pass features through to a metric that expects a feature network."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()

@@ -1,11 +1,12 @@
-"""How near painted pictures are to a style and to their photos, by the features of a loss network.
+"""Style and content errors of stylized images, from the features of a loss network.
 
-The default judge of scripts/evaluate.py is `loss_network=builtin`. The networks in checkpoints/ were trained on
-`vgg19_mix`, from which `builtin` was distilled, and the README's figures are by `vgg19_mix` too: they say how well a
-network learned what it was taught. For an independent judgement, give a loss network that had no part in the training.
+The default loss network of scripts/evaluate.py is `builtin`, which was distilled from `vgg19_mix`. The networks in
+checkpoints/ were trained with `vgg19_mix`, and the figures in the docs are measured with `vgg19_mix` too. These figures
+measure how well a network minimises its training loss. For an independent measurement, use a loss network that had no
+part in the training.
 
-Relative errors as in the losses, so that figures of different styles, networks and trainings compare:
-style `||G - G_s||^2 / ||G_s||^2`, content `||F - F_c||^2 / ||F_c||^2`, each by layer, averaged over the photos.
+Errors are relative as in the losses, so figures of different styles, networks and runs are comparable: the style error
+is `||G - G_s||^2 / ||G_s||^2`, the content error `||F - F_c||^2 / ||F_c||^2`, per layer, averaged over the photos.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,19 +23,19 @@ from fast_style.losses.functional import gram, relative_error
 from fast_style.networks.loss_network import AnyLossNetwork
 
 PaintFn = Callable[[Tensor], Tensor]
-Pair = tuple[Tensor, Tensor]  # (painted, photo)
+Pair = tuple[Tensor, Tensor]  # (stylized image, photo)
 
 
 @dataclass(frozen=True)
 class StyleMetrics:
-    """The judge's figures.
+    """Style and content errors, averaged over the photos.
 
     Attributes:
-        photos: how many were judged.
-        style_size: shorter side of the style picture, in pixels, that fits best.
-        style: error by layer at that size.
-        style_by_size: mean error over the layers, by size.
-        content: error by layer.
+        photos: number of photos.
+        style_size: shorter side of the style image, in pixels, with the lowest style error.
+        style: style error by layer at that size.
+        style_by_size: mean style error over the layers, by size of the style image.
+        content: content error by layer.
     """
 
     photos: int
@@ -45,15 +46,15 @@ class StyleMetrics:
 
     @property
     def style_error(self) -> float:
-        """Mean over the layers at the best size."""
+        """Mean style error over the layers at the best size."""
         return self.style_by_size[self.style_size]
 
     def as_json(self) -> dict[str, object]:
-        """Plain values for a JSON file."""
+        """Return plain values for a JSON file."""
         return {**asdict(self), "style_error": self.style_error}
 
     def as_table(self) -> str:
-        """The figures for a terminal."""
+        """Return the figures as a text table."""
         rows = [("layer", "style error", "content error")]
         for name in dict.fromkeys([*self.style, *self.content]):
             rows.append((name, _figure(self.style.get(name)), _figure(self.content.get(name))))
@@ -66,13 +67,13 @@ def _figure(value: float | None) -> str:
 
 
 def from_model(painter: PaintFn, photos: Sequence[str], *, size: int | None, enlarge: bool = True) -> Iterator[Pair]:
-    """Paint each photo and pair the result with it.
+    """Stylize each photo and yield the stylized image with its photo.
 
     Args:
-        painter: `(1, 3, H, W)` in 0..1 to the same.
-        photos: files.
-        size: shorter side in pixels to paint at; None is a photo's own.
-        enlarge: bring smaller photos to that size too, instead of leaving them as they are.
+        painter: maps `(1, 3, H, W)` in 0..1 to the same shape and range.
+        photos: image files.
+        size: shorter side in pixels to which photos are resized; None keeps their original size.
+        enlarge: also resize photos that are smaller than `size`.
     """
     for file in photos:
         fits = size is None or (not enlarge and min(size_of(file)) <= size)
@@ -81,25 +82,28 @@ def from_model(painter: PaintFn, photos: Sequence[str], *, size: int | None, enl
 
 
 def from_folder(folder: str, photos: Sequence[str]) -> Iterator[Pair]:
-    """Pair each photo with the picture in `folder` that carries its name, or its name and `_style`.
+    """Yield the stylized image in `folder` for each photo; the names are equal, up to a suffix such as `_style`.
 
-    The painted picture is judged as it is, since resizing would blur away strokes; its photo is brought to its size.
+    The stylized image keeps its size, because resizing would blur the strokes. The photo is resized to that size.
 
     Raises:
-        ValueError: a photo without a picture.
+        ValueError: a photo has no stylized image.
     """
     stems = sorted((Path(file).stem for file in photos), key=len)
     pictures = {}
     for file in find_pictures(folder):
         name = Path(file).stem
-        # The longest stem that fits: a_b_wave is a painting of a_b, even where there is a photo a.
+        # Use the longest stem that fits: a_b_wave belongs to photo a_b, even if there is a photo a.
         fitting = [stem for stem in stems if name == stem or name.startswith(f"{stem}_")]
         if fitting and (name == fitting[-1] or fitting[-1] not in pictures):
             pictures[fitting[-1]] = file
     for file in photos:
         picture = pictures.get(Path(file).stem)
         if picture is None:
-            raise ValueError(f"{folder} holds no picture of the name {Path(file).stem}, which {file} has.")
+            name = Path(file).stem
+            raise ValueError(
+                f"Expected a stylized image of {file} in {folder}, found no file named {name} or {name}_*."
+            )
         painted = load_image(picture)
         yield painted, load_image(file, size=min(painted.shape[-2:]))
 
@@ -113,19 +117,19 @@ def compute_style_metrics(
     style_layers: Sequence[str],
     content_layers: Sequence[str],
 ) -> StyleMetrics:
-    """Judge painted pictures.
+    """Measure the style and content errors of stylized images.
 
     Args:
-        pairs: painted picture and its photo, `(1, 3, H, W)` each and of one size.
-        styles: the style picture by its size (shorter side), `(1, 3, H, W)`.
-        loss_network: the network of the features.
-        style_layers, content_layers: the layers that are compared.
+        pairs: pairs of a stylized image and its photo, `(1, 3, H, W)` in 0..1, with equal sizes within a pair.
+        styles: the style image `(1, 3, H, W)` in 0..1, by its shorter side in pixels.
+        loss_network: computes the features.
+        style_layers, content_layers: layers for the style and the content error.
 
     Raises:
-        ValueError: no pairs, or a painted picture that has not its photo's size.
+        ValueError: no pairs, no style image or layers, or a stylized image and a photo of unequal size.
     """
     if not styles or not style_layers or not content_layers:
-        raise ValueError("The judge needs a style picture, style layers and content layers.")
+        raise ValueError("The metrics need at least one style image, one style layer and one content layer.")
     device = next(loss_network.buffers()).device
     layers = {*style_layers, *content_layers}
     targets = {
@@ -138,8 +142,8 @@ def compute_style_metrics(
     for painted, photo in pairs:
         if painted.shape != photo.shape:
             raise ValueError(
-                f"A painted picture has its photo's size; got {tuple(painted.shape[-2:])} for "
-                f"{tuple(photo.shape[-2:])} (height, width)."
+                f"A stylized image must have the height and width of its photo; got {tuple(painted.shape[-2:])} for "
+                f"{tuple(photo.shape[-2:])}."
             )
         count += 1
         found = loss_network(painted.to(device), layers)
@@ -150,7 +154,7 @@ def compute_style_metrics(
             for name in style_layers:
                 style[size][name] += relative_error(gram(found[name]), target[name]).item()
     if not count:
-        raise ValueError("There is nothing to judge: no painted picture with its photo.")
+        raise ValueError("Expected at least one stylized image with its photo, found none.")
     return _mean_over_photos(count, style, content)
 
 

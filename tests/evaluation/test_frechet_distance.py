@@ -1,4 +1,4 @@
-"""The distance of two collections is the Fréchet distance of the Gaussians that fit their features."""
+"""The distance of two collections is the Fréchet distance of Gaussians fitted to their features."""
 
 import numpy as np
 import pytest
@@ -16,14 +16,14 @@ def collection(count, seed, shift=0.0):
 
 
 def plain(ones, others):
-    """The formula, by numpy and scipy, in float64."""
+    """The formula with numpy and scipy in float64."""
     mean, other_mean = ones.mean(0), others.mean(0)
     cov, other_cov = np.cov(ones, rowvar=False), np.cov(others, rowvar=False)
     root = sqrtm(cov @ other_cov).real
     return ((mean - other_mean) ** 2).sum() + np.trace(cov + other_cov - 2 * root)
 
 
-def test_it_is_the_formula(tiny_loss_network):
+def test_the_distance_follows_the_formula(tiny_loss_network):
     pictures, made, targets = collection(30, 0), collection(30, 1, shift=0.2), collection(40, 2, shift=0.5)
     found = frechet_distance(zip(made, pictures, strict=True), targets, loss_network=tiny_loss_network, layers=LAYERS)
     assert (found.pictures, found.targets) == (30, 40)
@@ -38,40 +38,40 @@ def test_it_is_the_formula(tiny_loss_network):
         assert found.translated[layer] < found.untranslated[layer]
 
 
-def test_a_collection_is_like_itself(tiny_loss_network):
+def test_a_collection_has_distance_zero_to_itself(tiny_loss_network):
     same = collection(5, 0)
     found = frechet_distance(zip(same, same, strict=True), same, loss_network=tiny_loss_network, layers=LAYERS)
     assert found.translated == pytest.approx(dict.fromkeys(LAYERS, 0), abs=1e-6)
     assert found.untranslated == found.translated
 
 
-def test_fewer_pictures_than_channels_do(tiny_loss_network):
+def test_fewer_images_than_channels_are_enough(tiny_loss_network):
     made, targets = collection(2, 1), collection(2, 2, shift=0.5)
     found = frechet_distance(zip(made, made, strict=True), targets, loss_network=tiny_loss_network, layers=LAYERS)
     assert all(np.isfinite(distance) and distance > 0 for distance in found.translated.values())
 
 
 @pytest.mark.parametrize(("pictures", "targets"), [(0, 3), (1, 3), (3, 1), (3, 0)])
-def test_one_picture_is_no_collection(tiny_loss_network, pictures, targets):
+def test_a_collection_of_one_image_is_refused(tiny_loss_network, pictures, targets):
     made = collection(pictures, 0)
-    with pytest.raises(ValueError, match=f"at least two pictures each; got {pictures} to translate and {targets}"):
+    with pytest.raises(ValueError, match=f"needs at least two images; got {pictures} to translate and {targets}"):
         frechet_distance(
             zip(made, made, strict=True), collection(targets, 1), loss_network=tiny_loss_network, layers=LAYERS
         )
 
 
-def test_without_layers_there_is_no_distance(tiny_loss_network):
-    with pytest.raises(ValueError, match="needs layers"):
+def test_no_layers_are_refused(tiny_loss_network):
+    with pytest.raises(ValueError, match="needs at least one layer"):
         frechet_distance([], [], loss_network=tiny_loss_network, layers=[])
 
 
-def test_the_table_says_how_much_nearer(tiny_loss_network):
+def test_the_table_shows_the_ratio(tiny_loss_network):
     pictures, targets = collection(4, 0), collection(4, 2, shift=0.5)
     found = frechet_distance(
         zip(targets, pictures, strict=True), targets, loss_network=tiny_loss_network, layers=LAYERS
     )
     lines = found.as_table().splitlines()
-    assert lines[0].split() == ["layer", "as", "they", "are", "translated", "ratio"]
+    assert lines[0].split() == ["layer", "untranslated", "translated", "ratio"]
     assert [line.split()[0] for line in lines[1:]] == LAYERS
     assert all(line.endswith("0.00") for line in lines[1:])
     assert found.as_json()["untranslated"] == found.untranslated

@@ -1,4 +1,4 @@
-"""The judge's figures are the relative errors of the losses, averaged over the photos, at the best style size."""
+"""The metrics are the relative errors of the losses, averaged over the photos, at the best style size."""
 
 import json
 
@@ -23,7 +23,7 @@ def pairs(count):
     return [(picture(8 + i, 9), picture(8 + i, 9)) for i in range(count)]
 
 
-def test_a_photo_left_as_it_is_has_no_content_error(tiny_loss_network):
+def test_an_unchanged_photo_has_no_content_error(tiny_loss_network):
     photo = picture()
     metrics = compute_style_metrics([(photo, photo)], {16: picture(16, 16)}, loss_network=tiny_loss_network, **LAYERS)
     assert metrics.content == {"relu2": 0}
@@ -63,15 +63,18 @@ def test_the_figures_are_the_losses_averaged(tiny_loss_network):
 
 @pytest.mark.parametrize(
     ("judged", "sentence"),
-    [([], "nothing to judge"), ([(picture(8, 9), picture(9, 8))], r"got \(8, 9\) for \(9, 8\)")],
+    [
+        ([], "at least one stylized image with its photo, found none"),
+        ([(picture(8, 9), picture(9, 8))], r"got \(8, 9\) for \(9, 8\)"),
+    ],
     ids=["none", "unequal"],
 )
-def test_what_cannot_be_judged_is_said(tiny_loss_network, judged, sentence):
+def test_missing_or_unequal_pairs_are_refused(tiny_loss_network, judged, sentence):
     with pytest.raises(ValueError, match=sentence):
         compute_style_metrics(judged, {16: picture(16, 16)}, loss_network=tiny_loss_network, **LAYERS)
 
 
-def test_the_figures_go_to_json_and_to_a_table(tiny_loss_network):
+def test_the_figures_are_written_as_json_and_as_a_table(tiny_loss_network):
     metrics = compute_style_metrics(pairs(2), {16: picture(16, 16)}, loss_network=tiny_loss_network, **LAYERS)
     told = json.loads(json.dumps(metrics.as_json()))
     assert told["style_error"] == metrics.style_error
@@ -83,7 +86,7 @@ def test_the_figures_go_to_json_and_to_a_table(tiny_loss_network):
     assert rows["mean, style size 16"] == [f"{metrics.style_error:.4f}"]
 
 
-# ---- what is judged
+# ---- pairs of stylized images and photos
 
 
 @pytest.mark.parametrize(("size", "shape"), [(None, (20, 30)), (16, (16, 24))])
@@ -121,7 +124,7 @@ def test_painted_pictures_are_found_by_their_photos_names(tmp_path, names):
         assert torch.equal(photo, load_image(file, size=16))
 
 
-def test_the_very_name_goes_before_a_longer_one(tmp_path):
+def test_an_equal_name_has_priority_over_a_longer_one(tmp_path):
     white(tmp_path / "painted/a.png", 200)
     white(tmp_path / "painted/a_wave.png", 100)
     white(tmp_path / "a.png", 0)
@@ -129,14 +132,14 @@ def test_the_very_name_goes_before_a_longer_one(tmp_path):
     assert round(painted.mean().item() * 255) == 200
 
 
-def test_a_photo_without_a_painting_is_said(tmp_path):
+def test_a_photo_without_a_stylized_image_is_refused(tmp_path):
     white(tmp_path / "painted/ab_wave.png", 100)
     white(tmp_path / "a.png", 0)
-    with pytest.raises(ValueError, match=r"no picture of the name a, which .*a\.png has"):
+    with pytest.raises(ValueError, match=r"image of .*a\.png in .*painted, found no file named a or a_\*"):
         list(from_folder(str(tmp_path / "painted"), [str(tmp_path / "a.png")]))
 
 
-def test_smaller_photos_can_be_left_as_they_are(tmp_path):
+def test_smaller_photos_can_keep_their_size(tmp_path):
     white(tmp_path / "a.png", 100)
     shapes = {
         (size, enlarge): next(from_model(lambda x: x, [str(tmp_path / "a.png")], size=size, enlarge=enlarge))[1].shape
@@ -148,13 +151,13 @@ def test_smaller_photos_can_be_left_as_they_are(tmp_path):
     assert shapes[40, False] == (1, 3, 20, 30)
 
 
-# ---- published pictures
+# ---- published stylized images
 
-PUBLISHED = {"wave": (0.016, 1.26, 0.33), "the_scream": (0.057, 0.68, 0.27)}  # Measured before the start, 16 photos.
+PUBLISHED = {"wave": (0.016, 1.26, 0.33), "the_scream": (0.057, 0.68, 0.27)}  # Reference values, measured on 16 photos.
 
 
 @pytest.mark.shared
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the published models' pictures in {SHARED}")
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the stylized images of the published models in {SHARED}")
 @pytest.mark.parametrize("style", PUBLISHED)
 def test_published_models_score_as_they_did_before(style):
     weights = SHARED / "weights"
@@ -171,5 +174,5 @@ def test_published_models_score_as_they_did_before(style):
     )
     assert metrics.style_size == 512
     found = (metrics.style_error, metrics.content["relu3_1"], metrics.content["relu4_1"])
-    # Six photos of the sixteen.
+    # Measured on 6 of the 16 photos.
     assert found == pytest.approx(PUBLISHED[style], rel=0.35)

@@ -1,4 +1,4 @@
-"""scripts/evaluate.py and scripts/evaluate_translation.py: one device for both halves, a size, a bar that moves."""
+"""scripts/evaluate.py and scripts/evaluate_translation.py: device, size and progress bar."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ COMMANDS = {"evaluate": STYLE, "evaluate_translation": TRANSLATION}
 
 @pytest.fixture
 def painted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The device that a painter was asked for, and the sizes that it painted; the painter does nothing else."""
+    """Device and image sizes that a stylizer was called with; this stylizer returns its input."""
     for name, size in PHOTOS.items():
         save_image(torch.rand(1, 3, *size), tmp_path / "photos" / name)
     eyes = {"conv1_1.weight": torch.randn(4, 3, 3, 3), "conv1_1.bias": torch.randn(4)}
@@ -49,7 +49,7 @@ def painted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.mark.parametrize("script", COMMANDS)
 @pytest.mark.parametrize("choice", ["null", "meta"])
-def test_what_paints_and_what_judges_is_one_device(
+def test_generator_and_loss_network_use_one_device(
     monkeypatch: pytest.MonkeyPatch, command: Command, painted: list[Any], script: str, choice: str
 ) -> None:
     """`meta` stands for a GPU."""
@@ -73,7 +73,7 @@ def test_what_paints_and_what_judges_is_one_device(
 
 
 SIZES = {
-    ("evaluate",): [(512, 580), (40, 60)],  # What is smaller stays.
+    ("evaluate",): [(512, 580), (40, 60)],  # The smaller photo keeps its size.
     ("evaluate", "size=32"): [(32, 36), (32, 48)],
     ("evaluate", "size=null"): [(530, 600), (40, 60)],
     ("evaluate_translation",): [(256, 290), (256, 384)],
@@ -82,7 +82,7 @@ SIZES = {
 
 
 @pytest.mark.parametrize("words", SIZES, ids=" ".join)
-def test_a_model_is_judged_at_a_size_that_takes_seconds(
+def test_photos_are_resized_before_the_measurement(
     command: Command, painted: list[Any], words: tuple[str, ...]
 ) -> None:
     script, *settings = words
@@ -92,10 +92,8 @@ def test_a_model_is_judged_at_a_size_that_takes_seconds(
 
 
 @pytest.mark.parametrize(("script", "bar"), [("evaluate", "2/2"), ("evaluate_translation", "4/4")])
-def test_a_bar_moves_with_every_picture_that_is_looked_at(
-    command: Command, painted: list[Any], script: str, bar: str
-) -> None:
-    """In a translation of the target's pictures too, which take as long."""
+def test_the_progress_bar_counts_every_image(command: Command, painted: list[Any], script: str, bar: str) -> None:
+    """In a translation the bar also counts the target images, which take as long."""
     code, out, err = command(script, *COMMANDS[script], "device=cpu", "size=32", "json=figures.json")
     assert code == 0, err
     assert bar in err
