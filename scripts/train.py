@@ -1,4 +1,4 @@
-"""Learn one style, or to translate (method=cyclegan): python scripts/train.py style=starry_night (see --help)."""
+"""Train a style, or a translation with method=cyclegan: python scripts/train.py style=starry_night (see --help)."""
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -11,7 +11,7 @@ from fast_style.cli.multirun import multirun_config
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
-    """Train, then say where everything is."""
+    """Train, then print losses and file names."""
     check_keys(cfg, "train")
     from fast_style.training.run import run
 
@@ -19,7 +19,7 @@ def main(cfg: DictConfig) -> None:
     if not outcome.first:
         return
     if outcome.unreadable:
-        print(f"{len(outcome.unreadable)} photos could not be read: {', '.join(outcome.unreadable)}")
+        print(f"{len(outcome.unreadable)} image files could not be read: {', '.join(outcome.unreadable)}")
     print(f"Losses:      {', '.join(f'{k} {v:.4g}' for k, v in outcome.metrics.items() if '/total' in k)}")
     for file in outcome.network_files:
         print(f"Model:       {file}")

@@ -1,1 +1,1 @@
-"""From a configuration to a trained network; the only place that knows Hydra."""
+"""Training runs, from a configuration to network files. Only this package and the commands use Hydra."""

@@ -1,4 +1,4 @@
-"""Checkpoint files: written whole, sealed with their own digest, and read as data that can run no code."""
+"""Checkpoint files: written atomically, with a SHA-256 checksum, and read without running code."""
 
 import errno
 import hashlib
@@ -21,23 +21,23 @@ log = logging.getLogger(__name__)
 
 CHECKSUM_PREFIX = b"sha256:"
 _CHECKSUM_LENGTH = len(CHECKSUM_PREFIX) + 64
-#: What the system says of a disk that takes no more.
+#: Error numbers of the operating system for a disk that accepts no more data.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
 def write_checkpoint(content: dict[str, Any], path: str | os.PathLike[str]) -> None:
-    """Write a checkpoint: under its name there is always a whole file or none.
+    """Write a checkpoint atomically, with a checksum.
 
-    The seal is the comment that a zip file may end with, so torch.load reads the file as ever. The zip's own checksums
-    cover the tensors, but not the places where they are said to lie; and torch.load looks at none.
+    The checksum is stored as the comment at the end of the zip file, so torch.load still reads the file. The zip's own
+    checksums cover the tensors but not their offsets, and torch.load checks none of them.
 
     Raises:
-        OSError: it can't be written; what there was before is as it was.
+        OSError: the file cannot be written. An existing file stays as it was.
     """
-    # To memory first: a disk that is full within torch.save becomes an assertion of its zip writer.
+    # Serialise to memory first: on a full disk torch.save fails with an assertion of its zip writer.
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    body = buffer.getbuffer()[:-2]  # The last two bytes are the length of the comment: none.
+    body = buffer.getbuffer()[:-2]  # The last two bytes are the length of the (empty) comment.
     seal = CHECKSUM_PREFIX + hashlib.sha256(body).hexdigest().encode()
     with atomic_write(path) as file:
         file.write(body)
@@ -45,10 +45,10 @@ def write_checkpoint(content: dict[str, Any], path: str | os.PathLike[str]) -> N
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a checkpoint to the CPU; a pickle that wants more than tensors and plain values is refused.
+    """Read a checkpoint to the CPU. Only tensors and plain values are unpickled.
 
     Raises:
-        ValueError: no checkpoint, or a damaged one.
+        ValueError: not a checkpoint, or a damaged one.
     """
     content: Any = None
     if is_valid(Path(path)):
@@ -62,11 +62,11 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _damaged(path: str | os.PathLike[str]) -> str:
-    return f"{path} is no whole checkpoint; resume from another one in its folder."
+    return f"{path} is damaged or not a checkpoint; resume from another checkpoint in its folder."
 
 
 def is_valid(path: Path) -> bool:
-    """Whether a checkpoint is, to the bit, what was written; of one without a seal, whether its tensors are."""
+    """Whether a checkpoint is undamaged, by its checksum, or by the zip's checksums if it has none."""
     try:
         content = memoryview(path.read_bytes())
         seal = bytes(content[-_CHECKSUM_LENGTH:])
@@ -74,33 +74,33 @@ def is_valid(path: Path) -> bool:
             body = content[: -_CHECKSUM_LENGTH - 2]
             return seal[len(CHECKSUM_PREFIX) :] == hashlib.sha256(body).hexdigest().encode()
         with zipfile.ZipFile(path) as archive:
-            # A zip that should end with a comment and does not has lost its seal.
+            # A comment length other than 0 means that the checksum was cut off.
             return bytes(content[-2:]) == b"\0\0" and archive.testzip() is None
     except (OSError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile):
         return False
 
 
 def newest_first(checkpoints: Iterable[Path]) -> list[Path]:
-    """Checkpoints by age, not by step: a run may have gone back."""
+    """Sort checkpoints by file time, newest first. Steps do not tell, because a run may resume from an earlier one."""
     found = []
     for path in checkpoints:
-        with suppress(FileNotFoundError):  # Removed meanwhile, by the run that it belongs to.
+        with suppress(FileNotFoundError):  # A running training may remove it meanwhile.
             found.append((path.stat().st_mtime_ns, path))
     return [path for _, path in sorted(found, reverse=True)]
 
 
 def latest_valid(checkpoints: Iterable[Path]) -> Path | None:
-    """The newest checkpoint that is whole, of those given; what is passed over for it is said."""
+    """Return the newest undamaged checkpoint, or None; warn about each damaged one."""
     for path in newest_first(checkpoints):
         if is_valid(path):
             return path
-        log.warning("%s is damaged; the one before it counts.", path)
+        log.warning("%s is damaged; the checkpoint before it is used.", path)
     return None
 
 
 @contextmanager
 def disk_error_hint(run: Path) -> Iterator[None]:
-    """Let a run that fails because its folder can't be written to say how to go on."""
+    """Add advice on resuming to errors of a full or failing disk."""
     try:
         yield
     except OSError as error:
@@ -108,7 +108,7 @@ def disk_error_hint(run: Path) -> Iterator[None]:
             raise
         what = (error.strerror or str(error)).rstrip(".")
         if str(run) not in what:  # TensorBoard's errors name no file.
-            what = f"{run} can't be written to: {what}"
+            what = f"{run} cannot be written to: {what}"
         checkpoint = latest_valid(run.glob("checkpoints/*.ckpt"))
-        way = f"go on from its last whole checkpoint, resume={checkpoint}" if checkpoint else "start it again"
-        raise OSError(error.errno, f"{what}; once that is mended, {way}.") from error
+        way = f"resume from the last checkpoint with resume={checkpoint}" if checkpoint else "start the run again"
+        raise OSError(error.errno, f"{what}. Once the disk can be written again, {way}.") from error

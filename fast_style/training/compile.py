@@ -1,4 +1,4 @@
-"""Whether torch.compile repays what it costs, and having it done."""
+"""Decide whether torch.compile saves time over a whole run, and compile networks."""
 
 import importlib.util
 import logging
@@ -14,22 +14,22 @@ log = logging.getLogger(__name__)
 
 Compile = bool | Literal["auto"]
 
-#: Photos of 256x256 after which a compiled training is the quicker one, compiling included. Two CPU cores gain 0.1 to
-#: 0.4 s a photo and compile for 30 to 90 s; a GPU gains milliseconds, which is reckoned and not measured.
+#: Number of 256x256 photos from which a compiled training is faster, compiling included. Two CPU cores gain 0.1 to
+#: 0.4 s per photo and compile for 30 to 90 s. A GPU gains milliseconds per photo: an estimate, not a measurement.
 REPAYS = {"cpu": 500, "cuda": 40_000}
 
 
 def should_compile(choice: Compile, *, photos: int, size: int, device: torch.device) -> bool:
-    """What `compile=` comes to. It depends on the run as a whole, so a resumed one computes as before.
+    """Resolve the setting `compile`. The result depends on the whole run, so a resumed run computes as before.
 
     Args:
-        choice: True, False, or `auto`: if there is a compiler, and enough to do.
-        photos: that this process will be trained with, in all steps together.
-        size: pixels a side of a photo.
-        device: what computes.
+        choice: True, False, or `auto`: compile if a compiler is installed and the run is long enough.
+        photos: number of photos that this process trains on in all steps.
+        size: side of a photo in pixels.
+        device: device of the training.
 
     Raises:
-        ValueError: another choice.
+        ValueError: any other choice.
     """
     if not isinstance(choice, bool) and choice != "auto":
         raise ValueError(f"compile is true, false or auto; got {choice!r}.")
@@ -40,7 +40,7 @@ def should_compile(choice: Compile, *, photos: int, size: int, device: torch.dev
 
 
 def has_compiler(device: torch.device) -> bool:
-    """Whether what torch.compile hands its code to is installed: a C++ compiler, or Triton for a GPU."""
+    """Whether the compiler that torch.compile needs is installed: a C++ compiler for CPUs, Triton for GPUs."""
     if device.type == "cuda":
         return importlib.util.find_spec("triton") is not None
     default = "clang++" if sys.platform == "darwin" else "cl" if sys.platform == "win32" else "g++"
@@ -48,13 +48,13 @@ def has_compiler(device: torch.device) -> bool:
 
 
 def compile_in_place(*networks: nn.Module, forgiving: bool) -> None:
-    """Have the networks compiled at their first use, for batches of one size.
+    """Compile the networks at their first call, for one batch size.
 
     Args:
-        networks: what is compiled.
-        forgiving: go on uncompiled where the compiler fails, with a warning.
+        networks: modules to compile.
+        forgiving: if the compiler fails, warn and run uncompiled.
     """
-    log.info("Compiling first, which takes about a minute; compile=false does without.")
+    log.info("Compiling the networks, which takes about a minute; compile=false trains without.")
     torch._dynamo.config.suppress_errors = forgiving
     for network in networks:
         network.compile(dynamic=False)

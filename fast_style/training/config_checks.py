@@ -1,4 +1,4 @@
-"""Settings that contradict themselves or the machine, found before a run begins."""
+"""Checks for invalid or contradictory settings, made before a run starts."""
 
 import os
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from fast_style.training.resume import PATH_KEYS
 
 
 def name_of_style(cfg: DictConfig) -> str:
-    """The name of the one style that was chosen.
+    """Return the name of the chosen style.
 
     Raises:
-        ValueError: there is none, or more than one.
+        ValueError: no style, or more than one.
     """
     image = OmegaConf.select(cfg, "style.image")
     if image is None:
@@ -27,17 +27,17 @@ def name_of_style(cfg: DictConfig) -> str:
     else:
         chosen = list(image) if OmegaConf.is_list(image) else [image]
     if not chosen:
-        raise ValueError("No style was named: give style.image=my.jpg, or style=NAME of conf/style/.")
+        raise ValueError("No style was chosen: set style.image=my.jpg, or style=NAME with a name of conf/style/.")
     if len(chosen) > 1:
-        raise ValueError(f"This takes one style; got {', '.join(chosen)}: take them one by one.")
+        raise ValueError(f"A training takes one style; got {', '.join(chosen)}. Train them one by one.")
     return style_name(chosen[0], cfg.style.name)
 
 
 def name_of_collections(cfg: DictConfig) -> str:
-    """The name of what two collections teach: the one that was given, or their folders'.
+    """Return the name of a translation: `cfg.name`, or a name made of the folders' names.
 
     Raises:
-        ValueError: the data are no two collections.
+        ValueError: `data` is not a pair of collections.
     """
     if OmegaConf.select(cfg, "name"):
         return str(cfg.name)
@@ -52,15 +52,17 @@ def name_of_collections(cfg: DictConfig) -> str:
 
 
 def check_used(overrides: Sequence[str], *, unused: Sequence[str], chosen_by: str) -> None:
-    """Refuse what was said and would be passed over; groups have defaults, so the composed settings can't tell.
+    """Refuse overrides that the task would ignore.
+
+    The overrides are checked, not the composed settings, because groups have defaults.
 
     Args:
-        overrides: what was said on the command line.
-        unused: settings and groups that the task has no use for.
-        chosen_by: how a person chooses the task.
+        overrides: overrides of the command line.
+        unused: settings and groups that the task does not use.
+        chosen_by: the setting or script that chooses the task.
 
     Raises:
-        ValueError: one of them was said.
+        ValueError: an override of an unused setting.
     """
     given = OverridesParser.create().parse_overrides(list(overrides))
     said = [over for over in given if not over.is_delete() and over.key_or_group.split(".")[0] in unused]
@@ -70,31 +72,31 @@ def check_used(overrides: Sequence[str], *, unused: Sequence[str], chosen_by: st
 
 
 def check_two_optimizers(cfg: DictConfig) -> None:
-    """Refuse what Lightning does for one optimiser alone.
+    """Refuse settings that Lightning supports only with one optimiser.
 
     Raises:
-        ValueError: a setting of that kind.
+        ValueError: one of these settings.
     """
     if OmegaConf.select(cfg, "trainer.accumulate_grad_batches", default=1) != 1:
         raise ValueError(
-            "method=cyclegan accumulates no gradients: set data.batch_size, and leave accumulate_grad_batches 1."
+            "method=cyclegan accumulates no gradients: leave trainer.accumulate_grad_batches at 1; set data.batch_size."
         )
     if OmegaConf.select(cfg, "trainer.gradient_clip_val") is not None:
-        raise ValueError("method=cyclegan clips no gradients: leave trainer.gradient_clip_val null.")
+        raise ValueError("method=cyclegan clips no gradients: leave trainer.gradient_clip_val at null.")
     if str(cfg.precision).startswith("16"):
-        raise ValueError("method=cyclegan scales no losses for float16: take precision=bf16-mixed or 32-true.")
+        raise ValueError("method=cyclegan does not support float16: take precision=bf16-mixed or 32-true.")
 
 
 def network_file_of(cfg: DictConfig, style: str) -> Path:
-    """Where a trained style goes: by default beside the networks that come along, never over one of them."""
+    """File of the trained network: by default in a folder beside the bundled networks, never over one of them."""
     return Path(cfg.network_file or f"checkpoints/trained/{style}.safetensors")
 
 
 def check_settings(cfg: DictConfig, network_file: Path) -> None:
-    """Refuse, before anything is written, what would otherwise be found out after hours.
+    """Refuse, before anything is written, settings that would otherwise fail hours later.
 
     Raises:
-        ValueError: a setting that does not do; the sentence says which.
+        ValueError: an invalid setting; the message names it.
     """
     counts = {"steps": 1, "val_every": 1, "checkpoint_every": 1, "max_skips": 0}
     counts |= {"trainer.log_every_n_steps": 1, "trainer.accumulate_grad_batches": 1}
@@ -107,22 +109,22 @@ def check_settings(cfg: DictConfig, network_file: Path) -> None:
     if cfg.save_as not in get_args(WeightPrecision):
         raise ValueError(f"save_as is one of {get_args(WeightPrecision)}; got {cfg.save_as!r}.")
     if network_file.suffix != ".safetensors":
-        raise ValueError(f"network_file ends in .safetensors; got {network_file}.")
+        raise ValueError(f"network_file must end in .safetensors; got {network_file}.")
     for key in PATH_KEYS:
         path = None if key in ("assets_dir", "style.image") else OmegaConf.select(cfg, key)
         if path and Path(path).is_relative_to(cfg.assets_dir) and not os.path.exists(path):
             raise ValueError(
-                f"{key} is wanted at {path}, where there is nothing, for it does not come along: put it there "
-                f"(data/README.md says what), name your folder of such assets with assets_dir=..., or set {key}."
+                f"{key} wants {path}, which does not exist and is not bundled: put it there (see data/README.md), set "
+                f"assets_dir=... to your folder of assets, or set {key}."
             )
     check_writable(network_file)
 
 
 def check_writable(file: Path) -> None:
-    """Refuse a file that could not be written at the end. Nothing is made: the folder comes with the file.
+    """Refuse a file that could not be written at the end. No folder is created yet; `save` does that.
 
     Raises:
-        ValueError: a folder of that name, or a place that takes no new file or folder.
+        ValueError: the path is a folder, or its folder cannot be created or written to.
     """
     if file.is_dir():
         raise ValueError(f"network_file={file} is a folder; set network_file to a file.")
@@ -130,19 +132,19 @@ def check_writable(file: Path) -> None:
     while not os.path.lexists(folder):
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        what = "can't be written to" if folder.is_dir() else "is no folder"
-        raise ValueError(f"{folder}, where {file} is to go, {what}; set network_file to another.")
+        what = "cannot be written to" if folder.is_dir() else "is not a folder"
+        raise ValueError(f"network_file={file} cannot be created: {folder} {what}. Set network_file to another file.")
 
 
 def check_replaced(file: Path, overrides: Sequence[str]) -> None:
-    """Let a resumed run, whose configuration may be somebody else's, replace nothing but a network.
+    """Let a resumed run overwrite only network files, because somebody else may have written its configuration.
 
     Args:
-        file: that is there.
-        overrides: what was said on the command line; a file that is named there is taken.
+        file: an existing file.
+        overrides: overrides of the command line. If they set `network_file`, any file may be overwritten.
 
     Raises:
-        ValueError: the file is something else.
+        ValueError: the file is not a network file.
     """
     if any(override.startswith("network_file=") for override in overrides):
         return
@@ -150,25 +152,25 @@ def check_replaced(file: Path, overrides: Sequence[str]) -> None:
         read_header(file)
     except ValueError as error:
         raise ValueError(
-            f"The resumed run would replace {file}, which is no network: if that is right, name it again with "
-            f"network_file={file}; otherwise name another."
+            f"The resumed run would overwrite {file}, which is not a network file. To overwrite it, repeat "
+            f"network_file={file}; otherwise set network_file to another file."
         ) from error
 
 
 def scaled(cfg: DictConfig, factor: float) -> DictConfig:
-    """A copy whose learning rate, the schedule's included, is `factor` times as large.
+    """Return a copy with the learning rate, also that of the schedule, multiplied by `factor`.
 
     Raises:
-        ValueError: the optimiser's rate is not set, or the schedule has one of its own.
+        ValueError: the optimiser has no learning rate, or the schedule has a different one.
     """
     cfg = deepcopy(cfg)
     rate, highest = (OmegaConf.select(cfg, f"method.{key}") for key in ("optimizer.lr", "schedule.max_lr"))
     if rate is None:
-        raise ValueError(f"lr_rule={cfg.lr_rule} changes method.optimizer.lr, which is not set; set it.")
+        raise ValueError(f"lr_rule={cfg.lr_rule} scales method.optimizer.lr, which is not set; set it.")
     if highest not in (None, rate):
         raise ValueError(
-            f"lr_rule={cfg.lr_rule} changes method.optimizer.lr, and method.schedule.max_lr={highest} would have the "
-            "last word; set method.optimizer.lr alone."
+            f"lr_rule={cfg.lr_rule} scales method.optimizer.lr, but method.schedule.max_lr={highest} overrides it; set "
+            "method.optimizer.lr only."
         )
     cfg.method.optimizer.lr = rate * factor
     if highest is not None:

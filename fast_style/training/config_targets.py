@@ -1,4 +1,4 @@
-"""What a saved configuration may build: a closed list, since the file may come from somebody else."""
+"""A closed list of classes that a saved configuration may build, because the file may come from somebody else."""
 
 import inspect
 import re
@@ -15,38 +15,38 @@ import fast_style
 
 TARGET_KEY = "_target_"
 
-#: Where this package's own targets are defined: nothing else of it is imported to find out.
+#: Subpackages that define this package's targets. The check imports no others.
 OWN_PARTS = ("data", "losses", "methods", "networks", "training")
-#: What may be built of a class there, and the files whose public functions may be called.
+#: Base classes of allowed targets, and the modules whose public functions may be called.
 KINDS = (torch.nn.Module, pl.LightningDataModule, torch.optim.Optimizer)
 FACTORIES = ("fast_style.networks.pretrained", "fast_style.training.lr_schedules")
 LIGHTNING_TARGETS = frozenset(["pytorch_lightning.Trainer", "pytorch_lightning.strategies.DDPStrategy"])
 
 
 def check_targets(saved: DictConfig, said: DictConfig, *, source: object) -> None:
-    """Refuse a saved configuration that would build something unknown; nothing is built to find out.
+    """Refuse a saved configuration with unknown targets. The check builds nothing.
 
     Args:
-        saved: read from a file. Values are plain: see `check_plain`.
-        said: what this command line composes to. What it names itself, at the same place, is taken.
-        source: the file, for the error.
+        saved: configuration read from a file, with plain values (see `check_plain`).
+        said: composed configuration of this command. A target that it has at the same place is allowed.
+        source: the file, for the error message.
 
     Raises:
-        ValueError: a target that is neither on the list nor named on the command line.
+        ValueError: a target that is neither on the list nor in `said`.
     """
     named = dict(_targets(OmegaConf.to_container(said, resolve=False)))
     for place, target in _targets(OmegaConf.to_container(saved, resolve=False)):
         if is_known(target) or (isinstance(target, str) and named.get(place) == target):
             continue
         raise ValueError(
-            f"{source} wants to build {place}={target!r}, which could run any code: a saved configuration may build "
-            "what fast_style, torch.optim and Lightning's Trainer offer. If the class is your own, name it again with "
-            f"{place}={target}; otherwise leave resume out."
+            f"{source} wants to build {place}={target!r}, which could run any code. A saved configuration may build "
+            "only classes of fast_style, torch.optim and Lightning's Trainer. If the class is your own, name it again "
+            f"with {place}={target}; otherwise leave resume out."
         )
 
 
 def check_plain(saved: DictConfig, *, source: object) -> None:
-    """Refuse references such as ${oc.env:HOME}: a run saves plain values, and resolving a reference may run code.
+    """Refuse references such as ${oc.env:HOME}, because resolving a reference may run code. Runs save plain values.
 
     Raises:
         ValueError: a reference.
@@ -54,13 +54,13 @@ def check_plain(saved: DictConfig, *, source: object) -> None:
     for place, value in _leaves(OmegaConf.to_container(saved, resolve=False)):
         if isinstance(value, str) and "${" in value:
             raise ValueError(
-                f"{source} refers to something else in {place}={value!r}, and a run saves plain values: write the "
-                "value itself there, or leave resume out."
+                f"{source} has a reference, {place}={value!r}, but a saved configuration may have plain values only: "
+                "write the value itself there, or leave resume out."
             )
 
 
 def is_known(target: object) -> bool:
-    """Whether a target is on the closed list: of this package, torch's optimisers and schedules, or Lightning."""
+    """Whether a target is on the closed list: this package's classes, torch's optimisers and schedules, Lightning."""
     if not isinstance(target, str):
         return False
     if target in LIGHTNING_TARGETS:
@@ -78,11 +78,11 @@ def is_known(target: object) -> bool:
 
 
 def _is_own(module: str, name: str) -> bool:
-    """Whether a module of this package defines a network, data, a loss, a method or an optimiser of that name."""
+    """Whether a module of this package defines a network, loss, data module, method or optimiser of that name."""
     if not re.fullmatch(rf"fast_style\.({'|'.join(OWN_PARTS)})(\.[a-z_0-9]+)+", module) or not _exists(module):
         return False
     found = getattr(import_module(module), name, None)
-    if getattr(found, "__module__", None) != module:  # Not what it has imported itself.
+    if getattr(found, "__module__", None) != module:  # The module only imports it.
         return False
     return _is_subclass(found, KINDS) or (module in FACTORIES and inspect.isfunction(found))
 
@@ -96,12 +96,12 @@ def _is_subclass(found: object, kind: type | tuple[type, ...]) -> bool:
 
 
 def _targets(value: Any) -> Iterator[tuple[str, Any]]:
-    """The place and value of every `_target_`, in lists too."""
+    """Yield place and value of every `_target_`, also inside lists."""
     return ((place, found) for place, found in _leaves(value) if place.split(".")[-1] == TARGET_KEY)
 
 
 def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """The place and value of all that is no mapping and no list; whatever a `_target_` is, it is a leaf."""
+    """Yield place and value of every leaf. The value of a `_target_` counts as a leaf, whatever its type."""
     if isinstance(value, dict):
         for key, item in value.items():
             inner = f"{place}.{key}" if place else str(key)

@@ -1,4 +1,4 @@
-"""How many photos a step sees in all, and what that makes of the learning rate."""
+"""Effective batch size, and the learning rate that follows it."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -14,12 +14,15 @@ class EffectiveBatch:
     """The batch of one optimiser step, over all processes and accumulated gradients.
 
     Attributes:
-        photos: a process and backward pass.
-        processes: over all machines.
-        accumulated: backward passes a step.
-        rule: how the learning rate follows the batch: not at all, with its square root (which keeps the noise of
+        photos: photos per process and backward pass.
+        processes: processes on all machines.
+        accumulated: backward passes per step.
+        rule: how the learning rate follows the batch size: not at all, with the square root (which keeps the noise of
             Adam's steps), or linearly (Goyal et al. 2017, for SGD).
-        reference: the batch that the learning rate is made for.
+        reference: batch size that the learning rate is meant for.
+
+    Raises:
+        ValueError: an unknown rule, or a reference below 1.
     """
 
     photos: int
@@ -36,21 +39,21 @@ class EffectiveBatch:
 
     @property
     def size(self) -> int:
-        """Photos an optimiser step."""
+        """Photos per optimiser step."""
         return self.photos * self.processes * self.accumulated
 
     @property
     def factor(self) -> float:
-        """What the learning rate is multiplied with."""
+        """Factor of the learning rate."""
         ratio = self.size / self.reference
         return {"constant": 1.0, "sqrt": math.sqrt(ratio), "linear": ratio}[self.rule]
 
     def as_recipe(self) -> dict[str, Any]:
-        """All of it by name, for the network file."""
+        """All fields, the size and the factor, for the network file."""
         return asdict(self) | {"size": self.size, "lr_factor": self.factor}
 
     def sentence(self, rate: float | None) -> str:
-        """What was decided, for a person; `rate` is the learning rate before the rule."""
+        """One sentence for the log; `rate` is the learning rate before the rule, or None."""
         parts = [f"{self.photos} photos"]
         parts += [f"{self.processes} processes"] if self.processes > 1 else []
         parts += [f"{self.accumulated} accumulated"] if self.accumulated > 1 else []
@@ -63,27 +66,27 @@ class EffectiveBatch:
 
 
 class BatchSizeCheck(pl.Callback):
-    """Keeps the effective batch in the checkpoint and refuses to go on with another.
+    """Saves the effective batch in checkpoints and refuses to resume with another one.
 
-    The place in the photos' order is counted in batches, and the learning rate may follow their size.
+    The position in the data order is counted in batches, and the learning rate may depend on the batch size.
     """
 
     def __init__(self, batch: EffectiveBatch) -> None:
         self.batch = batch
 
     def state_dict(self) -> dict[str, Any]:
-        """The three numbers that make the batch."""
+        """The three numbers that determine the batch size."""
         return {"photos": self.batch.photos, "processes": self.batch.processes, "accumulated": self.batch.accumulated}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Compare.
+        """Compare the saved batch with this run's.
 
         Raises:
-            ValueError: the run was trained otherwise.
+            ValueError: they differ.
         """
         if state_dict != self.state_dict():
             then, now = (EffectiveBatch(**state).sentence(None) for state in (state_dict, self.state_dict()))
             raise ValueError(
-                f"This run can't go on with another number of processes (then: {then} Now: {now}): it would see other "
-                "photos; set trainer.devices and trainer.num_nodes as they were, or start another run."
+                f"A run cannot resume with another effective batch, because it would see other photos. Saved: {then} "
+                f"Now: {now} Restore trainer.devices, trainer.num_nodes and data.batch_size, or start a new run."
             )

@@ -1,4 +1,4 @@
-"""Muon (Jordan et al. 2024): steps along orthogonalised momentum, here for convolutions too."""
+"""Muon (Jordan et al. 2024): steps along orthogonalised momentum, also for convolutions."""
 
 from collections.abc import Callable, Iterable
 from itertools import groupby
@@ -12,26 +12,31 @@ from torch.optim import Optimizer
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of x, x^3, x^5: the steepest start that still ends between 0.7 and 1.2
 _ITERATIONS = 5
 _EPS = 1e-7
-#: With fewer rows or columns a weight is Adam's.
+#: A weight with fewer rows or columns is updated by Adam.
 _SMALLEST = 4
 
 
 class Muon(Optimizer):
-    """Weights as matrices `(out, everything else)` move by their orthogonalised Nesterov momentum, others as in Adam.
+    """Optimiser that updates matrices along their orthogonalised Nesterov momentum, and other weights with Adam.
 
-    A matrix moves by `lr max(1, rows / columns)^1/2 U V^T`, where `U S V^T` is its momentum: by about as much in
-    every direction, however strong the gradient is there. In float32, through the Gram matrix: torch.optim.Muon takes
-    no convolutions, and both it and timm's compute in bfloat16: seconds a step for a CPU that has none.
+    A weight counts as a matrix of shape `(out, everything else)`. It moves by
+    `lr max(1, rows / columns)^1/2 U V^T`, where `U S V^T` is its momentum: by about the same amount in every
+    direction, whatever the strength of the gradient there. Computed in float32, through the Gram matrix.
+    torch.optim.Muon supports no convolutions. It and timm's Muon compute in bfloat16, which takes seconds per step on a
+    CPU without bfloat16.
 
-    Like torch's fused optimisers it skips a step on the device where `found_inf` is 1.
+    Like torch's fused optimisers it skips the step, without a sync of the device, if `found_inf` is 1.
 
     Args:
-        params: parameters, or groups of them.
-        lr: length of a matrix's step, in each direction.
-        momentum: of the gradients of matrices.
-        adam_lr_scale: the rate of all other weights is `lr` times this.
-        betas: Adam's.
-        eps: Adam's.
+        params: parameters, or groups of parameters.
+        lr: step length of a matrix in each direction.
+        momentum: decay of the moving average of a matrix's gradients.
+        adam_lr_scale: learning rate of all other weights, relative to `lr`.
+        betas: Adam's betas.
+        eps: Adam's epsilon.
+
+    Raises:
+        ValueError: a negative rate, or a momentum or beta outside of [0, 1).
     """
 
     def __init__(
@@ -46,7 +51,7 @@ class Muon(Optimizer):
     ) -> None:
         if lr < 0 or adam_lr_scale < 0 or not all(0 <= share < 1 for share in (momentum, *betas)):
             raise ValueError(
-                "Muon's lr and adam_lr_scale are at least 0, its momentum and betas from 0 to less than 1; got "
+                "Muon needs lr and adam_lr_scale of at least 0, momentum and betas in [0, 1); got "
                 f"lr={lr}, adam_lr_scale={adam_lr_scale}, momentum={momentum}, betas={tuple(betas)}."
             )
         chosen = {"lr": lr, "momentum": momentum, "adam_lr_scale": adam_lr_scale, "betas": tuple(betas), "eps": eps}
@@ -54,7 +59,7 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Move every weight that has a gradient."""
+        """Update every weight that has a gradient."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -70,7 +75,7 @@ class Muon(Optimizer):
         return loss
 
     def _step_matrices(self, weights: list[Tensor], group: dict[str, Any], taken: Tensor) -> None:
-        for shape, alike in groupby(sorted(weights, key=_shape), key=_shape):  # Equal ones in one go.
+        for shape, alike in groupby(sorted(weights, key=_shape), key=_shape):  # Weights of equal shape as one batch.
             same = list(alike)
             momenta = []
             for weight in same:
@@ -103,10 +108,10 @@ class Muon(Optimizer):
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
-    """`U V^T` of each of `(N, rows, columns)`, singular values between 0.7 and 1.2 for 1; float32.
+    """Approximate `U V^T` of each matrix of `(N, rows, columns)` in float32; singular values are 0.7 to 1.2, not 1.
 
-    Five Newton-Schulz iterations `x <- a x + b x x^T x + c (x x^T)^2 x`. All are polynomials in the Gram matrix of the
-    first, so they are multiplied there, where it is small, and the long matrix is touched twice.
+    Five Newton-Schulz iterations `x <- a x + b x x^T x + c (x x^T)^2 x`. Each is a polynomial in the small Gram matrix
+    of `x`. So the polynomials are multiplied first, and only two products involve the long matrix.
     """
     a, b, c = _COEFFICIENTS
     long = matrices.float().mT if matrices.shape[-2] > matrices.shape[-1] else matrices.float()
@@ -133,7 +138,7 @@ def _shape(weight: Tensor) -> tuple[int, ...]:
 
 
 def _gradient(weight: Tensor, taken: Tensor) -> Tensor:
-    """The gradient; zeros where the step is not taken, for no factor makes 0 of NaN."""
+    """The gradient, or zeros if the step is skipped (0 times NaN would be NaN)."""
     assert weight.grad is not None
     gradient: Tensor = torch.where(taken > 0, weight.grad, 0.0)
     return gradient

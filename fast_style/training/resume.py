@@ -1,4 +1,4 @@
-"""Finding a run that can go on, with the configuration it was started with."""
+"""Find a run to resume, with the configuration it was started with."""
 
 import json
 import logging
@@ -22,10 +22,10 @@ log = logging.getLogger(__name__)
 CONFIG_FILE = "config.yaml"
 OVERRIDES_FILE = "overrides.json"
 
-#: What `_mismatches` says of a run that can't be compared.
-UNREADABLE = f"a {CONFIG_FILE} and an {OVERRIDES_FILE} that can be read"
+#: Entry in the result of `_mismatches` for a run that cannot be compared.
+UNREADABLE = f"a readable {CONFIG_FILE} and {OVERRIDES_FILE}"
 
-#: What a resumed run may be told anew, since it changes nothing that is learnt.
+#: Settings that a resumed run may change, because they do not change what the network learns.
 MAY_CHANGE = frozenset(
     [
         *("resume", "runs", "network_file", "save_as", "debug", "compile", "profile"),
@@ -33,8 +33,8 @@ MAY_CHANGE = frozenset(
         *("data.cache", "data.cache_gb", "data.verify", "style.cache"),
     ]
 )
-#: Places on this machine that a run writes to, or removes from: never taken from a saved configuration, which may be
-#: somebody else's.
+#: Settings that decide where a run writes and deletes files on this machine. They never come from a saved
+#: configuration, which somebody else may have written.
 LOCAL_KEYS = ("runs", "style.cache", "data.cache", "data.cache_gb")
 PATH_KEYS = (
     *("style.image", "data.root", "data.held_out_root", "data.a", "data.b", "data.test_a", "data.test_b"),
@@ -43,7 +43,7 @@ PATH_KEYS = (
 
 
 def resolve_paths(cfg: DictConfig) -> DictConfig:
-    """The configuration without references to the environment or the folder it was said in."""
+    """Resolve all references and make relative paths absolute, so the result holds in any folder and environment."""
     plain = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     textures = [f"style.pictures.{name}.texture" for name in OmegaConf.select(plain, "style.pictures") or []]
     for key in (*PATH_KEYS, *textures):
@@ -59,7 +59,7 @@ def resolve_paths(cfg: DictConfig) -> DictConfig:
 
 
 def _absolute(urls: Any) -> Any:
-    """Paths and patterns of paths, one or several; what has a scheme stays."""
+    """Make one or several paths or path patterns absolute; URLs with a scheme stay as they are."""
     if isinstance(urls, ListConfig):
         return [_absolute(url) for url in urls]
     return urls if "://" in urls else os.path.abspath(os.path.expanduser(urls))
@@ -68,24 +68,24 @@ def _absolute(urls: Any) -> Any:
 def find_resumable(
     cfg: DictConfig, overrides: Sequence[str], *, name: str = "", named_by: Sequence[str] = ()
 ) -> tuple[Path, DictConfig] | None:
-    """The checkpoint to go on from, and the configuration of its run.
+    """Find the checkpoint to resume from, and the configuration of its run.
 
     Args:
-        cfg: what the command line composes to; `cfg.resume` is a checkpoint, a run's folder, or `auto`: the newest
-            run below `cfg.runs` that agrees with all that was said, an unfinished one first. Of a run, its newest whole
-            checkpoint; a damaged one is named in a warning.
-        overrides: what was said on the command line.
-        name: what a run of this command would be called.
-        named_by: the settings that name it.
+        cfg: the composed configuration of this command. `cfg.resume` is a checkpoint, a run's folder, or `auto`: the
+            newest run below `cfg.runs` that agrees with all overrides, unfinished runs first. Within a run the newest
+            undamaged checkpoint is taken; a warning names each damaged one.
+        overrides: overrides of the command line.
+        name: name that a new run of this command would have.
+        named_by: the settings that determine this name.
 
     Returns:
-        None if `auto` may start a run: there is none below `cfg.runs`, or the command line itself names what to learn,
-        and there is none of that name. So a scheduler may repeat one command, or one for each style, with `resume=auto`
-        from the first start on; otherwise, where none fits, nothing is started.
+        Checkpoint and configuration, or None if `auto` may start a new run. It may if there is no run below
+        `cfg.runs`, or if the overrides set one of `named_by` and there is no run of that name. So a scheduler can
+        repeat one command, or one command per style, with `resume=auto` from the first start.
 
     Raises:
-        ValueError: no run that fits; no whole checkpoint at a given path; overrides that would make it another run; or
-            a saved configuration that would build what is not on the closed list.
+        ValueError: no run fits; no undamaged checkpoint at the given path; overrides that contradict the run; or a
+            saved configuration with a class that is not on the closed list.
     """
     given = OverridesParser.create().parse_overrides(list(overrides))
     wanted = resolve_paths(cfg)
@@ -100,14 +100,14 @@ def find_resumable(
     then, now = task_of(read_config(folder)), task_of(wanted)
     if then != now:
         raise ValueError(
-            f"{checkpoint} belongs to a run that has task={then}, and this one has task={now}: resume it with the "
-            "script and the method that began it."
+            f"{checkpoint} belongs to a run with task={then}, but this command has task={now}. Resume it with the "
+            "script and the method that started it."
         )
     mismatches = _mismatches(folder, wanted, given)
     if mismatches:
         raise ValueError(
-            f"{checkpoint} belongs to a run that was not started with {' '.join(mismatches)}; leave that out to resume "
-            f"it, or leave resume out to start another run.{_longer(checkpoint, mismatches)}"
+            f"{checkpoint} belongs to a run that does not have {' '.join(mismatches)}. Leave that out to resume the "
+            f"run, or leave resume out to start a new run.{_longer(checkpoint, mismatches)}"
         )
     return checkpoint, _config(folder, cfg, wanted, given)
 
@@ -117,10 +117,10 @@ def _is_said(given: Sequence[Override], keys: Sequence[str]) -> bool:
 
 
 def _newest_fitting(cfg: DictConfig, wanted: DictConfig, given: Sequence[Override], name: str) -> Path | None:
-    """The checkpoint that `resume=auto` goes on from; None where no run has any, or none of the name that was said."""
+    """Find the checkpoint for `resume=auto`; None if no run has a checkpoint, or no run of the given name."""
     runs = _runs(Path(cfg.runs))
     if not runs or (name and not any(folder.parent.name == name for folder in runs)):
-        log.info("No run to resume: there is none below %s. Starting a new one.", Path(cfg.runs, name))
+        log.info("No run to resume below %s. Starting a new run.", Path(cfg.runs, name))
         return None
     fitting = [folder for folder in runs if not _mismatches(folder, wanted, given)]
     unfinished = [folder for folder in fitting if not _is_finished(folder)]
@@ -129,36 +129,36 @@ def _newest_fitting(cfg: DictConfig, wanted: DictConfig, given: Sequence[Overrid
         mismatches = _mismatches(runs[0], wanted, given)
         newest = next(iter(newest_first(runs[0].glob("checkpoints/*.ckpt"))))
         raise ValueError(
-            f"resume=auto found no run below {cfg.runs} that fits this command: the newest, {runs[0]}, was not started "
-            f"with {' '.join(mismatches)}. Leave resume out to start a new run, or name one with resume=FOLDER."
+            f"resume=auto found no run below {cfg.runs} that fits this command. The newest run, {runs[0]}, does not "
+            f"have {' '.join(mismatches)}. Leave resume out to start a new run, or choose a run with resume=FOLDER."
             f"{_longer(newest, mismatches)}"
         )
     checkpoint = latest_valid(folder.glob("checkpoints/*.ckpt"))
     if checkpoint is None:
         raise ValueError(
-            f"resume=auto found {folder}, which has no whole checkpoint: leave resume out to start the run anew."
+            f"resume=auto found {folder}, but all its checkpoints are damaged. Leave resume out to start a new run."
         )
     return checkpoint
 
 
 def _longer(checkpoint: Path, mismatches: Sequence[str]) -> str:
-    """How to train longer, where it is the number of steps that does not fit."""
+    """Advice on training longer, if the number of steps is what does not fit."""
     if not any(line.startswith("steps=") for line in mismatches):
         return ""
     saved = read_config(checkpoint.parents[1])
-    second = f"start a second training from its weights with init_from={checkpoint} and without resume, or "
+    second = f"start a second training with init_from={checkpoint} and without resume, or "
     return (
-        f" Its schedule of the learning rate is made for steps={saved.steps}. To train longer, "
-        f"{'' if task_of(saved) == 'translation' else second}begin a run with method.schedule=null, which "
-        "resume=FOLDER steps=... makes longer."
+        f" Its learning rate schedule is built for steps={saved.steps}. To train longer, "
+        f"{'' if task_of(saved) == 'translation' else second}start a run with method.schedule=null, which "
+        "resume=FOLDER steps=... can extend."
     )
 
 
 def read_config(folder: Path) -> DictConfig:
-    """The configuration that a run has saved, as plain values; nothing in it is resolved or built.
+    """Read the configuration that a run has saved. Nothing in it is resolved or built.
 
     Raises:
-        ValueError: none that can be read, or one with references.
+        ValueError: no readable configuration, or one with references.
     """
     file = folder / CONFIG_FILE
     try:
@@ -166,14 +166,14 @@ def read_config(folder: Path) -> DictConfig:
         if isinstance(saved, DictConfig):
             check_plain(saved, source=file)
     except (OSError, UnicodeError, yaml.YAMLError, OmegaConfBaseException, RecursionError) as error:
-        raise ValueError(f"{file} is no configuration of a run that can be read; leave resume out.") from error
+        raise ValueError(f"{file} is not a readable run configuration. Leave resume out.") from error
     if not isinstance(saved, DictConfig) or not isinstance(OmegaConf.select(saved, "steps"), int):
-        raise ValueError(f"{file} is no configuration of a run; leave resume out.")
+        raise ValueError(f"{file} is not a run configuration. Leave resume out.")
     return saved
 
 
 def remember_steps(folder: Path, steps: int) -> None:
-    """Let a run that is prolonged be as long the next time, too."""
+    """Save the number of steps of an extended run, so the next resume keeps it."""
     saved = read_config(folder)
     if saved.steps != steps:
         saved.steps = steps
@@ -182,7 +182,7 @@ def remember_steps(folder: Path, steps: int) -> None:
 
 
 def _runs(parent: Path) -> list[Path]:
-    """The folders of runs that have checkpoints, the one with the newest first."""
+    """Folders of runs with checkpoints, sorted by their newest checkpoint, newest first."""
     checkpoints = newest_first(parent.glob("*/*/checkpoints/*.ckpt"))
     return list(dict.fromkeys(path.absolute().parents[1] for path in checkpoints))
 
@@ -190,27 +190,27 @@ def _runs(parent: Path) -> list[Path]:
 def _checkpoint_at(path: Path) -> Path:
     if path.is_dir() and (checkpoints := list(path.glob("checkpoints/*.ckpt"))):
         found = latest_valid(checkpoints)
-        advice = "none of its checkpoints is whole; leave resume out to start the run anew"
+        advice = "all its checkpoints are damaged. Leave resume out to start a new run"
     elif path.is_file() and (path.absolute().parents[1] / CONFIG_FILE).is_file():
         found = path if is_valid(path) else None
-        advice = "it is no whole checkpoint; resume from another one in its folder"
+        advice = "the checkpoint is damaged. Resume from another one in its folder"
     else:
         raise ValueError(
-            f"resume={path} is neither a run's folder with checkpoints nor a checkpoint in one; runs live in runs/, "
-            "and resume=auto takes the newest."
+            f"resume={path} is neither a run's folder with checkpoints nor a checkpoint in one. Runs are in runs/; "
+            "resume=auto takes the newest."
         )
     if found is None:
-        raise ValueError(f"resume={path} can't be gone on from: {advice}.")
+        raise ValueError(f"resume={path} is not possible: {advice}.")
     return found.absolute()
 
 
 def _is_finished(folder: Path) -> bool:
-    """Whether a run has the checkpoint of its last step."""
+    """Whether the run has the checkpoint of its last step."""
     return any(folder.glob(f"checkpoints/step-{read_config(folder).steps:06d}*.ckpt"))
 
 
 def _mismatches(folder: Path, wanted: DictConfig, given: Sequence[Override]) -> list[str]:
-    """What was said on the command line and is not so in the run in `folder`."""
+    """Overrides of this command that the run in `folder` does not have."""
     try:
         saved = read_config(folder)
         said_then = json.loads((folder / OVERRIDES_FILE).read_text())
@@ -225,7 +225,7 @@ def _mismatches(folder: Path, wanted: DictConfig, given: Sequence[Override]) -> 
         key, line = override.key_or_group, override.input_line or ""
         if _may_change(saved, key) or line in said_then:
             continue
-        # Its settings may be an experiment's; what it learns has been compared.
+        # An experiment may have chosen the method. Its class and the task are what must agree.
         if key == "method" and _method_of(saved) == _method_of(wanted):
             continue
         if key == "experiment" or OmegaConf.select(saved, key) != OmegaConf.select(wanted, key):
@@ -238,19 +238,19 @@ def _method_of(cfg: DictConfig | ListConfig) -> object:
 
 
 def task_of(cfg: DictConfig | ListConfig) -> str:
-    """What a run is for; those from before there was a choice learnt a style."""
+    """The task of a run. Old runs without this setting trained a style."""
     return str(OmegaConf.select(cfg, "task", default="style"))
 
 
 def _may_change(saved: DictConfig | ListConfig, key: str) -> bool:
-    # A schedule is made for its number of steps; without one, a run may be prolonged.
+    # A schedule is built for its number of steps. A run without a schedule can be extended.
     return key in MAY_CHANGE or (key == "steps" and OmegaConf.select(saved, "method.schedule") is None)
 
 
 def _config(folder: Path, now: DictConfig, wanted: DictConfig, given: Sequence[Override]) -> DictConfig:
     saved = read_config(folder)
     check_targets(saved, wanted, source=folder / CONFIG_FILE)
-    younger = [str(key) for key in now if key not in saved]  # Settings that there were not when the run began.
+    younger = [str(key) for key in now if key not in saved]  # Settings that did not exist when the run started.
     config = OmegaConf.merge(saved, OmegaConf.masked_copy(now, younger))
     assert isinstance(config, DictConfig)
     _leave_out_places(config, now)
@@ -262,7 +262,7 @@ def _config(folder: Path, now: DictConfig, wanted: DictConfig, given: Sequence[O
 
 
 def _leave_out_places(config: DictConfig, now: DictConfig) -> None:
-    """Let a saved configuration say nothing of `LOCAL_KEYS`."""
+    """Replace `LOCAL_KEYS` of a saved configuration by the values of this command."""
     for key in LOCAL_KEYS:
         group, _, name = key.rpartition(".")
         holder = OmegaConf.select(config, group) if group else config
@@ -272,4 +272,4 @@ def _leave_out_places(config: DictConfig, now: DictConfig) -> None:
         if here is not None:
             OmegaConf.update(config, key, here)
         else:
-            del holder[name]  # What the constructor has for it.
+            del holder[name]  # The constructor's default applies.

@@ -1,4 +1,4 @@
-"""From a configuration to a trained network: builds each object once, fits, saves."""
+"""Run a training: build every object of a configuration once, fit, and save the network files."""
 
 import itertools
 import json
@@ -47,7 +47,7 @@ from fast_style.training.tasks.translation import TranslationTask
 
 log = logging.getLogger(__name__)
 
-#: By what a configuration says with `task:`.
+#: Task classes by the value of `task` in a configuration.
 TASKS: dict[str, type[Task]] = {
     "style": StyleTask,
     "translation": TranslationTask,
@@ -56,28 +56,28 @@ TASKS: dict[str, type[Task]] = {
 
 LIGHTNING_LOGGERS = ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.distributed")
 EXPECTED_WARNINGS = (
-    ".*does not have many workers.*",  # As many as data.workers says.
-    ".*Checkpoint directory .* exists.*",  # A resumed run goes on in its folder.
-    ".*in eval mode at the start of training.*",  # The loss network, always.
-    r".*treespec, LeafSpec.*",  # Lightning's own use of a torch function that is renamed.
+    ".*does not have many workers.*",  # data.workers sets the number.
+    ".*Checkpoint directory .* exists.*",  # A resumed run writes to its old folder.
+    ".*in eval mode at the start of training.*",  # The loss network is always in eval mode.
+    r".*treespec, LeafSpec.*",  # Lightning calls a torch function that was renamed.
     ".*GPU available but not used.*",
-    ".*callbacks used to create the checkpoint.*",  # A resumed run may save at other steps.
-    ".*`broadcast_buffers` is deprecated.*",  # Older versions of torch know no other name.
-    ".*The .grad attribute of a Tensor that is not a leaf.*",  # torch.compile looks at it.
-    ".*It is recommended to use `self.log.*sync_dist=True.*",  # MeanTerms has done so.
+    ".*callbacks used to create the checkpoint.*",  # A resumed run may change checkpoint_every.
+    ".*`broadcast_buffers` is deprecated.*",  # Older versions of torch have no other name for it.
+    ".*The .grad attribute of a Tensor that is not a leaf.*",  # torch.compile reads it.
+    ".*It is recommended to use `self.log.*sync_dist=True.*",  # MeanTerms already synchronizes.
 )
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a finished run leaves.
+    """Results of a finished run.
 
     Attributes:
-        network_files: the slim files of what was learnt.
-        folder: checkpoints and TensorBoard curves.
+        network_files: the trained networks, without optimiser state.
+        folder: the run's folder with checkpoints and TensorBoard curves.
         metrics: last training and validation losses by name.
-        unreadable: pictures that could not be read.
-        first: whether, of many processes, this is the one that wrote all that and speaks of it.
+        unreadable: image files that could not be read.
+        first: whether this process is rank 0, which writes all files and reports.
     """
 
     network_files: tuple[Path, ...]
@@ -88,7 +88,7 @@ class TrainingResult:
 
     @property
     def network_file(self) -> Path:
-        """The one there is, or the first."""
+        """The only network file, or the first of several."""
         return self.network_files[0]
 
 
@@ -98,18 +98,18 @@ def run(
     *,
     callbacks: Sequence[pl.Callback] = (),
 ) -> TrainingResult:
-    """Train, from the first step or from where a run stopped, and write the network.
+    """Start a training, or resume one, and write the network files.
 
     Args:
-        cfg: composed from `conf/train.yaml`, or the root of another task.
-        overrides: what was said on the command line; a resumed run takes its own saved configuration instead of
-            `cfg`, with those of `resume.MAY_CHANGE` on top.
-        callbacks: that look on besides the run's own.
+        cfg: composed from `conf/train.yaml` or the root file of another task.
+        overrides: overrides of the command line. A resumed run uses its saved configuration instead of `cfg`, plus
+            the overrides that `resume.MAY_CHANGE` allows.
+        callbacks: additional Lightning callbacks.
 
     Raises:
-        ValueError: a setting, picture or file that does not do; the sentence says which.
-        Interrupted: somebody stopped the run, which saved itself.
-        ProcessLost: one of many processes was killed; the run can go on from its last checkpoint.
+        ValueError: an invalid setting, image or file; the message names it.
+        Interrupted: a signal stopped the run after it saved a checkpoint.
+        ProcessLost: another process of the run died. The run can resume from its last checkpoint.
     """
     with quiet():
         return _run(cfg, overrides, callbacks)
@@ -120,7 +120,7 @@ def _run(cfg: DictConfig, overrides: Sequence[str], callbacks: Sequence[pl.Callb
     task_type = TASKS.get(task_of(cfg))
     if task_type is None:
         raise ValueError(
-            f"task={task_of(cfg)} is none of {', '.join(TASKS)}: leave task out, and choose with method=..."
+            f"task is one of {', '.join(TASKS)}; got {task_of(cfg)}. Leave task out and choose with method=..."
         )
     check_used(overrides, unused=task_type.unused, chosen_by=task_type.chosen_by)
     checkpoint = None
@@ -129,7 +129,7 @@ def _run(cfg: DictConfig, overrides: Sequence[str], callbacks: Sequence[pl.Callb
         found = find_resumable(cfg, overrides, name=name, named_by=task_type.named_by)
         if found:
             checkpoint, cfg = found
-            log.info("Going on from %s.", checkpoint)
+            log.info("Resuming from %s.", checkpoint)
     pl.seed_everything(cfg.seed, verbose=False)
     task = TASKS[task_of(cfg)](cfg)
     trainer = _trainer(cfg, task.watchers)
@@ -141,14 +141,14 @@ def _run(cfg: DictConfig, overrides: Sequence[str], callbacks: Sequence[pl.Callb
         )
         trainer.callbacks += [*_keepers(cfg, folder, processes, batch, task.data), *callbacks]  # type: ignore[attr-defined]
         start = read_checkpoint(checkpoint)["global_step"] if checkpoint else 0
-        # What a killed run drew of the steps that are done again is not shown twice, nor what is not done again.
+        # TensorBoard must not show the points that a killed run logged after this checkpoint.
         trainer.logger = RunLogger(folder, purge_step=start or None) if start < cfg.steps else None
         log.info(batch.sentence(OmegaConf.select(cfg, "method.optimizer.lr")))
         for file in task.network_files:
             if file.exists():
                 if checkpoint:
                     check_replaced(file, overrides)
-                log.info("%s will be replaced at the end; network_file=... names another.", file)
+                log.info("%s will be overwritten at the end; network_file=... sets another file.", file)
         if _compiles(cfg, trainer):
             compile_in_place(*task.compiled(method), forgiving=cfg.compile == "auto")
         metrics = _fit(cfg, trainer, method, task.data, checkpoint, folder)
@@ -166,7 +166,7 @@ def _fit(
     checkpoint: Path | None,
     folder: Path,
 ) -> dict[str, float]:
-    """Train from the checkpoint, or from nothing, to the last step; the last losses by name."""
+    """Train from the checkpoint, or from step 0, to the last step; return the last losses by name."""
     if trainer.is_global_zero:
         remember_steps(folder, cfg.steps)
     if checkpoint is None and trainer.is_global_zero:
@@ -191,7 +191,7 @@ def _batch(cfg: DictConfig, trainer: pl.Trainer) -> EffectiveBatch:
         photos=cfg.data.batch_size,
         processes=trainer.world_size,
         accumulated=trainer.accumulate_grad_batches,
-        rule=OmegaConf.select(cfg, "lr_rule", default="constant"),  # Older runs say nothing of it.
+        rule=OmegaConf.select(cfg, "lr_rule", default="constant"),  # Older runs have no such key.
         reference=OmegaConf.select(cfg, "lr_reference_batch", default=4),
     )
 
@@ -206,14 +206,14 @@ def _trainer(cfg: DictConfig, watchers: Sequence[pl.Callback]) -> pl.Trainer:
     trainer = instantiate(cfg.trainer, _convert_="all")(
         max_steps=cfg.steps,
         precision=best_precision() if cfg.precision == "auto" else cfg.precision,
-        # Lightning counts batches here, of which a step that accumulates gradients has several.
+        # Lightning counts batches here; a step with accumulated gradients has several.
         val_check_interval=min(cfg.val_every, cfg.steps) * accumulated,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
-        # The data's own order already parts the photos among the processes.
+        # InfiniteSampler already splits the photos among the processes.
         use_distributed_sampler=False,
         logger=False,
-        enable_checkpointing=False,  # The run's folder is known when the processes have met: see _keepers.
+        enable_checkpointing=False,  # _keepers adds it, when the processes have agreed on the run's folder.
         plugins=[AtomicCheckpointIO()],
         callbacks=[
             StepProgress(),
@@ -230,7 +230,7 @@ def _trainer(cfg: DictConfig, watchers: Sequence[pl.Callback]) -> pl.Trainer:
 def _keepers(
     cfg: DictConfig, folder: Path, processes: Processes, batch: EffectiveBatch, data: InfiniteDataModule
 ) -> list[pl.Callback]:
-    """What writes into the run's folder."""
+    """Callbacks that write into the run's folder or need it."""
     checkpoints = folder / "checkpoints"
     return [
         BatchSizeCheck(batch),
@@ -244,7 +244,7 @@ def _keepers(
 
 
 def _new_folder(parent: Path, cfg: DictConfig, overrides: Sequence[str]) -> Path:
-    """A folder of its own for a run, with what it was told."""
+    """Create a new run folder with the configuration and the overrides."""
     started = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     for copy in itertools.count(1):
         folder = parent / (started if copy == 1 else f"{started}_{copy}")
@@ -260,7 +260,7 @@ def _new_folder(parent: Path, cfg: DictConfig, overrides: Sequence[str]) -> Path
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what Lightning says of things that are meant to be so; afterwards all is as loud as before."""
+    """Silence Lightning's messages about intended settings; restore all filters and log levels afterwards."""
     loggers = [logging.getLogger(name) for name in (*LIGHTNING_LOGGERS, "fast_style", "fast_style.interrupts")]
     levels = [logger.level for logger in loggers]
     try:

@@ -316,7 +316,7 @@ def test_a_step_that_is_not_finite_changes_nothing(
         ({"precision": 16}, "precision=bf16-mixed or 32-true"),
         ({"method.pool_size": -1}, r"method.pool_size \(images kept per side\) must be 0 or more; got -1"),
         ({"method.cycle_weight": -1}, "method.cycle_weight and method.identity_weight must be 0 or more; got -1"),
-        ({"init_from": "wave.safetensors"}, "method=cyclegan begins two at random: leave init_from null"),
+        ({"init_from": "wave.safetensors"}, "method=cyclegan trains two from random init: leave init_from at null"),
         ({"data.size": 16}, "With discriminator.layers=3, data.size is at least 24; got 16"),
         ({"data.size": 15, "discriminator.layers": 1}, "data.size is at least 16; got 15"),
     ],
@@ -387,8 +387,8 @@ def test_the_forecast_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert len(said) == 1
     assert said[0].startswith("Step 20: ")
     assert "the 5 steps left take about" in said[0]
-    assert "KiB of pictures are kept" in caplog.text or "MiB of pictures are kept" in caplog.text
-    assert sum("weights learn" in record.getMessage() for record in caplog.records) == 1
+    assert "MiB of kept images" in caplog.text or "GiB of kept images" in caplog.text
+    assert sum("trainable weights" in record.getMessage() for record in caplog.records) == 1
 
 
 @pytest.mark.parametrize("steps", [2, 3])

@@ -110,7 +110,7 @@ def test_an_added_setting_that_nothing_takes_is_refused(command: Command, root: 
 def test_a_task_is_not_chosen(command: Command, root: str) -> None:
     code, said = command(root, "task=nothing")
     assert code == 1
-    assert "task=nothing is none of style, translation, distillation" in sentence(said)
+    assert "task is one of style, translation, distillation; got nothing." in sentence(said)
 
 
 def own_recipe(folder: Path, content: str) -> list[str]:

@@ -67,21 +67,21 @@ def test_no_flipped_byte_brings_other_values(checkpoint: Path, sealed: bool) -> 
 def test_a_truncated_one_is_no_whole_one(checkpoint: Path, length: int) -> None:
     checkpoint.write_bytes(checkpoint.read_bytes()[:length])
     assert not is_valid(checkpoint)
-    with pytest.raises(ValueError, match=r"step-000007\.ckpt is no whole checkpoint; resume from another"):
+    with pytest.raises(ValueError, match=r"step-000007\.ckpt is damaged or not a checkpoint; resume from another"):
         read_checkpoint(checkpoint)
 
 
 @pytest.mark.parametrize("content", [{"weights": torch.ones(1)}, torch.ones(1), {"global_step": random.Random(0)}])
 def test_whole_files_that_are_no_checkpoints_are_refused(tmp_path: Path, content: Any) -> None:
     write_checkpoint(content, tmp_path / "other.ckpt")
-    with pytest.raises(ValueError, match=r"other\.ckpt is no whole checkpoint"):
+    with pytest.raises(ValueError, match=r"other\.ckpt is damaged or not a checkpoint"):
         read_checkpoint(tmp_path / "other.ckpt")
 
 
 def test_a_missing_one_and_a_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nowhere.ckpt"):
         assert not is_valid(path)
-        with pytest.raises(ValueError, match="no whole checkpoint"):
+        with pytest.raises(ValueError, match="damaged or not a checkpoint"):
             read_checkpoint(path)
 
 
@@ -122,7 +122,7 @@ def test_a_full_disk_leaves_the_one_before_and_says_how_to_go_on(
     folder = tmp_path / "checkpoints"
     write_checkpoint(CONTENT, folder / "step-000003.ckpt")
     fill_disk(monkeypatch, room)
-    sentence = r"step-000006\.ckpt can't be written: No space left on device;"
+    sentence = r"step-000006\.ckpt can't be written: No space left on device\."
     with pytest.raises(OSError, match=sentence) as full, disk_error_hint(tmp_path):
         write_checkpoint(CONTENT, folder / "step-000006.ckpt")
     assert (full.value.strerror or "").endswith(f"resume={folder / 'step-000003.ckpt'}.")
@@ -131,7 +131,10 @@ def test_a_full_disk_leaves_the_one_before_and_says_how_to_go_on(
 
 
 def test_a_full_disk_that_names_no_file_and_a_run_without_checkpoints(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="once that is mended, start it again") as full, disk_error_hint(tmp_path):
+    with (
+        pytest.raises(OSError, match="Once the disk can be written again, start the run again") as full,
+        disk_error_hint(tmp_path),
+    ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert str(tmp_path) in str(full.value)
 

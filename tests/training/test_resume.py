@@ -66,17 +66,17 @@ def test_a_damaged_newest_one_is_named_and_the_one_before_taken(
 @pytest.mark.parametrize("way", DAMAGES)
 def test_a_damaged_one_that_is_named_itself_is_refused(folder: Path, way: str) -> None:
     newest = damage(checkpoints(folder)[-1], way)
-    with pytest.raises(ValueError, match=r"step-000004\.ckpt can't be gone on from: it is no whole checkpoint"):
+    with pytest.raises(ValueError, match=r"step-000004\.ckpt is not possible: the checkpoint is damaged"):
         resumable(folder, newest)
 
 
 def test_nothing_whole_is_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     for path in checkpoints(folder):
         damage(path)
-    with pytest.raises(ValueError, match="which has no whole checkpoint: leave resume out to start the run anew"):
+    with pytest.raises(ValueError, match=r"all its checkpoints are damaged\. Leave resume out to start a new run"):
         resumable(folder, "auto")
     assert len(caplog.records) == 2
-    with pytest.raises(ValueError, match="none of its checkpoints is whole; leave resume out"):
+    with pytest.raises(ValueError, match=r"is not possible: all its checkpoints are damaged\. Leave resume out"):
         resumable(folder, checkpoints(folder)[0].parents[1])
 
 

@@ -73,9 +73,7 @@ def test_resume_auto_never_goes_on_with_another_painting(tmp_path: Path) -> None
     other = tmp_path / "other" / "dots.png"  # Of the same name, so that it isn't another run that is asked for.
     other.parent.mkdir()
     save_image(torch.rand(1, 3, 40, 40), other)
-    with pytest.raises(
-        ValueError, match=r"resume=auto found no run .* not started with style\.image=.*other.dots\.png"
-    ):
+    with pytest.raises(ValueError, match=r"resume=auto found no run .* does not have style\.image=.*other.dots\.png"):
         train_again(tmp_path, "resume=auto", f"style.image={other}")
     with pytest.raises(ValueError, match=r"other.dots\.png"):
         train_again(tmp_path, f"resume={first.folder}", f"style.image={other}")
@@ -286,13 +284,13 @@ def test_resume_auto_starts_no_other_run_where_none_fits_and_says_why(tmp_path: 
     first = train(tmp_path, steps=1)
     with pytest.raises(ValueError, match="resume=auto found no run below") as ended:
         train(tmp_path, steps=1, resume="auto", **{"generator.blocks": 2})
-    assert f"the newest, {first.folder}, was not started with generator.blocks=2. Leave resume out" in str(ended.value)
+    assert f"The newest run, {first.folder}, does not have generator.blocks=2. Leave resume out" in str(ended.value)
     assert len(list(tmp_path.glob("runs/*/*"))) == 1
 
 
 def test_resume_auto_of_another_method_starts_no_run_of_the_default_style(tmp_path: Path) -> None:
     translate(tmp_path, steps=1, val_every=1)
-    with pytest.raises(ValueError, match="was not started with task=style"):
+    with pytest.raises(ValueError, match="does not have task=style"):
         train_again(tmp_path, "resume=auto")
     assert len(list(tmp_path.glob("runs/*/*"))) == 1
 
@@ -318,9 +316,9 @@ def test_a_run_killed_before_its_first_checkpoint_is_no_run_to_resume(tmp_path: 
 def test_how_to_train_longer_is_said_and_true(tmp_path: Path, resume: str) -> None:
     first = train(tmp_path, steps=2)
     where = "auto" if resume == "auto" else first.folder
-    with pytest.raises(ValueError, match=r"made for steps=2\. To train longer, start a second training") as ended:
+    with pytest.raises(ValueError, match=r"built for steps=2\. To train longer, start a second training") as ended:
         train_again(tmp_path, f"resume={where}", "steps=5")
-    assert "begin a run with method.schedule=null, which resume=FOLDER steps=... makes longer" in str(ended.value)
+    assert "start a run with method.schedule=null, which resume=FOLDER steps=... can extend" in str(ended.value)
     start = re.findall(r"init_from=(\S+) and without resume", str(ended.value))[0]
     second = train(tmp_path, steps=5, init_from=start, **{"method.schedule": "null"})
     assert second.folder != first.folder
@@ -331,7 +329,7 @@ def test_how_to_train_longer_is_said_and_true(tmp_path: Path, resume: str) -> No
 
 def test_a_translation_is_not_told_to_start_from_weights(tmp_path: Path) -> None:
     first = translate(tmp_path, steps=1, val_every=1)
-    with pytest.raises(ValueError, match=r"To train longer, begin a run with method\.schedule=null") as ended:
+    with pytest.raises(ValueError, match=r"To train longer, start a run with method\.schedule=null") as ended:
         train_again(tmp_path, "method=cyclegan", f"resume={first.folder}", "steps=5")
     assert "init_from" not in str(ended.value)
     constant = translate(tmp_path, steps=1, val_every=1, **{"method.schedule": "null"})
@@ -342,16 +340,16 @@ def test_a_translation_is_not_told_to_start_from_weights(tmp_path: Path) -> None
 def test_a_network_that_will_be_replaced_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     train(tmp_path, steps=1)
-    assert "will be replaced" not in caplog.text
+    assert "will be overwritten" not in caplog.text
     train(tmp_path, steps=1)
-    assert f"{tmp_path / 'network.safetensors'} will be replaced" in caplog.text
+    assert f"{tmp_path / 'network.safetensors'} will be overwritten" in caplog.text
 
 
 def test_other_photos_than_before_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     train(tmp_path, steps=2, **{"method.schedule": "null"})
     (tmp_path / "photos" / "more.png").write_bytes((tmp_path / "photos" / "0.png").read_bytes())
     train_again(tmp_path, f"resume={checkpoint(tmp_path, 2)}", "steps=3")
-    assert "There were 4 photos to train on when this was saved, and 5 now" in caplog.text
+    assert "There were 4 training photos at the checkpoint and there are 5 now" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -361,7 +359,7 @@ def test_other_photos_than_before_are_said(tmp_path: Path, caplog: pytest.LogCap
         ({"compile": "foo"}, "compile is true, false or auto; got 'foo'"),
         ({"trainer.log_every_n_steps": 0}, "log_every_n_steps is a whole number, at least 1"),
         ({"trainer.accumulate_grad_batches": 0}, "accumulate_grad_batches is a whole number, at least 1"),
-        ({"lr_rule": "sqrt", "data.batch_size": 8, "method.schedule.max_lr": 5e-3}, "would have the last word"),
+        ({"lr_rule": "sqrt", "data.batch_size": 8, "method.schedule.max_lr": 5e-3}, r"max_lr=0\.005 overrides it"),
     ],
 )
 def test_a_setting_that_does_not_do_is_refused_before_anything_is_written(

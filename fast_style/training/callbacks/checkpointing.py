@@ -1,4 +1,4 @@
-"""Nothing lost: whole checkpoints, random states, and a stop that saves first."""
+"""Checkpoints: atomic files, periodic saving, random states, and saving on a signal."""
 
 import os
 import random
@@ -21,12 +21,12 @@ from fast_style.training.distributed.process_group import Processes
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that are written next to their place and renamed, and read as data that can run no code."""
+    """Lightning's checkpoint reader and writer: atomic writes, and reads that run no code."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        """Write a checkpoint: under its name there is always a whole file or none."""
+        """Write a checkpoint atomically."""
         write_checkpoint(checkpoint, path)
 
     def load_checkpoint(
@@ -35,22 +35,23 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         map_location: Any = "cpu",
         weights_only: bool | None = True,
     ) -> dict[str, Any]:
-        """Read a checkpoint, to the CPU; a damaged one is refused."""
+        """Read a checkpoint to the CPU; raise ValueError for a damaged one."""
         return read_checkpoint(path)
 
 
 class PeriodicCheckpoint(Checkpoint):
-    """Saves after every so many steps, and keeps two: the new one, and the newest whole one before it.
+    """Saves every `every` steps and keeps two checkpoints: the new one and the newest undamaged one before it.
 
-    A run that can't save ends. It would lose all that it does from then on; a full disk seldom empties by itself, and
-    the curves can't be written either. So no more than one interval is lost, and a scheduler sees it fail.
+    If a checkpoint cannot be written, the run ends. Otherwise it would lose all later steps: a full disk seldom frees
+    space without help, and TensorBoard cannot write either. This way at most one interval is lost, and a scheduler sees
+    the failure.
 
-    After a step that was skipped (`skip_nonfinite.py`) saving waits for the next good one, and it waits while a weight
-    is not finite: broken weights must not take the place of those from before.
+    After a skipped step (`skip_nonfinite.py`) the checkpoint waits for the next finite step. It also waits while any
+    weight is not finite, so that broken weights never replace good ones.
 
     Args:
-        folder: of this run's checkpoints alone.
-        every: steps from one to the next.
+        folder: folder of this run's checkpoints only.
+        every: steps between checkpoints.
     """
 
     def __init__(self, folder: Path, *, every: int) -> None:
@@ -60,22 +61,22 @@ class PeriodicCheckpoint(Checkpoint):
         self._flush_next = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Remove what a killed run was writing."""
+        """Remove temporary files of a killed run."""
         if trainer.is_global_zero:
             remove_leftovers(self.folder)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin where the run stands."""
+        """Start from the current step."""
         self._step = trainer.global_step
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
-        """Write the curves of the step that was saved, validation included: a resumed run does not repeat it."""
+        """Write the curves of the saved step, validation included, because a resumed run does not repeat that step."""
         if self._flush_next:
             self._flush(trainer)
         self._flush_next = False
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
-        """Save where it is time to; several batches may make a step."""
+        """Save at the interval. A step may have several batches."""
         if trainer.global_step == self._step:
             return
         self._step = trainer.global_step
@@ -85,7 +86,7 @@ class PeriodicCheckpoint(Checkpoint):
             self._due, self._flush_next = False, True
 
     def save(self, trainer: pl.Trainer) -> None:
-        """Save the step that the trainer stands at; all processes call it."""
+        """Save the current step. All processes must call this."""
         path = self.folder / f"step-{trainer.global_step:06d}.ckpt"
         self._flush(trainer)
         trainer.save_checkpoint(path, weights_only=False)
@@ -99,12 +100,13 @@ class PeriodicCheckpoint(Checkpoint):
 
 
 def keep_two(folder: Path, newest: Path, *, whole: Path | None = None) -> None:
-    """Remove all of a run's checkpoints but the newest and one whole one before it.
+    """Remove all checkpoints of a run except the newest and an undamaged one before it.
 
     Args:
-        folder: of this run's checkpoints alone.
-        newest: has just been written.
-        whole: one that is known to be whole. Reading takes as long as writing, and what this run wrote needs no look.
+        folder: folder of this run's checkpoints only.
+        newest: the checkpoint that was just written.
+        whole: a checkpoint known to be undamaged, such as the last one this run wrote. Checking a file takes as long as
+            writing it.
     """
     older = [path for path in folder.glob("step-*.ckpt") if path != newest]
     kept = whole if whole in older else latest_valid(older)
@@ -114,22 +116,22 @@ def keep_two(folder: Path, newest: Path, *, whole: Path | None = None) -> None:
 
 
 class RNGStateCallback(pl.Callback):
-    """Puts the random generators' states into the checkpoint, and back when the training goes on."""
+    """Saves the states of the random number generators in checkpoints and restores them on resume."""
 
     def __init__(self) -> None:
         self._restored: Mapping[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """States of Python's, torch's and this process's GPU's generator."""
+        """States of the generators of Python, torch, and this process's GPU."""
         cuda = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
         return {"python": random.getstate(), "torch": torch.get_rng_state(), "cuda": cuda}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep the states until the set-up, which draws numbers of its own, is over."""
+        """Keep the states until training starts, because the set-up draws random numbers too."""
         self._restored = state_dict
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Set the states."""
+        """Restore the states."""
         if self._restored is None:
             return
         random.setstate(self._restored["python"])
@@ -140,13 +142,13 @@ class RNGStateCallback(pl.Callback):
 
 
 class SignalCheckpoint(pl.Callback):
-    """On Ctrl-C or SIGTERM, finish the step, save, and raise `Interrupted`; a second signal stops at once.
+    """On Ctrl-C or SIGTERM, finish the step, save, and raise `Interrupted`. A second signal stops at once.
 
-    Of many processes, those that were not asked stop with the one that was, a step later.
+    With several processes, a signal to one of them stops all of them, one step later.
 
     Args:
-        folder: for the checkpoint.
-        processes: of the run.
+        folder: folder for the checkpoint.
+        processes: the processes of the run.
     """
 
     def __init__(self, folder: Path, processes: Processes) -> None:
@@ -156,17 +158,17 @@ class SignalCheckpoint(pl.Callback):
         self._step = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen."""
+        """Start to listen for signals."""
         self._step = trainer.global_step
         if self.processes.count > 1:
-            # Lightning's answer to SIGTERM, and its question before every step whether there was one, are collectives:
-            # the one hangs within a signal handler, the other makes a GPU wait.
+            # Lightning's SIGTERM handler and its check before every step are collectives. The handler hangs inside a
+            # signal handler, and the check makes a GPU wait.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing  # type: ignore[method-assign]
         self._listening.enter_context(self._request)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
-        """Stop here, between two steps, if somebody asked."""
+        """Stop between two steps if a signal came."""
         if trainer.global_step == self._step:
             return  # Gradients are still being accumulated.
         self._step = trainer.global_step
@@ -177,15 +179,15 @@ class SignalCheckpoint(pl.Callback):
         trainer.save_checkpoint(path, weights_only=False)
         if trainer.is_global_zero:
             keep_two(self.folder, path)
-        message = f"Stopped at step {trainer.global_step}; everything is saved in {path}. Go on with resume={path}"
+        message = f"Stopped at step {trainer.global_step} and saved a checkpoint. Resume with resume={path}"
         raise Interrupted(message if self.processes.first else "", number, saved=path)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Give the signals back."""
+        """Restore the previous signal handlers."""
         self._listening.close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Give the signals back."""
+        """Restore the previous signal handlers."""
         self._listening.close()
 
 

@@ -1,4 +1,4 @@
-"""Image grids of the held-out pictures, for TensorBoard."""
+"""TensorBoard image grids of the validation images."""
 
 from typing import Any
 
@@ -9,12 +9,13 @@ from torchvision.utils import make_grid
 
 
 class TranslationGridCallback(pl.Callback):
-    """Puts a grid of the first held-out pictures of either side into TensorBoard at each validation.
+    """Logs a grid of the first validation images of each side at each validation.
 
-    A row is what a method's `validation_step` returns by side: a picture, translated, back, and left as it is.
+    A row is what the method's `validation_step` returns per side: an image, its translation, the translation back, and
+    the image through the other generator, which should leave it unchanged.
 
     Args:
-        rows: pictures to show of either side.
+        rows: images per side.
     """
 
     NAMES = {"A": "A_to_B_and_back", "B": "B_to_A_and_back"}  # noqa: RUF012 - never changed.
@@ -31,7 +32,7 @@ class TranslationGridCallback(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Collect rows from as many batches as it takes, and draw them with the last one."""
+        """Collect rows until there are enough."""
         if trainer.sanity_checking or trainer.logger is None:
             return
         if batch_idx == 0:
@@ -43,10 +44,10 @@ class TranslationGridCallback(pl.Callback):
             self._columns[side].append([column[: self.rows - shown].float().cpu() for column in columns])
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw."""
+        """Log one grid per side."""
         if trainer.sanity_checking or trainer.logger is None:
             return
-        # Lightning's numbers for the steps of the losses, as in `ImageGridCallback`.
+        # The same step number as Lightning's losses, as in `ImageGridCallback`.
         step = max(trainer.global_step - 1, 0)
         for side, parts in self._columns.items():
             columns = [torch.cat(column) for column in zip(*parts, strict=True)]
@@ -56,10 +57,10 @@ class TranslationGridCallback(pl.Callback):
 
 
 class ImageGridCallback(pl.Callback):
-    """Puts a grid of the first held-out photos, content | painted | style a row, into TensorBoard at each validation.
+    """Logs a grid of the first validation photos at each validation; a row is content, stylized, style image.
 
     Args:
-        style: `(1, 3, H, W)`.
+        style: the style image, `(1, 3, H, W)` in 0 to 1.
         rows: photos to show.
     """
 
@@ -75,7 +76,7 @@ class ImageGridCallback(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Draw the grid of the first batch."""
+        """Log the grid of the first batch."""
         if batch_idx or trainer.sanity_checking or trainer.logger is None:
             return
         size = batch.shape[-2:]
@@ -85,6 +86,6 @@ class ImageGridCallback(pl.Callback):
             for photo, painted in zip(batch[: self.rows], outputs[: self.rows], strict=True)
         ]
         grid = make_grid(torch.cat(rows).float().cpu().nan_to_num(), nrow=3)
-        # Lightning's numbers for the steps of the losses, from 0: what a killed run drew of later ones is drawn anew.
+        # Lightning numbers the steps of losses from 0. With the same numbers, a resumed run replaces later grids too.
         step = max(trainer.global_step - 1, 0)
         trainer.logger.experiment.add_image("content_painted_style", grid, step)  # type: ignore[attr-defined]

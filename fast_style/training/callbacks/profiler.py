@@ -1,4 +1,4 @@
-"""Where the time of a training step goes."""
+"""Profile of a few training steps."""
 
 import logging
 from pathlib import Path
@@ -9,16 +9,16 @@ from torch.profiler import ProfilerActivity, profile, schedule
 
 log = logging.getLogger(__name__)
 
-WAIT, WARM_UP, ACTIVE = 6, 1, 3  # Steps: compiling and the first allocations are none of a usual step's.
+WAIT, WARM_UP, ACTIVE = 6, 1, 3  # Steps. The first ones compile and allocate memory.
 
 
 class Profile(pl.Callback):
-    """Records three steps early in the run.
+    """Profiles three steps early in the run.
 
-    Writes `trace.json`, for chrome://tracing or ui.perfetto.dev, and `table.txt`, operations by their own time.
+    Writes `trace.json`, for chrome://tracing or ui.perfetto.dev, and `table.txt`, operations sorted by their own time.
 
     Args:
-        folder: for both files.
+        folder: folder of both files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -26,14 +26,16 @@ class Profile(pl.Callback):
         self._profile: profile | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin to wait.
+        """Start the profiler.
 
         Raises:
             ValueError: the run has too few steps left.
         """
         needed = WAIT + WARM_UP + ACTIVE
         if trainer.max_steps - trainer.global_step < needed:
-            raise ValueError(f"profile=true looks at the first {needed} steps of a run, and this one has fewer to go.")
+            raise ValueError(
+                f"profile=true needs the first {needed} steps of a run, but this run has fewer steps left."
+            )
         if not trainer.is_global_zero:
             return
         self._profile = profile(
@@ -47,16 +49,16 @@ class Profile(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        """Count a step, of whose batches this may be the last."""
+        """Advance the profiler if this batch completes a step."""
         if self._profile is not None and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
             self._profile.step()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """End, if nothing else has."""
+        """Stop the profiler if it still runs."""
         self._close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """End, if nothing else has."""
+        """Stop the profiler if it still runs."""
         self._close()
 
     def _write(self, recorded: profile) -> None:
@@ -65,7 +67,7 @@ class Profile(pl.Callback):
         by = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
         table = recorded.key_averages().table(sort_by=by, row_limit=60, max_name_column_width=80)
         (self.folder / "table.txt").write_text(f"{ACTIVE} steps\n{table}\n")
-        log.info("What %d steps consist of: %s, trace.json beside it.", ACTIVE, self.folder / "table.txt")
+        log.info("Profile of %d steps: %s; trace.json is beside it.", ACTIVE, self.folder / "table.txt")
 
     def _close(self) -> None:
         if self._profile is not None:

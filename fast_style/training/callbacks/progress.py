@@ -1,4 +1,4 @@
-"""The progress bar and the TensorBoard logger of a run."""
+"""Progress bar and TensorBoard logger of a run."""
 
 import math
 import time
@@ -16,18 +16,18 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 
 class RunLogger(TensorBoardLogger):
-    """TensorBoard's file alone in a run's folder: `config.yaml` says all that Lightning's `hparams.yaml` would."""
+    """TensorBoard logger without Lightning's `hparams.yaml`, which `config.yaml` replaces."""
 
     def __init__(self, folder: Path, **options: Any) -> None:
         super().__init__(folder, name="", version="", **options)
 
     def save(self) -> None:
-        """Write what is buffered."""
+        """Write buffered points to the disk."""
         self.experiment.flush()
 
 
 class StepProgress(ProgressBar):
-    """One bar over all steps with the weighted losses by kind and the time left."""
+    """One progress bar over all steps, with the weighted losses by kind and the time left."""
 
     def __init__(self, *, refresh_seconds: float = 0.5) -> None:
         super().__init__()
@@ -37,11 +37,11 @@ class StepProgress(ProgressBar):
         self._refreshed = -math.inf
 
     def disable(self) -> None:
-        """Lightning's way to keep all but the first process quiet."""
+        """Disable the bar. Lightning calls this in all processes but the first."""
         self.refresh_seconds = math.inf
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the bar where the run stands."""
+        """Open the bar at the current step."""
         if math.isfinite(self.refresh_seconds):
             self._bar = tqdm(
                 total=trainer.max_steps,
@@ -50,11 +50,11 @@ class StepProgress(ProgressBar):
                 dynamic_ncols=True,
                 mininterval=self.refresh_seconds,
             )
-            # What is logged meanwhile has lines of its own above the bar.
+            # Log messages get their own lines above the bar.
             self._above.enter_context(logging_redirect_tqdm())
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
-        """Advance; read the losses, which makes a GPU wait, only now and then."""
+        """Advance. Losses are read only every `refresh_seconds`, because reading makes a GPU wait."""
         if self._bar is None:
             return
         now = time.monotonic()
@@ -65,7 +65,7 @@ class StepProgress(ProgressBar):
         self._bar.update(trainer.global_step - self._bar.n)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Close the bar before anything is said."""
+        """Close the bar before the error is printed."""
         self.close()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -73,7 +73,7 @@ class StepProgress(ProgressBar):
         self.close()
 
     def close(self) -> None:
-        """Close the bar, if it is open, and give the terminal back to the log."""
+        """Close the bar, if it is open, and stop redirecting the log."""
         if self._bar is not None:
             bar, self._bar = self._bar, None
             with self._above:
@@ -82,7 +82,7 @@ class StepProgress(ProgressBar):
 
 @contextmanager
 def closed_bar(trainer: pl.Trainer) -> Iterator[None]:
-    """Close the bar of a trainer at the end, even where an error keeps Lightning from calling its callbacks."""
+    """Close the trainer's bar at the end, even if an error keeps Lightning from calling its callbacks."""
     try:
         yield
     finally:
@@ -94,6 +94,6 @@ def _losses_by_kind(losses: Mapping[str, Tensor]) -> dict[str, str]:
     kinds: dict[str, float] = {}
     for name, value in losses.items():
         if name.startswith("train/"):
-            kind = name.split("/")[1].split("_")[0]  # Of gan_AB and gan_BA one sum.
+            kind = name.split("/")[1].split("_")[0]  # gan_AB and gan_BA become one sum.
             kinds[kind] = kinds.get(kind, 0.0) + float(value)
     return {kind: f"{value:.3g}" for kind, value in kinds.items()}

@@ -1,4 +1,4 @@
-"""Steps that were not finite: logged and counted; too many in a row end the run."""
+"""Non-finite steps are skipped, logged and counted; too many in a row end the run."""
 
 import logging
 import math
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class StepRecord(NamedTuple):
-    """A step: its number, whether it was finite, and the losses of its batches, all still on the device."""
+    """A step: its number, whether it was finite, and the losses of its batches, still on the device."""
 
     number: int
     finite: Tensor
@@ -24,21 +24,26 @@ class StepRecord(NamedTuple):
 
 
 class SkipNonFinite(pl.Callback):
-    """Names the skipped steps of a method that sets `finite` in each, and ends the run after too many in a row.
+    """Logs the skipped steps of a method that sets `finite` in each step, and ends the run after too many in a row.
 
-    In a row, not in all: weights stand still while steps are skipped, so when ever other photos fail it is the weights'
-    fault, and more of them will not help; while a bad batch now and then does a long run no harm. The learning rate's
-    schedule goes on, so a run has the same number of steps with and without. A GPU is asked only as often as losses
-    are logged, so there a run ends up to so many steps late, with the weights that it had.
+    Only steps in a row count. Weights do not change while steps are skipped. So if many different batches fail in a
+    row, the weights are the cause, and more batches will not help. A single bad batch now and then does a long run no
+    harm. The learning rate schedule advances at skipped steps too, so the number of steps stays the same.
 
-    At the end of a run two in a row are too many, and so is a run of skipped steps alone: nothing after them can show
-    that the weights are sound.
+    On a GPU the result is read only every `every` steps, because reading makes the GPU wait. So a run on a GPU may end
+    up to `every` steps late, with unchanged weights.
+
+    At the end of a run two skipped steps in a row are too many, and so are skipped steps only, because no later step
+    can show that the weights are good.
 
     Args:
-        folder: of the checkpoints.
-        files_of: the files of the batch that came so many batches before the last.
-        max_skips: how many steps in a row may be skipped; the next one ends the run.
-        every: steps after which a GPU is asked.
+        folder: folder of the checkpoints.
+        files_of: returns the image files of the n-th batch before the last one; 0 is the last.
+        max_skips: number of steps in a row that may be skipped; one more ends the run.
+        every: steps between reads on a GPU.
+
+    Raises:
+        ValueError: max_skips below 0.
     """
 
     def __init__(self, folder: Path, *, files_of: Callable[[int], Sequence[str]], max_skips: int, every: int) -> None:
@@ -49,30 +54,30 @@ class SkipNonFinite(pl.Callback):
         self._first, self._step = 0, 0
         self._losses: list[Tensor] = []
         self._unread: list[StepRecord] = []
-        self._process: int | None = None  # None where there is one alone.
+        self._process: int | None = None  # None with a single process.
 
     def state_dict(self) -> dict[str, Any]:
-        """How many steps were skipped."""
+        """Numbers of skipped steps."""
         self._read()
         return {"skipped": self.skipped, "in_a_row": self.in_a_row}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the numbers."""
         self.skipped, self.in_a_row = state_dict["skipped"], state_dict["in_a_row"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin where the run stands."""
+        """Start from the current step."""
         self._first = self._step = trainer.global_step
         self._process = trainer.global_rank if trainer.world_size > 1 else None
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note how the step went; look at it at once where that costs nothing."""
+        """Record whether the step was finite. On a CPU, check it at once."""
         assert isinstance(outputs, Mapping)
         self._losses.append(outputs["loss"])
         if trainer.global_step == self._step:
-            return  # One of several batches that make a step.
+            return  # Gradients are still being accumulated.
         self._step = trainer.global_step
         finite = self._is_finite(trainer, pl_module)
         self._unread.append(StepRecord(self._step, finite, tuple(self._losses)))
@@ -82,7 +87,7 @@ class SkipNonFinite(pl.Callback):
             self._raise_if_too_many()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the last ones: a network that may be broken must not take the place of a good one.
+        """Check the last steps, so that a broken network never overwrites a good one.
 
         Raises:
             ValueError: the last steps were skipped.
@@ -100,7 +105,7 @@ class SkipNonFinite(pl.Callback):
         assert isinstance(finite, Tensor)
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         if scaler is not None and scaler.get_scale() >= 1:
-            # With 16-mixed gradients overflow, and steps are skipped, while their scale is looked for.
+            # With 16-mixed, gradients overflow and steps are skipped while the scaler searches its scale.
             return torch.stack(self._losses).isfinite().all()
         return finite
 
@@ -117,14 +122,14 @@ class SkipNonFinite(pl.Callback):
                 self._warn(step, after)
 
     def _warn(self, step: StepRecord, after: int) -> None:
-        """Name the batches to blame; `after` so many others came."""
+        """Log the photos of a skipped step. `after` is the number of batches since then."""
         to_blame = [back for back, loss in enumerate(reversed(step.losses)) if not loss.isfinite()]
         if self._process is not None and not to_blame:
             if self._process == 0:
                 log.warning("Step %d is skipped: a gradient, or another process's loss, is not finite.", step.number)
             return
         batches = reversed(to_blame or range(len(step.losses)))
-        files = ", ".join(self._files(after + back for back in batches)) or "not known any more"
+        files = ", ".join(self._files(after + back for back in batches)) or "no longer known"
         log.warning("Step %d is skipped: its loss or gradient is not finite. Its photos: %s.", step.number, files)
 
     def _files(self, batches_back: Iterator[int]) -> Iterator[str]:
@@ -141,36 +146,36 @@ class SkipNonFinite(pl.Callback):
 
 
 def restart_advice(checkpoints: Path, *, but: Path | None = None) -> str:
-    """How to go on after weights have diverged; `but` is a checkpoint of broken weights."""
+    """Advice for a diverged run; `but` is a checkpoint with broken weights."""
     good = latest_valid(path for path in checkpoints.glob("*.ckpt") if path != but)
-    otherwise = f", or go on from the last good checkpoint with resume={good}" if good else ""
+    otherwise = f", or resume from the last good checkpoint with resume={good}" if good else ""
     return f"start again with a lower method.optimizer.lr or precision=32-true{otherwise}."
 
 
 def has_finite_weights(method: nn.Module) -> bool:
-    """Whether all weights that a checkpoint would hold are finite."""
+    """Whether all weights that a checkpoint would save are finite."""
     learnt = dict(method.named_parameters()).keys()
     finite = [tensor.isfinite().all() for name, tensor in method.state_dict().items() if name in learnt]
     return not finite or bool(torch.stack(finite).all())
 
 
 def require_finite(method: nn.Module, losses: Mapping[str, float], *, checkpoints: Path, step: int) -> None:
-    """Refuse a trained network that computes nothing; what was written before stays.
+    """Refuse a network with non-finite weights or validation losses, before it overwrites a good file.
 
     Args:
-        method: what has learnt.
-        losses: of its validation, by name.
-        checkpoints: the folder of the run's.
-        step: that the training stands at.
+        method: the trained method.
+        losses: losses by name; only those of the validation count.
+        checkpoints: folder of the run's checkpoints.
+        step: current step.
 
     Raises:
-        ValueError: a weight or a loss that is not finite.
+        ValueError: a weight or a validation loss is not finite.
     """
     flawed = [name for name, value in losses.items() if name.startswith("val") and not math.isfinite(value)]
     if not has_finite_weights(method):
-        what = "There are weights that are not finite"
+        what = "Some weights are not finite"
     elif flawed:
-        what = f"In the validation {', '.join(flawed)} is not finite"
+        what = f"The validation is not finite ({', '.join(flawed)})"
     else:
         return
     advice = restart_advice(checkpoints, but=checkpoints / f"step-{step:06d}.ckpt")

@@ -1,1 +1,1 @@
-"""Many processes that train one network: how they meet, agree, share the work, and end together."""
+"""Training with several processes: connecting, agreeing on values, and ending together."""

@@ -1,7 +1,7 @@
-"""A line from every process to the first one, over which all of them learn at once that one is gone.
+"""TCP connections from every process to rank 0, so that all processes learn at once that one of them died.
 
-Without it, a collective whose partner is gone waits for half an hour on GPUs. The operating system closes the
-connections of a process that dies.
+Without them, a collective on GPUs waits half an hour for a dead process. The operating system closes the connections of
+a process that dies.
 """
 
 import secrets
@@ -15,22 +15,22 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-#: What goes over the line, besides the rank of a process that is gone without a word.
+#: Messages on a connection; any other number is the rank of a process that died.
 DONE, FAILED = -1, -2
 
 _NUMBER = struct.Struct("!i")
 _TOKEN_BYTES = 16
-#: So that a machine without power is noticed too: after 10 + 3 x 5 seconds.
+#: Detects a machine without power after 10 + 3 x 5 seconds.
 _KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 
 
 class PeerMonitor:
-    """One end of the lines; a thread of its own listens.
+    """This process's end of the connections; a thread listens to them.
 
     Args:
-        lines: a connection by the rank at its other end: to the first process, or from it to every other one.
-        on_end: called in that thread when a process is gone: with its rank, or with `FAILED` if it said that it ends
-            with an error of its own.
+        lines: connections by the rank at their other end. Rank 0 is connected to all ranks, the others to rank 0.
+        on_end: called in the listening thread when a process ends early: with its rank, or with `FAILED` if the process
+            reported an error of its own.
     """
 
     def __init__(self, lines: Mapping[int, socket.socket], on_end: Callable[[int], None]) -> None:
@@ -41,12 +41,12 @@ class PeerMonitor:
         self._listener.start()
 
     def ended(self, seconds: float) -> int | None:
-        """What `on_end` was told; None if within that time nobody ended."""
+        """The argument of `on_end`, or None if no process ended within `seconds`."""
         self._known.wait(seconds)
         return self._ended
 
     def leave(self, word: int, *, wait: float = 10) -> None:
-        """Say `DONE` or `FAILED`; after `DONE`, wait until the others have said so too."""
+        """Send `DONE` or `FAILED`; after `DONE`, wait up to `wait` seconds for the others' `DONE`."""
         self._tell(word)
         if word == DONE:
             self._listener.join(wait)
@@ -77,10 +77,18 @@ class PeerMonitor:
 
 
 def listen(count: int, share: Callable[[Any], Any], *, timeout: float = 120) -> dict[int, socket.socket]:
-    """Let every other process connect; `share` hands an object to them.
+    """Accept a connection from every other process (rank 0 only).
+
+    Args:
+        count: number of processes.
+        share: sends an object to all other processes: port and token.
+        timeout: seconds to wait.
+
+    Returns:
+        Connections by rank.
 
     Raises:
-        TimeoutError: one did not.
+        TimeoutError: a process did not connect in time.
     """
     token = secrets.token_bytes(_TOKEN_BYTES)
     lines: dict[int, socket.socket] = {}
@@ -90,7 +98,7 @@ def listen(count: int, share: Callable[[Any], Any], *, timeout: float = 120) -> 
         while len(lines) < count - 1:
             line, _ = server.accept()
             line.settimeout(timeout)
-            # Whoever else finds the port has no token.
+            # A stranger that finds the port does not know the token.
             if _read(line, _TOKEN_BYTES) == token and (rank := _read_number(line)) is not None:
                 lines[rank] = _kept(line)
             else:
@@ -99,7 +107,7 @@ def listen(count: int, share: Callable[[Any], Any], *, timeout: float = 120) -> 
 
 
 def connect(rank: int, address: str, share: Callable[[Any], Any], *, timeout: float = 120) -> dict[int, socket.socket]:
-    """Connect to the first process, which is at that address."""
+    """Connect to rank 0 at `address`; `share` receives port and token. Returns the connection by rank."""
     port, token = share(None)
     line = socket.create_connection((address, port), timeout)
     line.sendall(token + _NUMBER.pack(rank))

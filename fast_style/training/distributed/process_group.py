@@ -1,4 +1,4 @@
-"""Meeting the other processes of a run, agreeing with them, and ending with them."""
+"""Connect the processes of a run, let them agree on values, and end them together."""
 
 import logging
 import os
@@ -19,55 +19,55 @@ from fast_style.training.distributed.peer_monitor import DONE, FAILED, PeerMonit
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-#: The variable by which a process that this one started knows who did.
+#: Environment variable with the process id of the process that started this one.
 PARENT = "FAST_STYLE_PARENT"
-#: Seconds that a process has to end in order after another one is gone.
+#: Seconds that a process has for an orderly end after another process died.
 GRACE = 10.0
 
 
-class ProcessLost(ConnectionError):  # noqa: N818 - it says what happened.
-    """Another process of the run is gone; the sentence is empty where another process says it."""
+class ProcessLost(ConnectionError):  # noqa: N818 - the name says what happened.
+    """Another process of the run died. The message is empty in processes that should not report it."""
 
 
 class Processes:
-    """The processes of one run, this one among them; alone if nothing else is said.
+    """The processes of one run, seen from one of them; by default a single process.
 
     Attributes:
-        rank, count: this one's number, from 0, and how many there are.
-        advice: says how to go on once one is lost.
+        rank, count: rank of this process, and number of processes.
+        advice: returns a sentence on how to continue after a process died.
     """
 
     def __init__(self, rank: int = 0, count: int = 1) -> None:
         self.rank, self.count = rank, count
         self.advice: Callable[[], str] = str
-        # Over the CPU: asking a GPU would make it wait.
+        # Gloo, on the CPU: a collective on the GPU would make it wait.
         self._group: Any = dist.new_group(backend="gloo") if count > 1 else None
         self._asked: tuple[Any, torch.Tensor] | None = None
         self._said = False
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that speaks and writes."""
+        """Whether this is rank 0, which reports and writes files."""
         return self.rank == 0
 
     def broadcast(self, value: T) -> T:
-        """The first process's value, in all of them."""
+        """Return rank 0's value in all processes."""
         values = [value]
         if self.count > 1:
             dist.broadcast_object_list(values, src=0, group=self._group)
         return values[0]
 
     def all_gather(self, value: T) -> list[T]:
-        """Every process's value, in all of them."""
+        """Return every process's value in all processes, sorted by rank."""
         values = [value] * self.count
         if self.count > 1:
             dist.all_gather_object(values, value, group=self._group)
         return values
 
     def lagged_max(self, number: int) -> int:
-        """The largest number that any process said the time before, so that nobody waits for the answer.
+        """Return the maximum over all processes of the previous call's numbers, so that no process waits.
 
-        Alone, it is the number itself. All processes call it equally often.
+        With a single process, return `number`. All processes must call this equally often.
         """
         if self.count == 1:
             return number
@@ -77,7 +77,7 @@ class Processes:
         return answer
 
     def finish(self) -> int:
-        """Wait for the answer that is under way, and return it."""
+        """Wait for the pending maximum and return it; 0 if there is none."""
         if self._asked is None:
             return 0
         (work, said), self._asked = self._asked, None
@@ -85,22 +85,22 @@ class Processes:
         return int(said)
 
     def lost_message(self, ended: int) -> str:
-        """What there is to say of a process that ended; nothing the second time, or where another process speaks."""
+        """Error message for a process that ended; empty at the second call, and in processes that should not report."""
         speaker = 1 if ended == 0 else 0
         if self._said or ended == FAILED or self.rank != speaker:
             return ""
         self._said = True
-        what = f"Process {ended} of {self.count} was lost, killed or out of memory, and the others ended with it."
+        what = f"Process {ended} of {self.count} was lost (killed or out of memory), so the others ended too."
         return f"{what} {self.advice()}".strip()
 
 
 @contextmanager
 def connected(trainer: pl.Trainer) -> Iterator[Processes]:
-    """All processes of a run: start those that nobody has started, meet, and afterwards leave together.
+    """Start missing processes, connect all processes of a run, and end them together.
 
     Raises:
-        ProcessLost: one of them was killed or ended with an error of its own.
-        ValueError: other processes were started than the trainer is to use.
+        ProcessLost: a process was killed or ended with an error of its own.
+        ValueError: several processes were started, but the trainer uses one.
     """
     _refuse_strays(trainer.world_size)
     if trainer.world_size == 1:
@@ -122,7 +122,7 @@ def connected(trainer: pl.Trainer) -> Iterator[Processes]:
 
 @contextmanager
 def _all_or_none(processes: Processes, monitor: PeerMonitor) -> Iterator[None]:
-    """Leave with the others, or let them know that this process does not."""
+    """End together with the other processes, or tell them that this process failed."""
     try:
         yield
         processes.finish()
@@ -132,7 +132,7 @@ def _all_or_none(processes: Processes, monitor: PeerMonitor) -> Iterator[None]:
         monitor.leave(DONE)  # All stop at the same step.
         raise
     except BaseException as error:
-        # The loss of another process shows as an error of a collective, maybe before the peer monitor tells of it.
+        # A dead process also makes collectives fail, maybe before the peer monitor reports it.
         ended = monitor.ended(GRACE / 2) if isinstance(error, RuntimeError) else None
         if ended is None:
             monitor.leave(FAILED)
@@ -141,27 +141,27 @@ def _all_or_none(processes: Processes, monitor: PeerMonitor) -> Iterator[None]:
 
 
 def _restore(environment: dict[str, str]) -> None:
-    """Forget what Lightning told its children, or another run in this process would take itself for one."""
+    """Restore the environment. With Lightning's variables the next run in this process would act as a child."""
     for name in os.environ.keys() - environment.keys():
         del os.environ[name]
     os.environ.update(environment)
 
 
 def _refuse_strays(wanted: int) -> None:
-    """Two trainings must not write over each other because a starter was told of more processes than the trainer."""
+    """Refuse several started processes with a trainer for one: they would overwrite each other's files."""
     starter = "WORLD_SIZE" if dist.is_torchelastic_launched() else "SLURM_STEP_NUM_TASKS"
     started = int(os.environ.get(starter, "1"))
     if wanted == 1 and started > 1:
         raise ValueError(
-            f"{started} processes were started and the trainer is for one; say trainer=ddp with trainer.devices (a "
+            f"{started} processes were started, but the trainer is for one: set trainer=ddp with trainer.devices (per "
             "machine) and trainer.num_nodes, or start one process."
         )
 
 
 def _start(trainer: pl.Trainer, children: list[subprocess.Popen[bytes]]) -> None:
-    """Start the other processes of this machine, unless torchrun, SLURM or a parent did; wait until all have met."""
+    """Start this machine's other processes, unless torchrun, SLURM or a parent did; wait until all are connected."""
     strategy: Any = trainer.strategy
-    # Saving from within a signal handler, out of step with the others, as Lightning would; SIGTERM saves in order.
+    # Lightning's requeueing saves inside a signal handler, at different steps per process; SignalCheckpoint does not.
     strategy.cluster_environment.auto_requeue = False
     if not strategy.cluster_environment.creates_processes_externally:
         os.environ[PARENT] = str(os.getpid())
@@ -169,7 +169,7 @@ def _start(trainer: pl.Trainer, children: list[subprocess.Popen[bytes]]) -> None
     def meet() -> None:
         children.extend(getattr(strategy.launcher, "procs", []))
         if children:
-            # Lightning's observer of these would kill this process within five seconds of a child's end, in silence.
+            # Lightning's observer of the children would kill this process, without a message, 5 s after a child's end.
             strategy.launcher.procs.clear()
         with _watched(children):
             strategy.setup_environment()
@@ -186,7 +186,7 @@ def _lifeline(trainer: pl.Trainer, processes: Processes) -> PeerMonitor:
 
     def end(ended: int) -> None:
         time.sleep(GRACE)
-        # Still here: the main thread waits on a GPU for the lost one, and only this ends that.
+        # The process still runs: its main thread waits on a GPU for the dead process. Only an exit ends that.
         _end_at_once(processes.lost_message(ended))
 
     return PeerMonitor(lines, end)
@@ -194,7 +194,7 @@ def _lifeline(trainer: pl.Trainer, processes: Processes) -> PeerMonitor:
 
 @contextmanager
 def _watched(children: list[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Until the processes have met, end this one if another of this machine has ended: meeting it would take hours."""
+    """Until all are connected, end this process if another one of this machine ended; else it would wait for hours."""
     parent = int(os.environ.get(PARENT, 0))
     met = threading.Event()
 
@@ -205,7 +205,7 @@ def _watched(children: list[subprocess.Popen[bytes]]) -> Iterator[None]:
             for number, child in enumerate(children, start=1):
                 if child.poll() is not None:
                     _await(children, 0)
-                    _end_at_once(f"Process {number} ended before the training began; what it said stands above.")
+                    _end_at_once(f"Process {number} ended before the training started; its error message is above.")
 
     watcher = threading.Thread(target=watch, name="watch-start", daemon=True)
     watcher.start()
@@ -217,7 +217,7 @@ def _watched(children: list[subprocess.Popen[bytes]]) -> Iterator[None]:
 
 
 def _await(children: list[subprocess.Popen[bytes]], seconds: float) -> None:
-    """Leave no process behind."""
+    """Wait up to `seconds` for the children, then kill those that still run."""
     until = time.monotonic() + seconds
     for child in children:
         with suppress(subprocess.TimeoutExpired):
@@ -229,12 +229,12 @@ def _await(children: list[subprocess.Popen[bytes]], seconds: float) -> None:
 def _end_at_once(sentence: str) -> None:
     if sentence:
         log.error("Error: %s", sentence)
-    # No exception reaches a main thread that waits within a collective.
+    # An exception would not reach a main thread that waits in a collective.
     os._exit(1)
 
 
 def silence_nonzero_ranks() -> None:
-    """Of many processes let the first alone report; before they have met, their starter's variables tell which."""
+    """Let only rank 0 log. Before the processes are connected, the launcher's variables give the rank."""
     ranks = [os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ]
     if ranks and ranks[0] != "0":
         logging.getLogger("fast_style").setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""One folder for the run of many processes: the first one makes it, the others take it."""
+"""One run folder for all processes: rank 0 creates it, the other ranks use it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from fast_style.training.distributed.process_group import Processes
 
 
 def agree_on_run_dir(processes: Processes, checkpoint: Path | None, make: Callable[[], Path]) -> Path:
-    """The run's folder: the one that `checkpoint` lies in, or a new one.
+    """Return the run's folder: that of `checkpoint`, or a new folder that rank 0 creates with `make`.
 
     Raises:
         ValueError: the processes found different checkpoints.
@@ -15,8 +15,8 @@ def agree_on_run_dir(processes: Processes, checkpoint: Path | None, make: Callab
     found = processes.all_gather(checkpoint)
     if len(set(found)) > 1:
         raise ValueError(
-            f"The processes of this run found different checkpoints to go on from ({found[0]} and others); let all "
-            "machines share the folder of the runs, and name one: resume=..."
+            f"The processes found different checkpoints to resume from ({found[0]} and others). Let all machines share "
+            "the runs folder, and name one checkpoint with resume=..."
         )
     folder = checkpoint.parents[1] if checkpoint else processes.broadcast(make() if processes.first else None)
     assert folder is not None
@@ -25,7 +25,7 @@ def agree_on_run_dir(processes: Processes, checkpoint: Path | None, make: Callab
 
 
 def how_to_go_on(folder: Path) -> str:
-    """What a person can do after a run in that folder ended too early."""
+    """Advice for a run that ended too early."""
     if any(folder.glob("checkpoints/*.ckpt")):
-        return f"Everything up to the last checkpoint is saved; go on with the same command and resume={folder}"
-    return "There was no checkpoint yet; start again, with a smaller checkpoint_every."
+        return f"To continue from the last checkpoint, repeat the command with resume={folder}"
+    return "There is no checkpoint yet: start again, with a smaller checkpoint_every."

@@ -1,1 +1,1 @@
-"""What a run can train, one file a task."""
+"""Training tasks, one per file."""

@@ -1,4 +1,4 @@
-"""Distillation: a small loss network that sees what a large one sees."""
+"""Task: distil a small loss network from a large one."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,10 +21,10 @@ from fast_style.version import __version__
 
 
 class DistillationTask(Task):
-    """A small loss network that sees what a large one sees (`conf/distill.yaml`).
+    """Distil a small loss network from a large one (`conf/distill.yaml`).
 
     Raises:
-        ValueError: a setting that does not do, a folder without pictures.
+        ValueError: an invalid setting, or a folder without images.
     """
 
     chosen_by, unused = "scripts/distill.py", ("style", "generator", "discriminator")
@@ -40,11 +40,11 @@ class DistillationTask(Task):
 
     @staticmethod
     def run_name(cfg: DictConfig) -> str:
-        """As it was given."""
+        """The setting `name`."""
         return str(cfg.name)
 
     def method(self, batch: EffectiveBatch) -> DistillationMethod:
-        """The student before its teacher."""
+        """Build the student with its teacher and loss."""
         cfg = for_batch(self.cfg, batch)
         student = instantiate(cfg.student, _convert_="all")
         loss = instantiate(cfg.loss, _convert_="all")(
@@ -60,17 +60,17 @@ class DistillationTask(Task):
         return method.to(memory_format=torch.channels_last)
 
     def compiled(self, method: DistillationMethod) -> Sequence[nn.Module]:
-        """Teacher, student and loss are one graph."""
+        """Teacher, student and loss, as one graph."""
         return (method.student_and_loss,)
 
     def save(self, method: DistillationMethod) -> None:
-        """The chain of the averaged student."""
+        """Write the averaged student."""
         heads = {name: head.weight.flatten(1) for name, head in method.heads.items()}
         save_student(
             self.network_files[0],
             method.network,
             heads=heads,
-            # The teacher's own magnitudes, that weights of losses carry over.
+            # The teacher's magnitudes, so that the same loss weights suit both networks.
             scales=method.student_and_loss.loss.scales,
             origin=method.origin,
             precision=self.cfg.save_as,
@@ -78,24 +78,24 @@ class DistillationTask(Task):
 
 
 def load_init_state(checkpoint: str, method: pl.LightningModule) -> None:
-    """Give a method the weights of another run's checkpoint, and nothing else of it.
+    """Load only the weights of another run's checkpoint into a method.
 
     Raises:
-        ValueError: not such a file, or not the same networks.
+        ValueError: not a checkpoint, or one of other networks.
     """
     state = _trainable_state(read_checkpoint(Path(checkpoint)).get("state_dict", {}))
     fitting = _trainable_state(method.state_dict())
     strange = [name for name in fitting.keys() | state.keys() if _shape(fitting, name) != _shape(state, name)]
     if strange:
         raise ValueError(
-            f"init_from={checkpoint} holds other networks than this run's (in {len(strange)} weights, as "
-            f"{min(strange)}); give the settings that it was made with."
+            f"init_from={checkpoint} holds other networks than this run's ({len(strange)} weights differ, such as "
+            f"{min(strange)}); use the settings of the run that saved it."
         )
     method.load_state_dict(state, strict=False)
 
 
 def _trainable_state(state: Mapping[str, Any]) -> dict[str, Any]:
-    # The chains of hard_examples are of that run's pictures, and of its own size and number.
+    # The hard examples belong to the images, the size and the count of their own run.
     return {name: value for name, value in state.items() if not name.startswith("hard_examples.")}
 
 
@@ -104,6 +104,6 @@ def _shape(state: Mapping[str, Any], name: str) -> tuple[int, ...] | None:
 
 
 def _examples(data: InfiniteDataModule) -> Tensor:
-    """The held-out pictures, as validation sees them."""
+    """The validation images, `(N, 3, H, W)` in 0 to 1."""
     pixels = [data.validation[index, index].pixels for index in range(len(data.validation))]
     return torch.stack(pixels).float() / 255

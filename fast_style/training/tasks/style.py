@@ -1,4 +1,4 @@
-"""Learning a style: a generator that paints in it."""
+"""Task: train a generator for one style."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,10 +22,10 @@ from fast_style.version import __version__
 
 
 class StyleTask(Task):
-    """A generator that paints in one style (`conf/train.yaml`).
+    """Train a generator for one style (`conf/train.yaml`).
 
     Raises:
-        ValueError: a setting that does not do, a style that can't be loaded, a folder without photos.
+        ValueError: an invalid setting, an unreadable style image, or a folder without photos.
     """
 
     chosen_by, unused = "method=perceptual", ("name", "discriminator")
@@ -43,7 +43,7 @@ class StyleTask(Task):
         self.watchers: list[pl.Callback] = [ImageGridCallback(self.style[0])]
 
     def method(self, batch: EffectiveBatch) -> PerceptualMethod:
-        """The generator under its loss."""
+        """Build the generator with its loss."""
         cfg = for_batch(self.cfg, batch)
         loss = instantiate(cfg.loss, _convert_="all")(
             loss_network=instantiate(cfg.loss_network, _convert_="all"), style=self.style
@@ -63,16 +63,16 @@ class StyleTask(Task):
         return method.to(memory_format=torch.channels_last)
 
     def compiled(self, method: PerceptualMethod) -> Sequence[nn.Module]:
-        """Both halves of a step."""
+        """Generator and loss, the two halves of a step."""
         return method.generator, method.loss
 
     def save(self, method: PerceptualMethod) -> None:
-        """The slim file of the averaged generator."""
+        """Write the averaged generator."""
         save_network(self.network_files[0], method.network, origin=method.origin, precision=self.cfg.save_as)
 
 
 def load_init_weights(file: str, generator: Generator) -> None:
-    """Give a generator the weights of a network file, or of a checkpoint's averaged generator.
+    """Load weights from a network file, or those of the averaged generator from a checkpoint.
 
     Raises:
         ValueError: not such a file, or a network of another architecture.
@@ -81,6 +81,6 @@ def load_init_weights(file: str, generator: Generator) -> None:
     if network.architecture != generator.architecture:
         raise ValueError(
             f"init_from={file} holds another generator ({network.architecture}) than this run's "
-            f"({generator.architecture}); give generator= the one's settings."
+            f"({generator.architecture}); use the generator settings of that file."
         )
     generator.load_state_dict(network.state_dict())

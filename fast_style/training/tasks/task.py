@@ -1,4 +1,4 @@
-"""What every task has: its data opened, its learning rate for the batch, its recipe for the network file."""
+"""Base class of training tasks, and what they share: data, scaled learning rate, recipe for the network file."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from fast_style.data.datamodule import InfiniteDataModule, PhotoDataModule
 from fast_style.training.config_checks import scaled
 from fast_style.training.effective_batch import EffectiveBatch
 
-#: Settings whose values are places on this machine; of those a network file keeps the last part.
+#: Settings with paths on this machine. A network file keeps only the last part of these paths.
 _PLACES = frozenset(
     [
         *("image", "texture", "cache", "init_from", "root", "roots", "urls", "held_out_root", "a", "b"),
@@ -26,16 +26,16 @@ _PLACES = frozenset(
 
 
 class Task(ABC):
-    """One training, as `training.run` goes through it.
+    """One kind of training, used by `training.run`.
 
     Attributes:
-        chosen_by: how a person chooses it, for error messages.
-        unused: settings and groups of the command line that it has no use for, and refuses.
-        named_by: the settings that say what is learnt, and name the run.
-        name: of the run's folder.
-        network_files: where the result goes.
-        data: batches. Opened with the task, before there are networks: what is wrong with a folder is said at once.
-        watchers: callbacks that show what is learnt.
+        chosen_by: the setting or script that chooses the task, for error messages.
+        unused: settings and groups that the task does not use; overrides of them are refused.
+        named_by: settings that determine what is learnt and the run's name.
+        name: name of the run's folder.
+        network_files: files of the result.
+        data: data module. The task opens it before it builds networks, so a bad folder fails at once.
+        watchers: callbacks that show progress, such as image grids.
     """
 
     chosen_by: ClassVar[str]
@@ -48,28 +48,28 @@ class Task(ABC):
 
     @abstractmethod
     def __init__(self, cfg: DictConfig) -> None:
-        """Check the settings, and open the data; ValueError for what does not do."""
+        """Check the settings and open the data; raise ValueError for invalid ones."""
 
     @staticmethod
     @abstractmethod
     def run_name(cfg: DictConfig) -> str:
-        """What a run of these settings is called, and with it the network's file; ValueError if nothing says it."""
+        """Name of the run and of its network file; raise ValueError if the settings give none."""
 
     @abstractmethod
     def method(self, batch: EffectiveBatch) -> pl.LightningModule:
-        """Build what learns."""
+        """Build the Lightning module to train."""
 
     @abstractmethod
     def compiled(self, method: Any) -> Sequence[nn.Module]:
-        """The parts of the method that torch.compile repays."""
+        """Parts of the method to compile with torch.compile."""
 
     @abstractmethod
     def save(self, method: Any) -> None:
-        """Write the result."""
+        """Write the network files."""
 
 
 def opened_data(cfg: DictConfig) -> InfiniteDataModule:
-    """The data that the configuration names, found."""
+    """Build the data module of the configuration and set it up."""
     data = instantiate(cfg.data, _convert_="all")
     data.setup()
     assert isinstance(data, InfiniteDataModule)
@@ -77,22 +77,22 @@ def opened_data(cfg: DictConfig) -> InfiniteDataModule:
 
 
 def photos(cfg: DictConfig) -> PhotoDataModule:
-    """The same, where only photos will do; ValueError for other data."""
+    """Like `opened_data`, for tasks that train on photos; raise ValueError for other data."""
     data = opened_data(cfg)
     if not isinstance(data, PhotoDataModule):
         raise ValueError(
-            "This learns from photos: take data=samples, folder or shards; data=unpaired is for method=cyclegan."
+            "This task trains on photos: take data=samples, folder or shards; data=unpaired is for method=cyclegan."
         )
     return data
 
 
 def for_batch(cfg: DictConfig, batch: EffectiveBatch) -> DictConfig:
-    """The configuration with the learning rate that is for this batch."""
+    """The configuration with the learning rate for this effective batch."""
     return cfg if batch.rule == "constant" else scaled(cfg, batch.factor)
 
 
 def recipe_of(cfg: DictConfig, batch: EffectiveBatch, parts: Sequence[str]) -> str:
-    """What made the network, as JSON, without the folders of the machine that made it."""
+    """The settings that made the network, as JSON, with file names instead of full paths."""
     recipe = {
         part: OmegaConf.to_container(cfg[part], resolve=True) if OmegaConf.is_config(cfg[part]) else cfg[part]
         for part in ("steps", "seed", "precision", *parts)
@@ -109,5 +109,5 @@ def _without_folders(value: Any, key: str = "") -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A setting as plain values."""
+    """Convert a setting to plain Python values."""
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

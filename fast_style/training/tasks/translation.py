@@ -1,4 +1,4 @@
-"""Translation between two collections, from a configuration to the files of both directions."""
+"""Task: train a translation between two image collections."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,10 +22,10 @@ from fast_style.version import __version__
 
 
 class TranslationTask(Task):
-    """Two generators, from A to B and back (`conf/method/cyclegan.yaml`).
+    """Train two generators, from A to B and from B to A (`conf/method/cyclegan.yaml`).
 
     Raises:
-        ValueError: a setting that does not do, collections that can't be read.
+        ValueError: an invalid setting, or unreadable collections.
     """
 
     chosen_by, unused = "method=cyclegan", ("style", "loss_network", "loss")
@@ -46,7 +46,7 @@ class TranslationTask(Task):
         self.watchers: list[pl.Callback] = [TranslationGridCallback(), EtaCallback(kept=_kept(cfg))]
 
     def method(self, batch: EffectiveBatch) -> CycleGanMethod:
-        """Generators and discriminators, two of each."""
+        """Build two generators and two discriminators."""
         cfg = for_batch(self.cfg, batch)
         recipe = recipe_of(self.cfg, batch, ("generator", "discriminator", "method", "data"))
         method = instantiate(cfg.method, _convert_="all")(
@@ -55,27 +55,29 @@ class TranslationTask(Task):
             origin={"style": self.name, "recipe": recipe, "version": __version__},
         )
         assert isinstance(method, CycleGanMethod)
-        # On a CPU, weights with the channels last make a step a sixth slower: uncompiled norms want them first.
+        # On a CPU, channels_last makes a step a sixth slower: the uncompiled norms are faster with channels first.
         return method.to(memory_format=torch.channels_last) if torch.cuda.is_available() else method
 
     def compiled(self, method: CycleGanMethod) -> Sequence[nn.Module]:
-        """All four networks."""
+        """Both generators and both discriminators."""
         return method.a2b, method.b2a, method.disc_a, method.disc_b
 
     def save(self, method: CycleGanMethod) -> None:
-        """A slim file of either direction."""
+        """Write one network file per direction."""
         for file, (direction, network) in zip(self.network_files, method.networks.items(), strict=True):
             save_network(file, network, origin=method.origin_of(direction), precision=self.cfg.save_as)
 
 
 def _check_start(cfg: DictConfig) -> None:
     if "loss" in cfg:
-        raise ValueError("The recipe (experiment=...) sets loss, which method=cyclegan does not use: leave one out.")
+        raise ValueError(
+            "The recipe (experiment=...) sets loss, which method=cyclegan does not use: leave one of them out."
+        )
     if cfg.init_from:
         raise ValueError(
-            "init_from=FILE is one network, and method=cyclegan begins two at random: leave init_from null."
+            "init_from=FILE is one network, but method=cyclegan trains two from random init: leave init_from at null."
         )
-    with torch.device("meta"):  # Asked, not kept.
+    with torch.device("meta"):  # Built only to read its smallest image size.
         generator = instantiate(cfg.generator, _convert_="all")
     smallest = max(generator.smallest, SMALLEST_JUDGED * 2 ** int(cfg.discriminator.layers))
     if "size" in cfg.data and cfg.data.size < smallest:
@@ -86,5 +88,5 @@ def _check_start(cfg: DictConfig) -> None:
 
 
 def _kept(cfg: DictConfig) -> int:
-    """Bytes of the pools' pictures, both sides', in float32."""
+    """Bytes of the images in both image pools, in float32."""
     return 2 * int(cfg.method.pool_size) * 3 * int(cfg.data.size) ** 2 * 4

@@ -96,14 +96,14 @@ def test_a_layer_that_the_teacher_has_not_is_named(tmp_path: Path) -> None:
 
 def test_a_run_that_learnt_something_else_is_not_gone_on_from(tmp_path: Path) -> None:
     style = train(tmp_path, steps=2)
-    with pytest.raises(ValueError, match=r"resume=auto found no run .* not started with task=distillation"):
+    with pytest.raises(ValueError, match=r"resume=auto found no run .* does not have task=distillation"):
         distill(tmp_path, steps=1, resume="auto")
     student = distill(tmp_path, steps=1)
     assert student.folder.parent.name == "student"
     assert train(tmp_path, steps=2, resume="auto").folder == style.folder
-    with pytest.raises(ValueError, match="a run that has task=style, and this one has task=distillation"):
+    with pytest.raises(ValueError, match="a run with task=style, but this command has task=distillation"):
         distill(tmp_path, resume=style.folder)
-    with pytest.raises(ValueError, match="a run that has task=distillation, and this one has task=style"):
+    with pytest.raises(ValueError, match="a run with task=distillation, but this command has task=style"):
         train(tmp_path, resume=student.folder)
 
 

@@ -114,8 +114,8 @@ def test_a_killed_process_ends_the_run_which_goes_on_under_slurm(home: Path, und
     (folder,) = runs.glob("*/*")
     assert ended.err.count("Error") == 1
     assert ended.err.rstrip().endswith(
-        "Error: Process 1 of 2 was lost, killed or out of memory, and the others ended with it. Everything up to the "
-        f"last checkpoint is saved; go on with the same command and resume={folder}"
+        "Error: Process 1 of 2 was lost (killed or out of memory), so the others ended too. To continue from the last "
+        f"checkpoint, repeat the command with resume={folder}"
     )
     again = run(like_srun(settings(home, **TWO, runs=runs, resume=folder)))
     assert again.code == 0, again.err
@@ -138,7 +138,7 @@ def test_one_process_is_asked_and_all_stop_and_go_on_under_torchrun(
     assert ended.left == []
     assert ended.err.count("Stopped at step") == 1
     (newest, *_) = sorted(runs.glob("dots/*/checkpoints/*.ckpt"), reverse=True)
-    assert ended.err.rstrip().endswith(f"Go on with resume={newest}")
+    assert ended.err.rstrip().endswith(f"Resume with resume={newest}")
     again = run(with_torchrun(settings(home, **TWO, runs=runs, resume=newest)))
     assert again.code == 0, again.err
     assert again.out.count("Model:") == 1
