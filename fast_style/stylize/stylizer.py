@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: The runtimes that read a network file themselves; PyTorch gets the loaded network.
-FROM_FILE: dict[RuntimeName, Callable[..., Runtime]] = {"onnxruntime": OnnxRuntime, "openvino": OpenVino}
-
 
 class Stylizer:
     """Stylize images in one style.
@@ -145,9 +142,13 @@ def _prepared(file: str | os.PathLike[str], name: RuntimeName, precision: str, d
         here = Torch(network, precision=precision, device=device, compile=name == "compile")
         return Stylizer(here, origin=origin, file=file)
     source = read_network_file(file)
-    return Stylizer(
-        FROM_FILE[name](source, precision=precision, device=device, cache=cache), origin=source.origin, file=file
-    )
+    made = _from_file(name)(source, precision=precision, device=device, cache=cache)
+    return Stylizer(made, origin=source.origin, file=file)
+
+
+def _from_file(name: RuntimeName) -> Callable[..., Runtime]:
+    """The class of a runtime that reads the network file itself."""
+    return OpenVino if name == "openvino" else OnnxRuntime
 
 
 def style_of(path: str | os.PathLike[str]) -> str:
