@@ -11,9 +11,9 @@ from fast_style.cli.errors import check_keys, one_sentence_errors
 @hydra.main(version_base="1.3", config_path="../conf", config_name="distill")
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
-    """Train, then say where everything is."""
+    """Train the student, then print its errors and where its files are."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise ValueError("Students are distilled one at a time: leave -m out.")
+        raise ValueError("scripts/distill.py trains one student per run; got -m: leave it out.")
     check_keys(cfg, "distill")
     from fast_style.training.run import run
 
@@ -21,7 +21,7 @@ def main(cfg: DictConfig) -> None:
     if not outcome.first:
         return
     if outcome.unreadable:
-        print(f"{len(outcome.unreadable)} pictures could not be read: {', '.join(outcome.unreadable)}")
+        print(f"{len(outcome.unreadable)} images could not be read: {', '.join(outcome.unreadable)}")
     print(f"Errors:      {', '.join(f'{k} {v:.4g}' for k, v in outcome.metrics.items() if k.startswith('val_raw/'))}")
     print(f"Student:     {outcome.network_file}")
     print(f"Use it:      python scripts/train.py loss_network=builtin loss_network.weights={outcome.network_file}")

@@ -1,4 +1,4 @@
-"""Paint one picture by optimising its pixels: python scripts/optimize.py content=... style=... (see --help)."""
+"""Stylize one image by optimising its pixels: python scripts/optimize.py content=... style=... (see --help)."""
 
 import hydra
 from hydra.utils import instantiate
@@ -10,14 +10,14 @@ from fast_style.cli.errors import check_keys, one_sentence_errors
 @hydra.main(version_base="1.3", config_path="../conf", config_name="optimize")
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
-    """Paint, then say where everything is."""
+    """Stylize the image, then print the losses and where the files are."""
     from fast_style.data.style_images import pictures_of
     from fast_style.devices import usable_device
     from fast_style.image_optimization.run import StyleFiles, optimize_file
 
     check_keys(cfg, "optimize")
     if cfg.output is None:
-        raise ValueError("Give the picture's file: output=painted.png")
+        raise ValueError("output is null: give the file of the result, as output=painted.png.")
     network = instantiate(cfg.loss_network, _convert_="all").to(usable_device(cfg.device))
     method = instantiate(cfg.method, _convert_="all")(loss_network=network, loss=instantiate(cfg.loss, _convert_="all"))
     style = OmegaConf.to_container(cfg.style, resolve=True)
@@ -37,7 +37,7 @@ def main(cfg: DictConfig) -> None:
         max_memory=cfg.max_memory,
     )
     print(f"Losses:      {', '.join(f'{name} {value:.4g}' for name, value in outcome.terms.items())}")
-    print(f"Picture:     {outcome.output}")
+    print(f"Image:       {outcome.output}")
     if outcome.folder:
         print(f"TensorBoard: tensorboard --logdir {outcome.folder}")
 

@@ -1,4 +1,4 @@
-"""Who looks on while a picture is optimised: a progress bar, TensorBoard, and a keeper of pictures on the way."""
+"""Callbacks during the optimisation of an image: progress bar, TensorBoard, intermediate images."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -16,13 +16,13 @@ from fast_style.images.tensors import save_image
 
 
 class CallbackList:
-    """Shows every iterate to several, and lets go of their files and terminals at the end."""
+    """Call several callbacks for every iterate, and close them at the end."""
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
         self.callbacks = callbacks
 
     def __call__(self, iterate: Iterate) -> None:
-        """Show it."""
+        """Pass the iterate to all callbacks."""
         for callback in self.callbacks:
             callback(iterate)
 
@@ -32,7 +32,7 @@ class CallbackList:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with ExitStack() as closing:  # All of them, even if one can't.
+        with ExitStack() as closing:  # It closes all of them, even if one fails.
             for callback in reversed(self.callbacks):
                 close = getattr(callback, "close", None)
                 if close:
@@ -48,9 +48,9 @@ class ProgressBarCallback:
         self._open = ExitStack()
 
     def __call__(self, iterate: Iterate) -> None:
-        """Advance; read the terms, which makes a GPU wait, only when the bar is drawn anew."""
+        """Advance the bar. Read the terms only when the bar is redrawn, because reading them stalls a GPU."""
         if self._bar is None:
-            self._open.enter_context(logging_redirect_tqdm())  # Messages get lines of their own.
+            self._open.enter_context(logging_redirect_tqdm())  # Log messages get their own lines above the bar.
             self._bar = tqdm(total=iterate.steps, dynamic_ncols=True, mininterval=self.refresh_seconds)
         if self._bar.update(iterate.step - self._bar.n) or iterate.step in (1, iterate.steps):
             height, width = iterate.size
@@ -59,29 +59,29 @@ class ProgressBarCallback:
             self._bar.set_postfix(kinds)
 
     def close(self) -> None:
-        """Leave the terminal to others."""
+        """Close the bar."""
         if self._bar is not None:
             self._bar.close()
         self._open.close()
 
 
 class TensorBoardCallback:
-    """TensorBoard: the weighted terms and their sum (`loss/...`), the plain ones (`raw/...`), and the picture.
+    """TensorBoard log: weighted terms and their sum (`loss/...`), unweighted terms (`raw/...`), and the image.
 
     Args:
-        folder: of the event file.
-        every: evaluations between points; ten times as many between pictures.
+        folder: folder of the event file.
+        every: evaluations between points; an image is written at every tenth point.
     """
 
     def __init__(self, folder: Path, *, every: int) -> None:
         if every < 1:
-            raise ValueError(f"log_every is at least 1; got {every}.")
+            raise ValueError(f"log_every must be at least 1; got {every}.")
         self.folder, self.every = folder, every
         self._writer: SummaryWriter | None = None
 
     def __call__(self, iterate: Iterate) -> None:
-        """Write a point, or a point and the picture."""
-        # Not before there is something to write: a run that is refused leaves no folder.
+        """Write a point, and the image if it is due."""
+        # Created at the first point, so that a run with wrong settings leaves no folder.
         self._writer = self._writer or SummaryWriter(str(self.folder))
         last = iterate.step == iterate.steps
         if iterate.step % self.every and iterate.step != 1 and not last:
@@ -95,7 +95,7 @@ class TensorBoardCallback:
             self._writer.add_image("picture", iterate.picture()[0], iterate.step)
 
     def close(self) -> None:
-        """Finish the file."""
+        """Close the event file."""
         if self._writer is not None:
             self._writer.close()
 
@@ -105,30 +105,30 @@ class TensorBoardCallback:
 
 
 class SnapshotCallback:
-    """Keeps the picture as it is on the way, `<output>_<step><suffix>`.
+    """Save intermediate images as `<output>_<step><suffix>`.
 
     Args:
-        output: the file of the finished picture.
-        every: evaluations between two.
+        output: file of the final image.
+        every: evaluations between two intermediate images.
     """
 
     def __init__(self, output: Path, *, every: int) -> None:
         if every < 1:
-            raise ValueError(f"save_every is at least 1; got {every}.")
+            raise ValueError(f"save_every must be at least 1; got {every}.")
         self.output, self.every = output, every
 
     def __call__(self, iterate: Iterate) -> None:
-        """Save it if it is time."""
+        """Save the image if it is due."""
         if iterate.step % self.every == 0:
             save_image(iterate.picture(), self.file(iterate.step))
 
     def file(self, step: int) -> Path:
-        """Where the picture of that evaluation goes."""
+        """Return the file of the intermediate image at this step."""
         return self.output.with_name(f"{self.output.stem}_{step:05d}{self.output.suffix}")
 
 
 def by_kind(weighted: Mapping[str, Tensor]) -> dict[str, float]:
-    """Sums of the terms by kind: `content`, `style`, ..."""
+    """Sum the terms by kind: `content`, `style`, `tv`, `range`."""
     kinds: dict[str, float] = {}
     for name, term in weighted.items():
         kind = name.split("/")[0]

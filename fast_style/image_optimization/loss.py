@@ -1,4 +1,4 @@
-"""How far one picture is from what it is to show and from how it is to be painted: the loss of Gatys et al. (2016)."""
+"""The loss of Gatys et al. (2016): content error, style error and smoothness of one image."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from fast_style.networks.loss_network import AnyLossNetwork, check_names
 
 @dataclass(frozen=True)
 class Style:
-    """A painting to learn from.
+    """A style image with its weight and region.
 
     Attributes:
-        picture: `(1, 3, H, W)` in 0..1.
-        weight: its share beside other styles.
-        region: `(1, 1, H, W)` in 0..1, as large as the picture to be painted: where the style goes; None: everywhere.
+        picture: the style image, `(1, 3, H, W)` in 0..1.
+        weight: weight relative to other styles.
+        region: `(1, 1, H, W)` in 0..1, with the size of the result: 1 where the style applies. None: everywhere.
     """
 
     picture: Tensor
@@ -28,26 +28,25 @@ class Style:
 
 
 class PictureLoss(nn.Module):
-    """The terms of a picture against targets that are computed once, here.
+    """Loss terms of an image; the targets are computed once, in the constructor.
 
-    Styles without a region share one target, the mean of their Gram matrices by weight; a style with a region has
-    spatially guided Gram matrices of its own (Gatys et al. 2017, section 4).
+    Styles without a region share one target: the weighted mean of their Gram matrices. A style with a region has its
+    own spatially guided Gram matrices (Gatys et al. 2017, section 4).
 
     Args:
-        loss_network: frozen features by name.
-        content: the photo `(1, 3, H, W)` in 0..1; None for a texture, which shows nothing.
-        styles: at least one.
-        content_layers: names, or names with weights.
-        style_layers: likewise.
-        content_weight, style_weight, tv_weight: of the kinds of terms; 0 drops a term from the computation.
-        range_weight: of `range`, the mean squared distance of the pixels from 0..1. Without it a picture that is
-            cut to 0..1 in the end has lost a tenfold of its style error (0.0006 to 0.005 in a run of ours).
-        strength: multiplies the style's weight, whatever the recipe: 0.3 is gentle, 3 is strong.
-        normalization: a name of `NORMALIZATIONS`, which say what each term is divided by.
-        recompute: less memory for more time, see `LossNetwork.forward`.
+        loss_network: frozen loss network.
+        content: the photo `(1, 3, H, W)` in 0..1; None for a texture, which has no content term.
+        styles: at least one style.
+        content_layers, style_layers: layer names, or layer names with weights.
+        content_weight, style_weight, tv_weight: weights of the terms; 0 skips the computation of the term.
+        range_weight: weight of `range`, the mean squared distance of the pixels from 0..1. Without this term, the final
+            clamp to 0..1 multiplies the style error by about ten (0.0006 to 0.005 in one measurement).
+        strength: factor of the style weight in every recipe; 0.3 is gentle, 3 is strong.
+        normalization: a name of `NORMALIZATIONS`, which define the divisor of each term.
+        recompute: less memory but more time, see `LossNetwork.forward`.
 
     Raises:
-        ValueError: nothing to compare with, an unknown layer, or a picture too small for the deepest one.
+        ValueError: no style, no weight above 0, an unknown layer, or an image too small for the deepest layer.
     """
 
     def __init__(
@@ -70,11 +69,11 @@ class PictureLoss(nn.Module):
         self.normalization = normalization_of(normalization)
         if not styles or not all(style.weight > 0 for style in styles):
             raise ValueError(
-                f"A picture needs styles with weights above 0; got weights {[style.weight for style in styles]}."
+                f"The loss needs styles with weights above 0; got weights {[style.weight for style in styles]}."
             )
         if min(content_weight, style_weight, tv_weight, range_weight, strength) < 0:
             raise ValueError(
-                f"A weight or strength is at least 0; got content {content_weight}, style {style_weight}, "
+                f"Loss weights and strength must be at least 0; got content {content_weight}, style {style_weight}, "
                 f"tv {tv_weight}, range {range_weight}, strength {strength}."
             )
         self.loss_network = loss_network
@@ -82,7 +81,7 @@ class PictureLoss(nn.Module):
         self.content_layers = layer_weights(content_layers, 0.0 if content is None else content_weight)
         self.style_layers = layer_weights(style_layers, style_weight * strength)
         check_names([*self.content_layers, *self.style_layers], loss_network.names)
-        #: The weight of every term by its name, as `forward` names them.
+        #: Weight of each term, by the names that `forward` returns.
         self.weights: dict[str, float] = {
             **{f"content/{name}": weight for name, weight in self.content_layers.items()},
             **{f"style/{name}": weight for name, weight in self.style_layers.items()},
@@ -90,13 +89,16 @@ class PictureLoss(nn.Module):
             **({"range": range_weight} if range_weight else {}),
         }
         if not self.content_layers and not self.style_layers:
-            raise ValueError("Neither content nor style weighs anything, so there is nothing to paint; raise one.")
+            raise ValueError(
+                "All weights of content and style are 0: set loss.content_weight, or loss.style_weight and strength, "
+                "above 0."
+            )
         for name, target in self._content_targets(content).items():
             self.register_buffer(f"content_{name}", target, persistent=False)
         self.shares = self._set_style_targets(styles)
 
     def forward(self, picture: Tensor) -> dict[str, Tensor]:
-        """Unweighted terms, scalars, of `(1, 3, H, W)`, whose pixels may stray from 0..1."""
+        """Return the unweighted terms (scalars) of an image `(1, 3, H, W)`; its pixels may be outside 0..1."""
         names = {*self.content_layers, *self.style_layers}
         features = self.loss_network(picture, names, recompute=self.recompute)
         formula = self.normalization
@@ -112,7 +114,7 @@ class PictureLoss(nn.Module):
         return terms
 
     def weigh(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The terms times their weights; their sum is the loss."""
+        """Multiply the terms by their weights; the sum is the loss."""
         return {name: self.weights[name] * term for name, term in terms.items()}
 
     def _style_term(self, name: str, features: Tensor) -> Tensor:
@@ -126,14 +128,14 @@ class PictureLoss(nn.Module):
     def _gram(self, features: Tensor, region: Tensor | None) -> Tensor:
         if not self.recompute or region is None:
             return gram(features, region)
-        # The features as the region weighs them, in float32, would be kept for the gradient.
+        # Without checkpointing, autograd would keep a float32 copy of the features, multiplied by the region.
         found: Tensor = checkpoint(gram, features, region, use_reentrant=False)
         return found
 
     def _region(self, index: int, features: Tensor) -> Tensor | None:
         region: Tensor | None = getattr(self, f"region{index}")
         h, w = features.shape[-2:]
-        # Each feature counts by the share of the region in what it covers.
+        # Area interpolation: the weight of a feature is the part of its pixels inside the region.
         return None if region is None else nn.functional.interpolate(region, size=(h, w), mode="area")
 
     @torch.no_grad()
@@ -144,18 +146,18 @@ class PictureLoss(nn.Module):
         try:
             features: dict[str, Tensor] = self.loss_network(picture, names)
         except ValueError as error:
-            raise ValueError(f"The {what} can't be compared with at this size. {error}") from error
+            raise ValueError(f"The {what} is too small for the loss network. {error}") from error
         return features
 
     @torch.no_grad()
     def _set_style_targets(self, styles: Sequence[Style]) -> list[float]:
-        """Register target Gram matrices and regions by their number; return the share of each."""
+        """Register the target Gram matrices and regions as numbered buffers; return the weight share of each."""
         everywhere = [style for style in styles if style.region is None]
         groups = [[style] for style in styles if style.region is not None] + ([everywhere] if everywhere else [])
         whole = sum(style.weight for style in styles)
         for index, group in enumerate(groups):
             weight = sum(style.weight for style in group)
-            found = [self._seen(style.picture, self.style_layers, "painting") for style in group]
+            found = [self._seen(style.picture, self.style_layers, "style image") for style in group]
             for name in self.style_layers:
                 parts = [style.weight / weight * gram(f[name]) for style, f in zip(group, found, strict=True)]
                 self.register_buffer(f"style{index}_{name}", torch.stack(parts).sum(0), persistent=False)

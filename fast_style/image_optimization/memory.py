@@ -1,4 +1,4 @@
-"""Whether a picture can be painted in the memory there is, said before the first step."""
+"""Memory estimate before the first step: refuse an image that would not fit."""
 
 import math
 import weakref
@@ -15,25 +15,25 @@ from fast_style.image_optimization.loss import Style
 from fast_style.image_optimization.method import PictureOptimization
 from fast_style.image_optimization.scales import Size
 
-_PROBES = (96, 160)  # Pixels a side of the pictures that are tried.
-# What the operating system gave over what tensors took at their peak: scratch space of the convolutions, and the
-# allocator's waste. 0.9 to 1.34 where measured (benchmarks/NOTES.md).
+_PROBES = (96, 160)  # Side lengths in pixels of the test images.
+# Peak memory of the process relative to the counted tensors; the rest is scratch space of convolutions and allocator
+# overhead. Measured: 0.9 to 1.34 (benchmarks/NOTES.md).
 _WASTE = 1.4
 
 
 def check_memory(method: PictureOptimization, size: Size, *, limit: float | None = None) -> None:
-    """Refuse a picture that would not fit.
+    """Raise an error if an image would not fit into memory.
 
     Args:
-        method: how it will be painted.
-        size: its height and width.
-        limit: GiB; None takes what is free.
+        method: the method that will optimise the image.
+        size: height and width of the image.
+        limit: memory limit in GiB; None: the free memory.
 
     Raises:
-        ValueError: it would not fit; the sentence names the largest size that does.
+        ValueError: the image would not fit; the message names the largest size that fits.
     """
     if limit is not None and limit <= 0:
-        raise ValueError(f"The memory to paint in is above 0 GiB; got {limit}.")
+        raise ValueError(f"max_memory must be above 0 GiB; got {limit}.")
     free = free_memory(method.device) if limit is None else limit * 2**30
     fixed, by_pixel = memory_needed(method)
     pixels = size[0] * size[1]
@@ -46,8 +46,8 @@ def check_memory(method: PictureOptimization, size: Size, *, limit: float | None
         f"the largest that fits is {fitting[0]}x{fitting[1]} (size={min(fitting)})" if min(fitting) else "none fits"
     )
     raise ValueError(
-        f"A picture of {size[1]}x{size[0]} pixels needs about {_gib(needed)} GiB while it is optimised, and "
-        f"{_gib(free)} GiB may be used: {largest}; loss.recompute=true takes less."
+        f"An image of {size[1]}x{size[0]} pixels needs about {_gib(needed)} GiB during the optimisation, but only "
+        f"{_gib(free)} GiB are available: {largest}; loss.recompute=true needs less memory."
     )
 
 
@@ -57,12 +57,12 @@ def _gib(size: float) -> str:
 
 
 def memory_needed(method: PictureOptimization) -> tuple[float, float]:
-    """Bytes that any picture takes at its peak, and bytes by pixel besides, measured on two small pictures."""
+    """Return the peak memory as fixed bytes and bytes per pixel, measured on two small images."""
     small, large = (_measured(method, (side, side)) for side in _PROBES)
     areas = [side * side for side in _PROBES]
     by_pixel = (large - small) / (areas[1] - areas[0])
     history = method.optimizer([torch.zeros(1, requires_grad=True)]).param_groups[0].get("history_size", 0)
-    # L-BFGS remembers that many steps and changes of the gradient, more than the probe takes.
+    # L-BFGS stores `history` steps and gradient changes (3 channels, float32); the test image takes fewer steps.
     by_pixel += 2 * history * 3 * 4
     return _WASTE * max(0.0, small - by_pixel * areas[0]), _WASTE * by_pixel
 
@@ -76,7 +76,7 @@ def _measured(method: PictureOptimization, size: Size) -> int:
 
 
 class _Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of the tensors made within it, and remembers the most that lived at one time."""
+    """Count the bytes of all tensors created inside the block; `bytes` is the most that existed at one time."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Gatys, Ecker and Bethge (2016): paint one picture by optimising its pixels under a loss network."""
+"""Gatys, Ecker and Bethge (2016): stylize one image by optimising its pixels with a loss network."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ ADAM = partial(torch.optim.Adam, lr=0.02, betas=(0.9, 0.99))
 
 @dataclass(frozen=True)
 class Iterate:
-    """What there is to see after an evaluation.
+    """State after one evaluation of the loss.
 
     Attributes:
-        step: evaluations of the loss so far, from 1.
-        steps: how many there will be, all sizes together.
-        size: height and width at present.
-        terms: unweighted terms of the loss by name, scalars.
-        weighted: the same times their weights; their sum is the loss.
-        picture: makes the result as it would be now, `(1, 3, H, W)` in 0..1.
+        step: number of evaluations so far, from 1.
+        steps: planned number of evaluations over all sizes.
+        size: current height and width.
+        terms: unweighted loss terms by name, scalars.
+        weighted: weighted loss terms; their sum is the loss.
+        picture: function that returns the current result, `(1, 3, H, W)` in 0..1.
     """
 
     step: int
@@ -44,22 +44,25 @@ Callback = Callable[[Iterate], None]
 
 
 class PictureOptimization:
-    """A recipe to optimise pictures by.
+    """A recipe for optimising images: optimiser, sizes, steps, start image and colours.
 
     Args:
-        loss_network: frozen features by name, on the device to compute with.
-        loss: makes the loss of `loss_network=`, `content=` and `styles=`.
-        optimizer: makes the optimiser of given parameters.
-        steps: evaluations of the loss at each size; `first_steps` at the first, None for as many.
-        smallest: shorter side of the first size; sizes grow by the square root of 2. None: the full size alone.
-        average_decay: of the moving average of the iterates, which is the result; 0 takes the iterate of the lowest
-            loss instead.
-        clamp: keep the pixels in 0..1 at every evaluation. It misleads L-BFGS, which remembers steps that were then
-            not taken; the loss's `range_weight` does not.
+        loss_network: frozen loss network, on the device to compute with.
+        loss: builds the loss from the keyword arguments `loss_network`, `content` and `styles`.
+        optimizer: builds the optimiser from a list of tensors.
+        steps, first_steps: evaluations of the loss at each size, and at the first size. `first_steps` None: `steps`.
+        smallest: shorter side of the first size in pixels; sizes grow by the square root of 2. None: full size only.
+        average_decay: decay of the moving average of the iterates, which is the result. 0: the result is the iterate
+            with the lowest loss.
+        clamp: clamp the pixels to 0..1 before every evaluation. Do not use it with L-BFGS: L-BFGS stores its steps, and
+            clamping changes them afterwards. Use the loss's `range_weight` instead.
         color, style_scale, style_size: see `Targets`.
-        noise_ratio: share of noise in the start, the rest is the photo; a texture starts from noise alone.
-        noise_amplitude: the noise is uniform, this far around mid-grey.
-        precision: of the loss network.
+        noise_ratio: share of noise in the start image, 0 to 1; the rest is the photo. A texture starts from noise only.
+        noise_amplitude: largest distance of the uniform noise from mid-grey (0.5), 0 to 0.5.
+        precision: precision of the loss network.
+
+    Raises:
+        ValueError: a setting out of its range.
     """
 
     def __init__(
@@ -81,18 +84,19 @@ class PictureOptimization:
         precision: TrainingPrecision = "auto",
     ) -> None:
         if steps < 1 or (first_steps is not None and first_steps < 1):
-            raise ValueError(f"steps and first_steps are at least 1; got {steps} and {first_steps}.")
+            raise ValueError(f"steps and first_steps must be at least 1; got {steps} and {first_steps}.")
         if not 0 <= average_decay < 1:
-            raise ValueError(f"average_decay is from 0 to below 1; got {average_decay}.")
+            raise ValueError(f"average_decay must be at least 0 and below 1; got {average_decay}.")
         if not 0 <= noise_ratio <= 1 or not 0 <= noise_amplitude <= 0.5:
             raise ValueError(
-                f"noise_ratio is from 0 to 1, noise_amplitude to 0.5; got {noise_ratio} and {noise_amplitude}."
+                "noise_ratio must be from 0 to 1, and noise_amplitude from 0 to 0.5; got "
+                f"{noise_ratio} and {noise_amplitude}."
             )
         if precision not in get_args(TrainingPrecision):
-            raise ValueError(f"precision is one of {', '.join(get_args(TrainingPrecision))}; got {precision!r}.")
+            raise ValueError(f"precision must be one of {', '.join(get_args(TrainingPrecision))}; got {precision!r}.")
         if smallest is not None and smallest < 1:
-            raise ValueError(f"smallest is at least 1 pixel, or null for the full size alone; got {smallest}.")
-        # Channels go last for speed; the features stay what they are.
+            raise ValueError(f"smallest must be at least 1 pixel, or null (full size only); got {smallest}.")
+        # channels_last is faster and does not change the features.
         self.loss_network = loss_network.to(memory_format=torch.channels_last)
         self.loss, self.optimizer = loss, optimizer
         self.steps, self.first_steps, self.smallest = steps, first_steps or steps, smallest
@@ -113,22 +117,22 @@ class PictureOptimization:
         callback: Callback | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> Tensor:
-        """Paint.
+        """Optimise an image.
 
         Args:
-            content: the photo, `(1, 3, H, W)` in 0..1, painted at its own size; None makes a texture.
-            styles: the paintings.
-            size: height and width of a texture.
-            init_image: a picture to go on from; sizes below its own are left out.
-            seed: of the noise.
-            callback: is shown every evaluation.
-            stop: asked after every evaluation; True ends it there, at the size of the moment.
+            content: the photo, `(1, 3, H, W)` in 0..1; the result has its size. None makes a texture.
+            styles: the style images.
+            size: height and width of a texture; None with a photo.
+            init_image: start image; sizes below its own size are skipped.
+            seed: seed of the noise.
+            callback: called after every evaluation.
+            stop: called after every evaluation; True ends the run with a result at the current size.
 
         Returns:
-            `(1, 3, H, W)` in 0..1, on the CPU.
+            The result `(1, 3, H, W)` in 0..1, on the CPU.
 
         Raises:
-            ValueError: a photo, painting, region or size that does not do, or a loss that is no longer a number.
+            ValueError: an invalid photo, style image, region or size, or a loss that is NaN or infinite.
         """
         targets = self.targets(content, styles, size)
         sizes = self.sizes(targets.size, init_image)
@@ -160,13 +164,13 @@ class PictureOptimization:
         return targets.finished(loop.picture).cpu()
 
     def first_evaluations(self, content: Tensor | None, styles: Sequence[Style], *, count: int) -> None:
-        """Only so many evaluations, at the photo's size: to time them, or to see what they need."""
+        """Run only `count` evaluations at the photo's size, to measure their time or memory."""
         targets = self.targets(content, styles)
         loop = self.loop(targets, self._start(targets, targets.size, None, 0))
         loop.run(count, lambda _: True)
 
     def targets(self, content: Tensor | None, styles: Sequence[Style], size: Size | None = None) -> Targets:
-        """What is painted from, on the device; arguments and errors of `run`."""
+        """Prepare photo and style images on the device. Arguments and errors are those of `run`."""
         return Targets(
             content,
             styles,
@@ -178,27 +182,27 @@ class PictureOptimization:
         )
 
     def sizes(self, full: Size, init_image: Tensor | None = None) -> list[Size]:
-        """The sizes that a picture of that height and width grows through, from `init_image`'s on if there is one."""
+        """Return all sizes up to `full` (height, width), starting at the size of `init_image` if given."""
         sizes = sizes_up_to(full, smallest=self.smallest)
         if init_image is None:
             return sizes
-        check_picture(init_image, "The picture to go on from", "start from another picture, or from the photo")
+        check_picture(init_image, "The start image (init_image)", "use another image, or init_image=null")
         height, width = init_image.shape[-2:]
         if abs(height * full[1] / (width * full[0]) - 1) > 0.05:
             raise ValueError(
-                f"The picture to go on from is {width}x{height} pixels, the one to paint {full[1]}x{full[0]}, which is "
-                "of another shape: start from a picture of this photo."
+                f"The start image (init_image) has {width}x{height} pixels, but the result has {full[1]}x{full[0]}, "
+                "which is another shape: use an image made from this photo."
             )
         return [size for size in sizes if min(size) >= min(height, width)] or [full]
 
     def loss_at(self, size: Size, targets: Targets) -> PictureLoss:
-        """The loss of a picture of that height and width, its targets computed."""
+        """Build the loss for images of this height and width, with its targets computed."""
         return self.loss(
             loss_network=self.loss_network, content=targets.content_at(size), styles=targets.styles_at(size)
         ).to(self.device)
 
     def loop(self, targets: Targets, init_image: Tensor) -> OptimizerLoop:
-        """The loop at one size of a run, that of `init_image`."""
+        """Build the optimisation loop at the size of `init_image`."""
         return OptimizerLoop(
             init_image,
             self.loss_at((init_image.shape[-2], init_image.shape[-1]), targets),
@@ -211,7 +215,7 @@ class PictureOptimization:
     def _start(self, targets: Targets, size: Size, init_image: Tensor | None, seed: int) -> Tensor:
         if init_image is not None:
             return resized(init_image.to(self.device, torch.float32), size)
-        generator = torch.Generator().manual_seed(seed)  # On the CPU, so that every device draws the same.
+        generator = torch.Generator().manual_seed(seed)  # On the CPU: the noise is then the same for every device.
         noise = 0.5 + self.noise_amplitude * (2 * torch.rand(1, 3, *size, generator=generator) - 1)
         photo = targets.content_at(size)
         return noise.to(self.device) if photo is None else photo.lerp(noise.to(self.device), self.noise_ratio)
@@ -227,22 +231,22 @@ def optimize(
     callback: Callback | None = None,
     **recipe: Any,
 ) -> Tensor:
-    """Paint one picture in a style by optimising its pixels; a texture where `content` is None.
+    """Stylize one image by optimising its pixels, or make a texture.
 
     Args:
-        content: the photo, `(1, 3, H, W)` in 0..1, painted at its own size.
-        styles: a painting `(1, 3, H, W)`, or several, as they are or as `Style` with weight and region.
-        loss_network: frozen features by name.
-        size: height and width of a texture.
-        seed: of the noise.
-        callback: is shown every evaluation.
+        content: the photo, `(1, 3, H, W)` in 0..1; the result has its size. None makes a texture.
+        styles: a style image `(1, 3, H, W)` in 0..1, or several, as tensors or as `Style` with weight and region.
+        loss_network: frozen loss network.
+        size: height and width of a texture; None with a photo.
+        seed: seed of the noise.
+        callback: called after every evaluation.
         recipe: settings of `PictureOptimization`.
 
     Returns:
-        `(1, 3, H, W)` in 0..1.
+        The result `(1, 3, H, W)` in 0..1, on the CPU.
 
     Raises:
-        ValueError: what is given can't be painted; the sentence says why.
+        ValueError: an invalid argument; the message says which.
     """
     given = [styles] if isinstance(styles, Tensor) else styles
     paintings = [style if isinstance(style, Style) else Style(style) for style in given]

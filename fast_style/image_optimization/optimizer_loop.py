@@ -1,4 +1,4 @@
-"""One picture at one size on its way down: its pixels are the only parameter."""
+"""Optimisation of one image at one size: its pixels are the only parameter."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -13,25 +13,25 @@ from fast_style.image_optimization.loss import PictureLoss
 _PRECISIONS = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
-class _Enough(Exception):  # noqa: N818 - nothing went wrong
-    """Leaves an optimiser's inner loop."""
+class _Enough(Exception):  # noqa: N818 - not an error
+    """Raised to leave an optimiser's inner loop."""
 
 
 class OptimizerLoop:
-    """Optimises a picture, and remembers what is to be shown of it.
+    """Optimise an image, and keep the average of the iterates or the best iterate as the result.
 
     Args:
-        init_image: `(1, 3, H, W)`.
-        loss: of pictures of this size.
-        optimizer: makes the optimiser of given parameters.
-        average_decay: of the moving average of all iterates, corrected for its youth as Adam's moments are; 0
-            remembers the iterate of the lowest loss instead.
-        clamp: cut the pixels to 0..1 before every evaluation.
-        precision: `32-true`, or `bf16-mixed` or `16-mixed` for the loss network alone.
+        init_image: start image `(1, 3, H, W)`.
+        loss: the loss for images of this size.
+        optimizer: builds the optimiser from a list of tensors.
+        average_decay: decay of the moving average of all iterates, with a bias correction like Adam's. 0 keeps the
+            iterate with the lowest loss instead.
+        clamp: clamp the pixels to 0..1 before every evaluation.
+        precision: `32-true`, `bf16-mixed` or `16-mixed`; mixed precision applies to the loss network only.
 
     Attributes:
-        evaluations: of the loss, so far.
-        terms, weighted: of the last one, by name, plain and times their weights.
+        evaluations: number of loss evaluations so far.
+        terms, weighted: unweighted and weighted terms of the last evaluation by name.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class OptimizerLoop:
         clamp: bool,
         precision: str,
     ) -> None:
-        # L-BFGS wants its parameters in one piece, so the channels go last only on their way into the network.
+        # L-BFGS needs contiguous parameters. So only the copy for the loss network is channels_last.
         self.pixels = init_image.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
         self.loss, self.optimizer = loss, optimizer([self.pixels])
         self.average_decay, self.clamp, self.precision = average_decay, clamp, precision
@@ -55,22 +55,22 @@ class OptimizerLoop:
 
     @property
     def picture(self) -> Tensor:
-        """The average of the iterates, or the best one, cut to 0..1."""
+        """The average of the iterates, or the best iterate, clamped to 0..1."""
         return self._remembered.clamp(0, 1)
 
     def run(self, evaluations: int, after: Callable[["OptimizerLoop"], bool]) -> bool:
-        """Evaluate the loss so many times.
+        """Optimise until this number of loss evaluations is reached.
 
         Args:
-            evaluations: the number of them since the beginning, also for optimisers that evaluate many times a step;
-                L-BFGS can go on afterwards only if that was the end of an inner loop (`max_iter`).
-            after: called after every evaluation; False ends the descent there.
+            evaluations: total number of evaluations since the start, also for optimisers with many evaluations per
+                step. L-BFGS can continue afterwards only if the number is the end of an inner loop (`max_iter`).
+            after: called after every evaluation; False stops the optimisation.
 
         Returns:
-            Whether it went to its end.
+            False if `after` stopped the optimisation, else True.
 
         Raises:
-            ValueError: the loss is no longer a number.
+            ValueError: the loss is NaN or infinite.
         """
         going = True
 
@@ -86,7 +86,7 @@ class OptimizerLoop:
 
         with suppress(_Enough):
             while self.evaluations < evaluations:
-                self.optimizer.step(evaluate)  # type: ignore[arg-type]  # torch says float; it is given tensors.
+                self.optimizer.step(evaluate)  # type: ignore[arg-type]  # torch types the result as float; tensors work.
         return going
 
     def _evaluate(self) -> Tensor:
@@ -111,8 +111,8 @@ class OptimizerLoop:
         value = float(total)
         if not math.isfinite(value):
             raise ValueError(
-                f"The loss is {value} at evaluation {self.evaluations}, so there is no way on: take a lower "
-                "learning rate, other weights, or precision 32-true."
+                f"The loss is {value} at evaluation {self.evaluations}, so the optimisation stopped: use a lower "
+                "learning rate (method.optimizer.lr), other loss weights, or method.precision=32-true."
             )
         if value >= self._lowest and not self.average_decay:
             return

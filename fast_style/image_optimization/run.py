@@ -1,4 +1,4 @@
-"""From a photo's and paintings' files to the file of an optimised picture, watched and saved."""
+"""Optimise an image from files to a file, with progress bar, logs and intermediate images."""
 
 import os
 import re
@@ -30,12 +30,12 @@ from fast_style.interrupts import Interrupted, SignalHandler
 
 @dataclass(frozen=True)
 class StyleFiles:
-    """The files of the styles.
+    """Files of the style images, with weights and masks.
 
     Attributes:
-        images: at least one.
-        weights: one an image; None: all alike.
-        masks: one an image, pictures as large as the photo, white where the style goes; None: everywhere.
+        images: at least one style image.
+        weights: one weight per style image; None: equal weights.
+        masks: one mask file per style image, as large as the photo, white where the style applies. None: everywhere.
     """
 
     images: Sequence[StrPath]
@@ -44,25 +44,25 @@ class StyleFiles:
 
     def __post_init__(self) -> None:
         if not self.images or any(image is None for image in self.images):
-            raise ValueError("No style was named: give style.image=my.jpg, or style=NAME of conf/style/.")
+            raise ValueError("No style image is given: set style.image=my.jpg, or style=NAME of conf/style/.")
         if not all(isinstance(weight, int | float) for weight in self.weights or []):
-            raise ValueError(f"style.weights are numbers, one a style; got {self.weights}.")
+            raise ValueError(f"style.weights must be numbers, one per style; got {self.weights}.")
         for name, given in (("weights", self.weights), ("masks", self.masks)):
             if given is not None and len(given) != len(self.images):
                 raise ValueError(
                     f"style.{name} has {len(given)} entries for {len(self.images)} styles "
-                    f"({', '.join(os.fspath(image) for image in self.images)}): give one a style."
+                    f"({', '.join(os.fspath(image) for image in self.images)}): give one per style."
                 )
 
 
 @dataclass(frozen=True)
 class OptimizationResult:
-    """What a finished optimisation leaves.
+    """Files and losses of a finished optimisation.
 
     Attributes:
-        output: the picture's file.
-        folder: of TensorBoard's curves; None if there are none.
-        terms: the last evaluation's unweighted terms by name.
+        output: file of the result.
+        folder: folder of the TensorBoard log; None without a log.
+        terms: unweighted terms of the last evaluation by name.
     """
 
     output: Path
@@ -84,29 +84,30 @@ def optimize_file(
     runs: StrPath | None = "runs",
     max_memory: float | None = None,
 ) -> OptimizationResult:
-    """Paint a file.
+    """Stylize a photo file, or make a texture.
 
     Args:
-        method: how.
-        content: the photo; None makes a texture.
-        paintings: the styles.
-        output: the picture's file; it appears whole or not at all.
-        size: shorter side in pixels, None the photo's own; of a texture one side or `[width, height]`.
-        init_image: a picture to go on from.
-        seed: of the noise.
-        save_every: evaluations between pictures kept on the way; None keeps none.
-        log_every: evaluations between points of TensorBoard's curves.
-        runs: their folder; None draws none.
-        max_memory: GiB to paint in; None takes what is free.
+        method: the recipe.
+        content: file of the photo; None makes a texture.
+        style_files: the style images.
+        output: file of the result; it is written completely or not at all.
+        size: shorter side of the result in pixels; None: the photo's size. For a texture: one side or
+            `[width, height]`.
+        init_image: file of the start image.
+        seed: seed of the noise.
+        save_every: evaluations between intermediate images; None: no intermediate images.
+        log_every: evaluations between points of the TensorBoard curves.
+        runs: parent folder of the TensorBoard log; None: no log.
+        max_memory: memory limit in GiB; None: the free memory.
 
     Raises:
-        ValueError: something given does not do, or the loss is no longer a number; the sentence says what to do.
-        Interrupted: somebody stopped it; the best picture so far is in `output`.
+        ValueError: an invalid argument or file, or a loss that is NaN or infinite; the message says what to do.
+        Interrupted: Ctrl-C or SIGTERM; the best image so far is in `output`.
     """
     target = Path(output)
     _check_output(target, [content, *style_files.images, *(style_files.masks or [])], on_the_way=save_every is not None)
     if runs is not None:
-        _check_folder(Path(runs) / "run", "The folder of TensorBoard's curves")
+        _check_folder(Path(runs) / "run", "The folder of the TensorBoard log (runs)")
     photo, full = _photo(content, size)
     styles = _styles(style_files, photo, full, size=method.style_size)
     pixels = None if photo is None else resized(photo.pixels, full)
@@ -136,15 +137,15 @@ def optimize_file(
 def _interrupted(last: Iterate, target: Path, signal_number: int) -> Interrupted:
     height, width = last.size
     return Interrupted(
-        f"Stopped at evaluation {last.step} of {last.steps}; the best picture so far, {width}x{height} pixels, is "
-        f"{target}. Go on from it with {_said('init_image', target)}",
+        f"Stopped at evaluation {last.step} of {last.steps}; the best image so far, {width}x{height} pixels, is "
+        f"{target}. Continue from it with {_said('init_image', target)}",
         signal_number,
         saved=target,
     )
 
 
 class _Last:
-    """Remembers the iterate seen last."""
+    """Keep the last iterate."""
 
     iterate: Iterate
 
@@ -162,44 +163,44 @@ def _callbacks(target: Path, folder: Path | None, log_every: int, save_every: in
 
 
 def _said(key: str, path: Path) -> str:
-    """The argument as it can be pasted into a shell."""
+    """Return the argument `key=path`, quoted for a shell."""
     plain = f"{key}={path}"
     return plain if re.fullmatch(r"[\w./=-]+", plain) else shlex.quote(f'{key}="{path}"')
 
 
 def _check_output(target: Path, inputs: Sequence[StrPath | None], *, on_the_way: bool) -> None:
-    """What would otherwise be found out in the end."""
+    """Raise an error now if the output could not be saved after the optimisation."""
     if target.suffix.lower() not in WRITABLE_SUFFIXES:
-        raise ValueError(f"The output {target} is wanted with one of {', '.join(sorted(WRITABLE_SUFFIXES))}.")
+        raise ValueError(f"The output {target} needs a suffix of {', '.join(sorted(WRITABLE_SUFFIXES))}.")
     if target.is_dir():
-        raise ValueError(f"The output {target} is a folder; name a file.")
+        raise ValueError(f"The output {target} is a folder: give a file name.")
     if any(path is not None and target.resolve() == Path(path).resolve() for path in inputs):
-        raise ValueError(f"The output {target} is one of the pictures it is made of; give another output.")
+        raise ValueError(f"The output {target} is one of the input images: give another output.")
     kept = re.compile(rf"{re.escape(target.stem)}_\d{{5,}}{re.escape(target.suffix)}")
     for path in (Path(given) for given in inputs if given is not None):
         if on_the_way and kept.fullmatch(path.name) and path.resolve().parent == target.resolve().parent:
-            raise ValueError(f"save_every would write over {path}, which the picture is made of; give another output.")
+            raise ValueError(f"save_every would overwrite the input image {path}: give another output.")
     _check_folder(target, f"The output {target}")
 
 
 def _check_folder(target: Path, name: str) -> None:
-    # It is made when there is something to put into it.
+    # Missing folders are created later, when there is a file to write.
     folder = next(folder for folder in target.absolute().parents if folder.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise ValueError(f"{name} can't be written: {folder} is no folder, or one you may not write to.")
+        raise ValueError(f"{name} can't be written: {folder} is not a folder, or you may not write there.")
 
 
 def _photo(content: StrPath | None, size: int | Sequence[int] | None) -> tuple[Picture | None, Size]:
-    """The photo as it is, and the height and width to paint at."""
+    """Return the photo at its own size, and the height and width of the result."""
     sides = size if size is None or isinstance(size, Sequence) else [size]
     if sides is not None and (len(sides) not in (1, 2) or not all(isinstance(s, int) and s >= 1 for s in sides)):
-        raise ValueError(f"size is a number of pixels, of a texture also [width,height]; got {size}.")
+        raise ValueError(f"size is a whole number of pixels, or for a texture also [width,height]; got {size}.")
     if content is None:
         if sides is None:
-            raise ValueError("A texture needs a size, a number of pixels or [width,height].")
+            raise ValueError("A texture needs a size, a number of pixels or [width,height]; got size=null.")
         return None, (sides[-1], sides[0])
     if sides is not None and len(sides) > 1:
-        raise ValueError(f"A photo keeps its shape: size is its shorter side in pixels; got {size}.")
+        raise ValueError(f"A photo keeps its aspect ratio: size is its shorter side in pixels; got {size}.")
     photo = read_picture(content)
     height, width = photo.pixels.shape[-2:]
     scale = 1.0 if sides is None else sides[0] / min(height, width)
@@ -216,9 +217,9 @@ def _styles(style_files: StyleFiles, photo: Picture | None, full: Size, *, size:
 
 
 def _painting(image: StrPath, size: int | None) -> Tensor:
-    """The painting, reduced to a shorter side by the filter that training reads its styles with.
+    """Load the style image, resized to a shorter side with the same filter as in training.
 
-    What a slightly softer one takes away is 5 % of the Gram matrices' norms, and a texture then lacks it.
+    A slightly softer filter loses 5 % of the norms of the Gram matrices, and a texture then lacks that detail.
     """
     painting = load_image(image)
     return painting if size is None or min(painting.shape[-2:]) <= size else load_image(image, size=size)
@@ -226,14 +227,14 @@ def _painting(image: StrPath, size: int | None) -> Tensor:
 
 def _region(mask: StrPath, photo: Picture | None, full: Size) -> Tensor:
     if photo is None:
-        raise ValueError(f"The mask {mask} says where in a photo a style goes; a texture has no photo.")
+        raise ValueError(f"A texture has no photo, so it cannot use the mask {mask}: leave style.masks out.")
     region = luminance(load_image(mask))
     found, wanted = region.shape[-2:], photo.pixels.shape[-2:]
     if found != wanted:
         raise ValueError(
-            f"The mask {mask} is {found[1]}x{found[0]} pixels and the photo {wanted[1]}x{wanted[0]}: a mask is as "
-            "large as the photo."
+            f"The mask {mask} has {found[1]}x{found[0]} pixels, but the photo has {wanted[1]}x{wanted[0]}: resize the "
+            "mask."
         )
     if not torch.any(region > 0.5):
-        raise ValueError(f"The mask {mask} is empty: paint white where the style is to go.")
+        raise ValueError(f"The mask {mask} is empty: make it white where the style applies.")
     return resized(region, full)

@@ -1,4 +1,4 @@
-"""From coarse to fine: the sizes a picture grows through, and what is carried from one to the next."""
+"""Coarse to fine: the sizes of the optimised image, and the optimiser state that passes to the next size."""
 
 import math
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ Size = tuple[int, int]  # (height, width)
 
 
 def sizes_up_to(size: Size, *, smallest: int | None) -> list[Size]:
-    """Sizes each larger than the one before by the square root of 2, the last being `size` (height, width).
+    """Return sizes (height, width) that grow by the square root of 2 up to `size`.
 
     Args:
-        size: in pixels.
-        smallest: no shorter side is below this; None starts with the full size.
+        size: final height and width in pixels.
+        smallest: minimum of the shorter side in pixels. None returns only `size`.
     """
     height, width = size
     count = 1
@@ -26,14 +26,14 @@ def sizes_up_to(size: Size, *, smallest: int | None) -> list[Size]:
 
 
 def resized(pictures: Tensor, size: Size) -> Tensor:
-    """`(N, C, H, W)` in 0..1 at another height and width, without aliasing."""
+    """Resize images `(N, C, H, W)` in 0..1 to a height and width (bicubic, antialiased, clamped)."""
     if tuple(pictures.shape[-2:]) == size:
         return pictures
     return nn.functional.interpolate(pictures, size=size, mode="bicubic", antialias=True).clamp(0, 1)
 
 
 def fitted(pictures: Tensor, longer: int) -> Tensor:
-    """`(N, C, H, W)` with a longer side of `longer` pixels; never enlarged, which would only blur it."""
+    """Shrink images `(N, C, H, W)` to a longer side of at most `longer` pixels; enlarging would only blur them."""
     height, width = pictures.shape[-2:]
     shrink = longer / max(height, width)
     if shrink >= 1:
@@ -42,10 +42,10 @@ def fitted(pictures: Tensor, longer: int) -> Tensor:
 
 
 def warm_start(optimizer: Optimizer, former: Optimizer, size: Size) -> None:
-    """Give an optimiser of a larger picture what another has learnt of the smaller one.
+    """Copy the state of the optimiser at the smaller size to the optimiser at the larger size.
 
-    Adam's moments are enlarged like pictures, as in crowsonkb/style-transfer-pytorch. L-BFGS starts anew: its memory
-    of past steps is not a picture.
+    Adam's moments are enlarged like images, as in crowsonkb/style-transfer-pytorch. L-BFGS starts without history,
+    because its stored steps cannot be enlarged like an image.
     """
     for new, old in zip(_parameters(optimizer), _parameters(former), strict=True):
         state: Mapping[str, Tensor] = former.state.get(old, {})
@@ -60,6 +60,6 @@ def _parameters(optimizer: Optimizer) -> list[Tensor]:
 def _enlarged(name: str, value: Tensor, size: Size) -> Tensor:
     if value.dim() != 4:
         return value.clone()
-    # A bicubic square would overshoot below zero.
+    # Bicubic interpolation overshoots, and a mean of squares must not be negative.
     mode = "bilinear" if name.endswith("_sq") else "bicubic"
     return torch.nn.functional.interpolate(value, size=size, mode=mode)

@@ -1,4 +1,4 @@
-"""What one picture is painted from: the photo and the paintings, with their colours prepared, at any size."""
+"""The photo and the style images of an optimisation: validated, with prepared colours, at any size."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,20 +15,23 @@ ColorTransfer = Literal["style", "keep", "match"]
 
 
 class Targets:
-    """A photo to paint, or none, and the paintings to paint it like.
+    """A photo (or none) and the style images, prepared for all sizes of an optimisation.
 
     Args:
         content: the photo, `(1, 3, H, W)` in 0..1; None for a texture.
-        styles: the paintings; a region is as large as the photo, or as `size`.
-        size: height and width of a texture; None is right with a photo, which has its own.
-        color: `style`: the paintings' colours; `match`: the paintings are first given the photo's mean and covariance;
-            `keep`: only luminance is painted, the photo's chroma stays (Gatys et al. 2017, section 5).
-        style_scale: longer side of the paintings by the picture's; larger: broader strokes. Never enlarged.
-        style_size: shorter side of the paintings in pixels where the picture has its full size, instead.
-        device: to paint on.
+        styles: the style images; a region has the size of the photo.
+        size: height and width of a texture; None with a photo.
+        color: `style` uses the colours of the style images. `match` first gives the style images the colour mean and
+            covariance of the photo. `keep` stylizes only luminance; the chroma of the photo stays (Gatys et al. 2017,
+            section 5).
+        style_scale: longer side of the style images relative to the longer side of the result; larger: broader strokes.
+            Style images are never enlarged.
+        style_size: shorter side of the style images in pixels when the result has its full size. `style_scale`
+            multiplies it. None: the size follows from `style_scale` alone.
+        device: device to compute on.
 
     Raises:
-        ValueError: what is given can't be painted; the sentence says why.
+        ValueError: an invalid argument; the message says which.
     """
 
     def __init__(
@@ -43,15 +46,17 @@ class Targets:
         device: torch.device | None = None,
     ) -> None:
         if color not in get_args(ColorTransfer):
-            raise ValueError(f"color is one of {', '.join(get_args(ColorTransfer))}; got {color!r}.")
+            raise ValueError(f"color must be one of {', '.join(get_args(ColorTransfer))}; got {color!r}.")
         if style_scale <= 0 or (style_size is not None and style_size < 1):
-            raise ValueError(f"A style's scale is above 0 and its size at least 1; got {style_scale}, {style_size}.")
+            raise ValueError(
+                f"style_scale must be above 0 and style_size at least 1 pixel; got {style_scale} and {style_size}."
+            )
         self.size = _checked_size(content, size)
         _check_styles(styles, self.size)
         if content is None and (color != "style" or any(style.region is not None for style in styles)):
             raise ValueError(
-                "A texture has no photo to keep the colours of, or to show beside a masked style; give a photo, or "
-                "take color=style and no mask."
+                "A texture has no photo, so it cannot use the photo's colours or masks: give a photo, or use "
+                f"color=style and no masks; got color={color}."
             )
         self.style_scale, self.style_size, self.color = style_scale, style_size, color
         self.photo = None if content is None else _placed(content, device)
@@ -59,11 +64,11 @@ class Targets:
         self.content, self.styles = _in_colors(self.photo, placed, color)
 
     def content_at(self, size: Size) -> Tensor | None:
-        """The photo at a height and width."""
+        """Return the photo at this height and width, or None for a texture."""
         return None if self.content is None else resized(self.content, size)
 
     def styles_at(self, size: Size) -> list[Style]:
-        """The paintings for a picture of that height and width, and the regions in it."""
+        """Return the style images, and their regions, for a result of this height and width."""
         return [
             replace(
                 style,
@@ -74,7 +79,7 @@ class Targets:
         ]
 
     def finished(self, picture: Tensor) -> Tensor:
-        """The picture with the photo's chroma where that is kept, and the photo where no style goes."""
+        """Return the final image: with the photo's chroma for `keep`, and with the photo outside all regions."""
         size = (picture.shape[-2], picture.shape[-1])
         if self.photo is None:
             return picture
@@ -121,42 +126,42 @@ def _checked_size(content: Tensor | None, size: Size | None) -> Size:
         if size is None or min(size) < 1:
             raise ValueError(f"A texture needs a height and a width of at least 1 pixel; got {size}.")
         return size
-    check_picture(content, "The photo", "paint another photo, or a texture without one (content=null)")
+    check_picture(content, "The photo", "use another photo, or content=null for a texture")
     found: Size = (content.shape[-2], content.shape[-1])
     if size is not None and size != found:
-        raise ValueError(f"A photo is painted at its own size, {found}; got {size}: resize the photo first.")
+        raise ValueError(f"A photo is stylized at its own size, {found}; got {size}: resize the photo first.")
     return found
 
 
 def _check_styles(styles: Sequence[Style], size: Size) -> None:
     for number, style in enumerate(styles, 1):
-        name = "The painting" if len(styles) == 1 else f"Painting {number}"
-        check_picture(style.picture, name, "take one that has something to learn from")
+        name = "The style image" if len(styles) == 1 else f"Style image {number}"
+        check_picture(style.picture, name, "use another style image")
         if style.region is None:
             continue
         found = tuple(style.region.shape)
         if len(found) != 4 or found[:2] != (1, 1) or not style.region.is_floating_point():
             raise ValueError(
-                f"The mask of {name.lower()} is wanted as floats (1, 1, H, W); got {style.region.dtype} {found}."
+                f"The mask of {name.lower()} must be a float tensor (1, 1, H, W); got {style.region.dtype} {found}."
             )
         if found != (1, 1, *size):
             raise ValueError(
-                f"The mask of {name.lower()} is {found[-1]}x{found[-2]} pixels and the picture {size[1]}x{size[0]}: "
-                "give it the picture's size."
+                f"The mask of {name.lower()} has {found[-1]}x{found[-2]} pixels, but the result has "
+                f"{size[1]}x{size[0]}: resize the mask."
             )
         if not style.region.max() > 0:
-            raise ValueError(f"The mask of {name.lower()} is empty: paint white where the style is to go.")
+            raise ValueError(f"The mask of {name.lower()} is empty: make it white where the style applies.")
 
 
 def check_picture(picture: Tensor, name: str, advice: str) -> None:
-    """Raise a ValueError that names the picture unless it is one, finite and of more than one colour."""
+    """Raise a ValueError with `name` and `advice` unless this is a finite image `(1, 3, H, W)` with several colours."""
     if picture.dim() != 4 or picture.shape[:2] != (1, 3) or not picture.is_floating_point():
         raise ValueError(
-            f"{name} is wanted as floats (1, 3, H, W) in 0..1; got {picture.dtype} {tuple(picture.shape)}."
+            f"{name} must be a float tensor (1, 3, H, W) in 0..1; got {picture.dtype} {tuple(picture.shape)}."
         )
     if picture.numel() == 0:
         raise ValueError(f"{name} has no pixels, its size is {picture.shape[-1]}x{picture.shape[-2]}: {advice}.")
     if not torch.isfinite(picture).all():
-        raise ValueError(f"{name} holds NaN or infinity: {advice}.")
+        raise ValueError(f"{name} contains NaN or infinity: {advice}.")
     if (picture.amax((2, 3)) - picture.amin((2, 3))).max() < 1 / 255:
-        raise ValueError(f"{name} is one colour everywhere: {advice}.")
+        raise ValueError(f"{name} has only one colour: {advice}.")

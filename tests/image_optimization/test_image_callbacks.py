@@ -1,4 +1,4 @@
-"""What the callbacks show, write and keep of a run, and that they let go of it in the end."""
+"""Callbacks: what they show and write, and that they are closed at the end."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -23,12 +23,12 @@ WEIGHTS = {"content/relu2": 2.0, "style/relu1": 5.0, "style/relu2": 10.0, "tv": 
 
 
 def shade(step: int) -> float:
-    """The grey of the picture after that step."""
+    """Return the grey value of the image after this step."""
     return step % 100 / 100
 
 
 def iterate(step: int, steps: int, size: Size = (6, 8), *, picture: Callable[[], Tensor] | None = None) -> Iterate:
-    """Like that of a run whose terms all differ and all change."""
+    """Return an iterate; all its terms differ, and all change with the step."""
     terms = {name: torch.tensor((index + 1) / step) for index, name in enumerate(WEIGHTS)}
     weighted = {name: WEIGHTS[name] * term for name, term in terms.items()}
     return Iterate(step, steps, size, terms, weighted, picture or (lambda: torch.full((1, 3, *size), shade(step))))
@@ -40,11 +40,11 @@ def show(callback: Callable[[Iterate], None], steps: int, *, until: int | None =
 
 
 def lines(text: str) -> list[str]:
-    """What a terminal showed one after the other, each drawing over the one before."""
+    """Split the terminal output into the successive drawings of the bar."""
     return [line.rstrip() for line in text.replace("\n", "\r").split("\r") if line.strip()]
 
 
-# ---- Bar
+# ---- ProgressBarCallback
 
 
 def test_there_is_one_bar_over_all_sizes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,7 +66,7 @@ def test_the_bar_shows_the_weighted_terms_by_kind(capsys: pytest.CaptureFixture[
     bar(iterate(1, 4))
     err = capsys.readouterr().err
     bar.close()
-    # Of 1, 2, 3 and 4 times the weights.
+    # The terms are 1, 2, 3 and 4 times the weights.
     assert "content=2, style=40, tv=2]" in lines(err)[-1]
 
 

@@ -1,4 +1,4 @@
-"""The loss of one picture is a sum of named terms, each of them the formula of its source; regions are guides."""
+"""PictureLoss: every term equals the formula of its source, with and without regions."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ BY_HAND = {
     "tv": 7.0,
     "range": 11.0,
 }
-HEIGHT, WIDTH = 12, 15  # Pooling leaves a column out.
+HEIGHT, WIDTH = 12, 15  # Pooling drops the last column.
 
 
 @pytest.fixture
@@ -33,11 +33,11 @@ def make(tiny_loss_network):
     return make_loss
 
 
-# ---- written out by hand, in float64
+# ---- reference formulas in float64
 
 
 def features(network, picture):
-    """The tiny network's features."""
+    """Return the features of the tiny network."""
     c1, c2 = network.layers["conv1"], network.layers["conv2"]
     mean, std = torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1), torch.tensor([0.2, 0.3, 0.25]).view(3, 1, 1)
     conv1 = F.conv2d((picture.double() - mean) / std, c1.weight.double(), c1.bias.double(), padding=1)
@@ -46,7 +46,7 @@ def features(network, picture):
 
 
 def shrunk(region, height, width):
-    """The mean of the part of a region that a feature covers, for every feature."""
+    """Return the mean of the region over the pixels of each feature."""
     full_height, full_width = region.shape[-2:]
     result = torch.zeros(height, width, dtype=torch.float64)
     for y in range(height):
@@ -58,7 +58,7 @@ def shrunk(region, height, width):
 
 
 def gram(f, region=None):
-    """Johnson's eq. 3; with a region section 4 of Gatys et al. (2017), whose T has a sum of squares of 1."""
+    """Johnson et al., eq. 3; with a region: Gatys et al. (2017), section 4, where sum T^2 = 1."""
     guide = torch.ones(f.shape[-2:]).double() if region is None else shrunk(region, *f.shape[-2:])
     guided = f[0] * guide / (guide**2).sum().sqrt()
     return torch.einsum("cyx,dyx->cd", guided, guided) / f.shape[1]
@@ -99,7 +99,7 @@ def expected_terms(network, picture, content, styles, normalization):
         terms[f"style/{name}"] = term
     p = picture.double()
     down, across = (p[:, :, 1:] - p[:, :, :-1]) ** 2, (p[..., 1:] - p[..., :-1]) ** 2
-    # The published weights of Johnson et al. belong to sums, and to pixels of 0..255.
+    # The published weights of Johnson et al. assume sums, and pixels in 0..255.
     is_sum = normalization == "johnson2016"
     terms["tv"] = (down.sum() + across.sum()) * 255**2 if is_sum else down.mean() + across.mean()
     terms["range"] = ((-p).relu() ** 2 + (p - 1).relu() ** 2).mean()
@@ -110,7 +110,7 @@ def expected_terms(network, picture, content, styles, normalization):
 
 
 def half(left):
-    """White on one side."""
+    """A mask that is white on one side."""
     region = torch.zeros(1, 1, HEIGHT, WIDTH)
     region[..., :6] = 1
     return region if left else 1 - region
@@ -118,7 +118,7 @@ def half(left):
 
 SITUATIONS = {
     "one style": lambda: [Style(torch.rand(1, 3, 9, 8))],
-    # Sizes differ: Gram matrices are mixed, not features.
+    # The sizes differ, so only Gram matrices can be averaged, not features.
     "three styles": lambda: [Style(torch.rand(1, 3, 8 + 2 * i, 9) ** (1 + i), 0.5 + i) for i in range(3)],
     "a region": lambda: [Style(torch.rand(1, 3, 9, 8), 3.0, half(left=True))],
     "a soft region": lambda: [Style(torch.rand(1, 3, 9, 8), region=torch.rand(1, 1, HEIGHT, WIDTH))],
@@ -145,7 +145,7 @@ SITUATIONS = {
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 def test_every_term_is_its_formula(make, tiny_loss_network, normalization, situation):
     styles, content = SITUATIONS[situation](), torch.rand(1, 3, HEIGHT, WIDTH)
-    picture = torch.rand(1, 3, HEIGHT, WIDTH) * 1.6 - 0.3  # Strays from 0..1 on both sides.
+    picture = torch.rand(1, 3, HEIGHT, WIDTH) * 1.6 - 0.3  # Values below 0 and above 1.
     terms = make(content, styles, normalization=normalization)(picture)
     expected = expected_terms(tiny_loss_network, picture, content, styles, normalization)
     assert terms.keys() == expected.keys()
@@ -192,7 +192,7 @@ def test_a_style_pulls_at_its_region_only(make):
     picture = torch.rand(1, 3, HEIGHT, WIDTH, requires_grad=True)
     loss(picture)["style/relu1"].backward()
     assert picture.grad[..., :7].abs().amax((0, 1, 2)).min() > 0
-    assert picture.grad[..., 7:].abs().max() == 0  # A convolution of 3x3 looks one pixel over the edge.
+    assert picture.grad[..., 7:].abs().max() == 0  # A 3x3 convolution reaches one pixel beyond the region.
 
 
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
@@ -207,7 +207,7 @@ def test_the_photo_has_no_content_error_and_the_painting_no_style_error(make, no
     assert of_photo["range"] == 0
 
 
-# ---- what is left out
+# ---- terms that are not computed
 
 
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
@@ -227,7 +227,7 @@ def test_a_texture_has_no_content_term(make):
     loss, picture = make(content=None), torch.rand(1, 3, HEIGHT, WIDTH)
     assert set(loss.weights) == set(loss(picture)) == {"style/relu1", "style/conv2", "tv", "range"}
     assert not [name for name, _ in loss.named_buffers() if name.startswith("content")]
-    assert loss(torch.rand(1, 3, 9, 20)).keys() == loss.weights.keys()  # Nothing ties it to a size.
+    assert loss(torch.rand(1, 3, 9, 20)).keys() == loss.weights.keys()  # A texture loss accepts any size.
 
 
 @pytest.mark.parametrize(
@@ -266,10 +266,10 @@ def test_layers_by_name_alone_weigh_the_same(make):
         ({"styles": [Style(torch.ones(1, 3, 8, 8)), Style(torch.ones(1, 3, 8, 8), 0.0)]}, r"got weights \[1.0, 0.0\]"),
         ({"styles": [Style(torch.ones(1, 3, 8, 8), -1.0)]}, r"got weights \[-1.0\]"),
         ({"styles": [Style(torch.ones(1, 3, 8, 8), float("nan"))]}, r"got weights \[nan\]"),
-        ({"content_weight": 0, "style_weight": 0}, "nothing to paint; raise one"),
-        ({"content_weight": 0, "style_layers": []}, "nothing to paint"),
-        ({"content": None, "strength": 0}, "nothing to paint"),
-        (dict.fromkeys(WEIGHTS, 0), "nothing to paint"),
+        ({"content_weight": 0, "style_weight": 0}, "All weights of content and style are 0: set loss.content_weight"),
+        ({"content_weight": 0, "style_layers": []}, "All weights of content and style are 0"),
+        ({"content": None, "strength": 0}, "All weights of content and style are 0"),
+        (dict.fromkeys(WEIGHTS, 0), "All weights of content and style are 0"),
         ({"content_layers": ["relu9"]}, "no layer relu9; its layers are conv1, relu1, pool1, conv2, relu2"),
         ({"style_layers": {"relu8": 1.0}}, "no layer relu8; its layers are conv1, relu1, pool1, conv2, relu2"),
         ({"normalization": "gatys"}, f"one of {', '.join(NORMALIZATIONS)}; got 'gatys'"),
@@ -281,7 +281,7 @@ def test_bad_arguments_are_refused_in_one_line(make, changes, sentence):
     assert "\n" not in str(caught.value)
 
 
-# ---- what it keeps and what it lets through
+# ---- state and gradients
 
 
 def test_nothing_of_the_loss_is_saved_or_trained_and_the_targets_follow_the_module(make):
@@ -341,14 +341,14 @@ def narrow_vgg(monkeypatch):
 
 
 def kept_bytes(loss, picture):
-    """Terms of a picture, and the size of what is kept for their gradient: each memory once, and no constants."""
+    """Return the terms, and the bytes autograd keeps: each storage counted once, without constants."""
     constants = {buffer.untyped_storage().data_ptr() for buffer in loss.buffers()}
     kept = {}
 
     def remember(tensor):
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in constants:
-            kept[storage.data_ptr()] = storage  # Holding it keeps its address from being used again.
+            kept[storage.data_ptr()] = storage  # A reference keeps the address from being reused.
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
@@ -356,7 +356,7 @@ def kept_bytes(loss, picture):
     return terms, sum(storage.nbytes() for storage in kept.values())
 
 
-# A region would keep the features as it weighs them too, in float32.
+# With a region, autograd would also keep the weighted features in float32.
 @pytest.mark.parametrize(("dtype", "left"), [(None, 0.55), (torch.bfloat16, 0.45)])
 def test_recomputing_gives_the_same_in_less_memory(narrow_vgg, dtype, left):
     content, painting = torch.rand(1, 3, 64, 48), torch.rand(1, 3, 50, 60) ** 2

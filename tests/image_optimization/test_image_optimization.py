@@ -1,4 +1,4 @@
-"""One picture is optimised from coarse to fine: what comes out, what is shown on the way, what is refused."""
+"""PictureOptimization: results, iterates for callbacks, start images, refused arguments."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from fast_style.image_optimization.loss import PictureLoss, Style
 from fast_style.image_optimization.method import PictureOptimization
 
 HEIGHT, WIDTH = 24, 30
-SIZES = [(8, 11), (12, 15), (17, 21), (24, 30)]  # From a smallest of 8 on.
+SIZES = [(8, 11), (12, 15), (17, 21), (24, 30)]  # With smallest=8.
 TINY_LOSS = partial(PictureLoss, content_layers=["relu2"], style_layers={"relu1": 1.0, "conv2": 0.5})
 OPTIMIZERS = {
     "adam": {},
@@ -53,7 +53,7 @@ def painting():
 
 
 class Shown:
-    """Keeps the iterates, and the pictures they make at the time."""
+    """Keep all iterates, and the image of each at that time."""
 
     def __init__(self):
         self.iterates, self.pictures = [], []
@@ -73,7 +73,7 @@ def check_picture(picture, size):
     assert picture.max() <= 1
 
 
-# ---- what comes out
+# ---- results
 
 
 @pytest.mark.parametrize("changes", OPTIMIZERS.values(), ids=OPTIMIZERS)
@@ -158,7 +158,7 @@ def test_each_region_is_painted_in_its_style(make, photo):
     assert torch.equal(picture[..., 12:-12], photo[..., 12:-12])
 
 
-# ---- what is shown on the way
+# ---- iterates for callbacks
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_an_iterates_terms_are_the_losss_and_their_weights_too(make, photo, pain
             assert iterate.terms[name].shape == ()
             assert not iterate.terms[name].requires_grad
             assert iterate.weighted[name].item() == pytest.approx(weight * iterate.terms[name].item())
-    # At first the picture is the photo.
+    # The first iterate is the photo.
     terms = method.loss_at((HEIGHT, WIDTH), method.targets(photo, [Style(painting)]))(photo)
     for name, term in terms.items():
         assert shown.iterates[0].terms[name].item() == pytest.approx(term.item(), rel=1e-4, abs=1e-7)
@@ -229,10 +229,10 @@ def test_the_next_size_goes_on_from_the_last_with_what_adam_has_learnt(make, pho
         again = torch.nn.functional.interpolate(former, size=first.shape[-2:], mode="bicubic", antialias=True)
         torch.testing.assert_close(first, again.clamp(0, 1), rtol=0, atol=1e-6)
     steps = [next(iter(made.state.values()))["step"].item() for made in optimizers]
-    assert all(after - before in (4, 5) for before, after in pairwise(steps))  # The last may not be taken.
+    assert all(after - before in (4, 5) for before, after in pairwise(steps))  # The last step may not be taken.
 
 
-# ---- going on, and stopping
+# ---- start images, and stopping
 
 
 def test_going_on_from_a_picture_leaves_smaller_sizes_out(make, photo, painting):
@@ -270,7 +270,7 @@ ODD_STARTS = {
 
 @pytest.mark.parametrize("shape", ODD_STARTS.values(), ids=ODD_STARTS)
 def test_what_is_not_one_picture_is_not_gone_on_from(make, photo, painting, shape):
-    with pytest.raises(ValueError, match=r"^The picture to go on from [^\n]*\.$"):
+    with pytest.raises(ValueError, match=r"^The start image \(init_image\) [^\n]*\.$"):
         make().run(photo, [Style(painting)], init_image=torch.rand(shape))
 
 
@@ -280,13 +280,13 @@ def test_it_stops_with_a_picture_of_the_size_of_the_moment(make, photo, painting
     shown = Shown()
     picture = make(**OPTIMIZERS[name]).run(
         photo, [Style(painting)], callback=shown, stop=lambda: shown.iterates[-1].step >= last
-    )  # Asked after it was shown.
+    )  # stop is called after the callback.
     assert len(shown.iterates) == last
     check_picture(picture, size)
     assert torch.equal(picture, shown.pictures[-1])
 
 
-# ---- what is left alone
+# ---- no side effects
 
 
 def test_nothing_given_is_changed(make, photo, painting):
@@ -325,10 +325,10 @@ def test_a_few_evaluations_can_be_had_alone(make, photo, painting, tiny_loss_net
     tiny_loss_network.layers["conv1"].register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
     make().first_evaluations(photo, [Style(painting)], count=3)
     assert seen[-3:] == [(1, 4, HEIGHT, WIDTH)] * 3
-    assert len(seen) == 3 + 2  # One each for the targets.
+    assert len(seen) == 3 + 2  # Content and style target are one call each.
 
 
-# ---- as a function
+# ---- the function optimize
 
 
 def test_a_photo_is_painted_in_a_line(photo, painting, tiny_loss_network, make):
@@ -364,16 +364,16 @@ sys.exit(", ".join(unwanted) or None)
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"steps": 0}, "steps and first_steps are at least 1; got 0 and None"),
-        ({"first_steps": 0}, "steps and first_steps are at least 1; got 4 and 0"),
-        ({"average_decay": 1.0}, "average_decay is from 0 to below 1; got 1.0"),
-        ({"average_decay": -0.1}, "average_decay is from 0 to below 1; got -0.1"),
-        ({"average_decay": float("nan")}, "average_decay is from 0 to below 1; got nan"),
-        ({"noise_ratio": 1.1}, "noise_ratio is from 0 to 1, .*; got 1.1 and 0.5"),
-        ({"noise_ratio": -1}, "noise_ratio is from 0 to 1, .*; got -1 and 0.5"),
-        ({"noise_amplitude": 0.6}, "noise_amplitude to 0.5; got 0.0 and 0.6"),
-        ({"smallest": 0}, "smallest is at least 1 .*; got 0"),
-        ({"smallest": -3}, "smallest is at least 1 .*; got -3"),
+        ({"steps": 0}, "steps and first_steps must be at least 1; got 0 and None"),
+        ({"first_steps": 0}, "steps and first_steps must be at least 1; got 4 and 0"),
+        ({"average_decay": 1.0}, "average_decay must be at least 0 and below 1; got 1.0"),
+        ({"average_decay": -0.1}, "average_decay must be at least 0 and below 1; got -0.1"),
+        ({"average_decay": float("nan")}, "average_decay must be at least 0 and below 1; got nan"),
+        ({"noise_ratio": 1.1}, "noise_ratio must be from 0 to 1, .*; got 1.1 and 0.5"),
+        ({"noise_ratio": -1}, "noise_ratio must be from 0 to 1, .*; got -1 and 0.5"),
+        ({"noise_amplitude": 0.6}, "noise_amplitude from 0 to 0.5; got 0.0 and 0.6"),
+        ({"smallest": 0}, "smallest must be at least 1 .*; got 0"),
+        ({"smallest": -3}, "smallest must be at least 1 .*; got -3"),
         ({"precision": "8-bit"}, "auto, 32-true, bf16-mixed, 16-mixed; got '8-bit'"),
     ],
 )
@@ -385,12 +385,12 @@ def test_settings_that_do_not_do_are_refused_at_once(make, changes, sentence):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"color": "sepia"}, "color is one of style, keep, match; got 'sepia'"),
-        ({"style_scale": 0}, "scale is above 0"),
-        ({"style_size": -4}, "size at least 1"),
+        ({"color": "sepia"}, "color must be one of style, keep, match; got 'sepia'"),
+        ({"style_scale": 0}, "style_scale must be above 0"),
+        ({"style_size": -4}, "style_size at least 1"),
         ({"loss": partial(TINY_LOSS, style_layers=["relu9"])}, "no layer relu9; its layers are conv1, "),
         ({"loss": partial(TINY_LOSS, normalization="none")}, "normalization is one of"),
-        ({"loss": partial(TINY_LOSS, content_weight=0, style_weight=0)}, "nothing to paint"),
+        ({"loss": partial(TINY_LOSS, content_weight=0, style_weight=0)}, "All weights of content and style are 0"),
         ({"smallest": 1}, "too small for layer pool1"),
         ({"optimizer": partial(torch.optim.Adam, lr=-1.0)}, "learning rate"),
     ],
@@ -408,5 +408,5 @@ def test_no_style_is_refused(make, photo):
 
 
 def test_a_photo_that_does_not_do_is_refused(make, photo, painting):
-    with pytest.raises(ValueError, match="The photo is one colour everywhere"):
+    with pytest.raises(ValueError, match="The photo has only one colour"):
         make().run(torch.full_like(photo, 0.5), [Style(painting)])

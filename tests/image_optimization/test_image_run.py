@@ -1,4 +1,4 @@
-"""From files to a file: what is painted, what is refused, and what stays on the disk when it goes wrong."""
+"""optimize_file: results, refused arguments, and files on the disk after errors."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ Paint = Callable[..., OptimizationResult]
 
 
 def lay_out(folder: Path) -> None:
-    """A photo of 32 x 24 pixels, paintings, masks, and things that won't do."""
+    """Write a photo of 32 x 24 pixels, style images, masks, and unusable files."""
     generator = torch.Generator().manual_seed(3)
 
     def soft(height: int, width: int) -> torch.Tensor:
@@ -52,7 +52,7 @@ def lay_out(folder: Path) -> None:
 
 @pytest.fixture
 def paint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_loss_network: LossNetwork) -> Paint:
-    """Three evaluations of photo.png in the style of dots.png to out.png, unless said otherwise."""
+    """By default, run three evaluations on photo.png with the style dots.png; the output is out.png."""
     lay_out(tmp_path)
     monkeypatch.chdir(tmp_path)
 
@@ -89,17 +89,17 @@ def test_a_painting_is_reduced_by_the_filter_that_training_reads_with(
 
 
 def listing() -> set[str]:
-    """All there is in and below the current folder."""
+    """List all files and folders below the current folder."""
     return {str(path) for path in Path().rglob("*")}
 
 
 def size_of(path: str | Path) -> tuple[int, int]:
-    """Width and height."""
+    """Return width and height of an image file."""
     height, width = load_image(path).shape[-2:]
     return width, height
 
 
-# ---- what is painted
+# ---- results
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_a_mask_is_resized_with_the_photo(paint: Paint) -> None:
     assert difference[..., :28].max() > 0.05
 
 
-# ---- on the way, and going on
+# ---- intermediate images, and start images
 
 
 def test_pictures_on_the_way_are_kept_beside_the_output(paint: Paint) -> None:
@@ -249,7 +249,7 @@ def test_the_last_picture_on_the_way_is_the_output(paint: Paint) -> None:
 
 
 def evaluations(paint: Paint, **changes: Any) -> list[tuple[int, int]]:
-    """The sizes of all evaluations of a run with several sizes."""
+    """Return the image size at every evaluation of a run with several sizes."""
     for former in Path().glob("count_*.png"):
         former.unlink()
     paint({"smallest": 12}, output="count.png", save_every=1, **changes)
@@ -279,7 +279,7 @@ def test_the_output_may_be_what_it_goes_on_from(paint: Paint) -> None:
     assert (load_image("out.png") - first).abs().max() > 0.02
 
 
-# ---- what is refused
+# ---- refused arguments
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -292,10 +292,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"weights": [-1.0]}, "weights above 0"),
     ({"images": ["nowhere.png"]}, r"nowhere\.png"),
     ({"images": ["text.jpg"]}, r"text\.jpg"),
-    ({"images": ["grey.png"]}, "one colour"),
+    ({"images": ["grey.png"]}, "only one colour"),
     ({"content": "nowhere.png"}, r"nowhere\.png"),
-    ({"content": "grey.png"}, "one colour"),
-    ({"masks": ["small_mask.png"]}, r"small_mask\.png is 16x12 pixels and the photo 32x24"),
+    ({"content": "grey.png"}, "only one colour"),
+    ({"masks": ["small_mask.png"]}, r"small_mask\.png has 16x12 pixels, but the photo has 32x24"),
     ({"masks": ["black.png"]}, r"black\.png is empty"),
     ({"masks": ["nowhere.png"]}, r"nowhere\.png"),
     ({"content": None, "size": 16, "masks": ["left.png"]}, "texture"),
@@ -308,9 +308,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"content": None, "size": [0, 9]}, "size is"),
     ({"init_image": "nowhere.png"}, r"nowhere\.png"),
     ({"init_image": "portrait.png"}, "another shape"),
-    ({"output": "photo.png"}, r"photo\.png is one of the pictures"),
-    ({"output": "dots.png"}, r"dots\.png is one of the pictures"),
-    ({"output": "left.png", "masks": ["left.png"]}, r"left\.png is one of the pictures"),
+    ({"output": "photo.png"}, r"photo\.png is one of the input images"),
+    ({"output": "dots.png"}, r"dots\.png is one of the input images"),
+    ({"output": "left.png", "masks": ["left.png"]}, r"left\.png is one of the input images"),
     ({"output": "out.pdf"}, r"out\.pdf .*\.png"),
     ({"output": "out"}, r"out .*\.png"),
     ({"output": "text.jpg/out.png"}, r"out\.png|can't be written"),
@@ -344,7 +344,7 @@ def test_the_photo_is_found_under_any_of_its_names(paint: Paint) -> None:
     Path("link.png").symlink_to("photo.png")
     (Path("folder")).mkdir()
     for name in ("./photo.png", "folder/../photo.png", "link.png", Path.cwd() / "photo.png"):
-        with pytest.raises(ValueError, match="one of the pictures"):
+        with pytest.raises(ValueError, match="one of the input images"):
             paint(output=name)
     assert Path("photo.png").read_bytes() == before
 
@@ -358,7 +358,7 @@ def test_a_folder_is_no_output(paint: Paint) -> None:
 def test_a_picture_on_the_way_never_replaces_the_photo(paint: Paint) -> None:
     os.replace("photo.png", "out_00002.png")
     before = Path("out_00002.png").read_bytes()
-    with suppress(ValueError):  # Refusing is fine.
+    with suppress(ValueError):  # Refusing is fine too.
         paint(content="out_00002.png", save_every=2)
     assert Path("out_00002.png").read_bytes() == before
 
@@ -377,11 +377,11 @@ def test_the_paintings_say_what_is_wrong_with_them() -> None:
         StyleFiles(["a.png", Path("b.png")], weights=[1, 2, 3])
 
 
-# ---- when it goes wrong
+# ---- errors during the run
 
 
 class BreaksLate(torch.optim.SGD):
-    """All is well for twelve evaluations."""
+    """A loss that fails after twelve evaluations."""
 
     taken = 0
 
@@ -448,12 +448,12 @@ def test_a_full_disk_leaves_the_former_output(paint: Paint, monkeypatch: pytest.
     assert Path("out.png").read_text() == "old"
 
 
-# ---- when it is stopped
+# ---- interrupts
 
 
 @pytest.fixture
 def heard() -> Iterator[list[int]]:
-    """What reached the handlers that were there before; without them a failure would end the whole test run."""
+    """Signals that reached the previous handlers; without handlers a failure would end the whole test run."""
     numbers: list[int] = []
 
     def hear(number: int, _frame: FrameType | None) -> None:
@@ -467,7 +467,7 @@ def heard() -> Iterator[list[int]]:
 
 @contextmanager
 def signal_at(step: int, number: int, *, times: int = 1) -> Iterator[None]:
-    """Within it, the keeper of pictures on the way sends this process a signal after that evaluation."""
+    """Inside the block, SnapshotCallback sends this process a signal after this evaluation."""
 
     def ask(_self: SnapshotCallback, iterate: Iterate) -> None:
         if iterate.step == step:

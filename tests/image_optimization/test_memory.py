@@ -1,4 +1,4 @@
-"""What memory a picture needs is foretold; one too large is refused with the largest that fits."""
+"""The memory estimate: its accuracy, and the refusal of images that do not fit."""
 
 import json
 import re
@@ -38,7 +38,7 @@ def make(tiny_loss_network):
 
 
 def counted(method, size, folder, *, evaluations=2):
-    """The most bytes that torch's allocator had given at one time, as its profiler tells."""
+    """Return the peak of allocated bytes, as torch's profiler records it."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         photo, painting = torch.rand(1, 3, *size), torch.rand(1, 3, *size)
         method.first_evaluations(photo, [Style(painting)], count=evaluations)
@@ -52,14 +52,14 @@ def counted(method, size, folder, *, evaluations=2):
     return peak
 
 
-# ---- foretold
+# ---- the estimate
 
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="other convolutions take scratch space of torch's")
 @pytest.mark.parametrize("changes", METHODS.values(), ids=METHODS)
 def test_what_is_foretold_is_what_the_allocator_gives(make, tmp_path, changes):
-    # Of a third size, and large enough for oneDNN's convolutions. With rows that make no 16 strips, the Gram matrix's
-    # product copies its features, which weighs in these tiny networks alone (VGG-19 at 257x255: 9 % in all).
+    # A third size, large enough for oneDNN's convolutions. If the rows do not divide into 16 strips, the Gram matrix
+    # copies its features; that matters only in these tiny networks (VGG-19 at 257x255: 9 % in all).
     method, size = make(**changes), (144, 208)
     fixed, by_pixel = memory_needed(method)
     assert fixed >= 0
@@ -76,7 +76,7 @@ def test_lbfgs_remembers_24_bytes_a_pixel_and_step(make, tmp_path):
     size, methods = (40, 50), [make(optimizer=partial(LBFGS, history_size=history), clamp=False) for history in (2, 12)]
     (_, few), (_, many) = map(memory_needed, methods)
     assert (many - few) / memory._WASTE == pytest.approx(10 * 24)
-    # So it is, once it has made as many.
+    # The estimate holds once that many steps are stored.
     few, many = (counted(method, size, tmp_path, evaluations=20) for method in methods)
     assert (many - few) / (size[0] * size[1]) == pytest.approx(10 * 24, rel=0.05)
 
@@ -111,7 +111,7 @@ def test_a_forecast_leaves_no_trace(make):
 @pytest.mark.parametrize("changes", [{}, {"optimizer": partial(LBFGS, history_size=20)}], ids=["adam", "lbfgs"])
 def test_a_picture_too_large_is_refused_with_the_largest_that_fits(make, size, changes):
     method, limit = make(**changes), 0.2
-    with pytest.raises(ValueError, match=rf"^A picture of {size[1]}x{size[0]} pixels [^\n]*\.$") as caught:
+    with pytest.raises(ValueError, match=rf"^An image of {size[1]}x{size[0]} pixels [^\n]*\.$") as caught:
         check_memory(method, size, limit=limit)
     sentence = str(caught.value)
     assert not re.search(r"\.\s", sentence)
@@ -122,7 +122,7 @@ def test_a_picture_too_large_is_refused_with_the_largest_that_fits(make, size, c
     assert shorter == min(width, height)
     assert width / height == pytest.approx(size[1] / size[0], rel=0.01)
     check_memory(method, (height, width), limit=limit)
-    with pytest.raises(ValueError, match=f"A picture of {round(1.1 * width)}x"):
+    with pytest.raises(ValueError, match=f"An image of {round(1.1 * width)}x"):
         check_memory(method, (round(1.1 * height), round(1.1 * width)), limit=limit)
 
 
@@ -141,6 +141,6 @@ def test_a_small_picture_fits_here(make):
 
 
 def test_where_nothing_fits_no_size_is_advised(make):
-    with pytest.raises(ValueError, match=r"^A picture of 100x100 pixels needs ") as caught:
+    with pytest.raises(ValueError, match=r"^An image of 100x100 pixels needs ") as caught:
         check_memory(make(), (100, 100), limit=1e-9)
     assert "0x0" not in str(caught.value).replace("100x100", "")

@@ -1,4 +1,4 @@
-"""One picture goes down: as many evaluations as asked for, with an average or the best of the iterates to show."""
+"""OptimizerLoop: exact number of evaluations, and the average or the best iterate as the result."""
 
 import itertools
 import math
@@ -15,7 +15,7 @@ LBFGS = torch.optim.LBFGS
 OPTIMIZERS = {
     "adam": ADAM,
     "sgd": partial(torch.optim.SGD, lr=0.01),
-    "lbfgs": LBFGS,  # 20 iterations a step.
+    "lbfgs": LBFGS,  # 20 iterations per step.
     "lbfgs_long": partial(LBFGS, max_iter=10**6, max_eval=10**6, tolerance_grad=0.0, tolerance_change=0.0),
     "lbfgs_wolfe": partial(LBFGS, line_search_fn="strong_wolfe"),
     "lbfgs_wolfe_long": partial(
@@ -26,7 +26,7 @@ each_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=O
 
 
 class Seen:
-    """A loss of one term with weight 2 that keeps the pictures it was shown, and what they cost."""
+    """A loss with one term of weight 2 that records its inputs and values."""
 
     def __init__(self, distance):
         self.distance, self.pictures, self.losses = distance, [], []
@@ -42,25 +42,25 @@ class Seen:
 
 
 def bowl(target):
-    """The lowest point of a squared distance, elongated so that nobody is there at once."""
+    """An elongated quadratic, so that no optimiser reaches the minimum in one step."""
     slopes = torch.linspace(0.2, 3, target.shape[-1])
     return lambda picture: (slopes * (picture - target).square()).sum()
 
 
 def valley(picture):
-    """Rosenbrock's: hard for everybody."""
+    """Rosenbrock's function, which is hard for all optimisers."""
     x, y = picture[..., 1:], picture[..., :-1]
     return (10 * (x - y.square()).square() + (1 - y).square()).mean()
 
 
 def poisoned(distance, first, bad):
-    """The distance times a bad number from the evaluation `first` on."""
+    """A distance that is multiplied by a bad number from evaluation `first` on."""
     counted = itertools.count(1)
     return lambda picture: distance(picture) * (bad if next(counted) >= first else 1.0)
 
 
 def scripted(values):
-    """Says these values, one an evaluation, and always wants the pixels to rise."""
+    """Return these values, one per evaluation; the gradient always raises the pixels."""
     said = iter(values)
     return lambda picture: (picture - picture.detach()).sum().neg() + next(said)
 
@@ -73,7 +73,7 @@ def always(_):
     return True
 
 
-# ---- how far
+# ---- number of evaluations
 
 
 @each_optimizer
@@ -135,7 +135,7 @@ def test_another_error_is_not_taken_for_the_end():
         loop(torch.rand(1, 3, 4, 5), Seen(valley)).run(3, after)
 
 
-# ---- where to
+# ---- direction
 
 
 @each_optimizer
@@ -186,7 +186,7 @@ def test_what_is_told_of_an_evaluation_is_the_evaluations():
         assert not weighted["term"].requires_grad
 
 
-# ---- the average and the best
+# ---- average and best iterate
 
 
 @pytest.mark.parametrize("decay", [0.3, 0.9, 0.97])
@@ -222,7 +222,7 @@ def test_of_a_descent_that_climbs_the_best_is_kept():
     assert torch.equal(made.picture, loss.pictures[best].clamp(0, 1))
 
 
-# ---- the range
+# ---- value range
 
 
 @pytest.mark.parametrize("name", ["adam", "sgd", "lbfgs"])
@@ -243,7 +243,7 @@ def test_pixels_stay_in_range_where_they_are_clamped_and_the_picture_always(name
         assert seen.max() > 1.1
 
 
-# ---- no number
+# ---- NaN and infinity
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf], ids=["nan", "inf"])

@@ -1,4 +1,4 @@
-"""The recipes of scripts/optimize.py are their sources': each loss against formulas written out here, in float64."""
+"""The recipes of scripts/optimize.py match their sources: each loss equals the formulas here, in float64."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,13 +28,13 @@ def composed(recipe: str, *overrides: str) -> DictConfig:
 
 
 def method_of(cfg: DictConfig, network: LossNetwork) -> PictureOptimization:
-    """As scripts/optimize.py makes it."""
+    """Build the method as scripts/optimize.py does."""
     return instantiate(cfg.method, _convert_="all")(loss_network=network, loss=instantiate(cfg.loss, _convert_="all"))
 
 
 @dataclass(frozen=True)
 class Case:
-    """A recipe with VGG-19, and that network once more: torchvision's modules in float64, with the same weights."""
+    """A recipe with VGG-19, and torchvision's modules in float64 with the same weights."""
 
     name: str
     cfg: DictConfig
@@ -58,7 +58,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 def seen(vgg: nn.Sequential, picture: Tensor, pool: Callable[[Tensor, int], Tensor]) -> list[Tensor]:
-    """What comes out of each of torchvision's modules, by their number."""
+    """Return the output of each torchvision module by its index."""
     mean, std = torch.tensor([0.485, 0.456, 0.406]).double(), torch.tensor([0.229, 0.224, 0.225]).double()
     x, found = (picture.double() - mean.view(3, 1, 1)) / std.view(3, 1, 1), []
     for module in vgg[:30]:
@@ -67,14 +67,14 @@ def seen(vgg: nn.Sequential, picture: Tensor, pool: Callable[[Tensor, int], Tens
     return found
 
 
-# torchvision's numbers of the layers.
+# torchvision's layer indices.
 CONVS = {"conv1_1": 0, "conv2_1": 5, "conv3_1": 10, "conv4_1": 19, "conv4_2": 21, "conv5_1": 28}
 RELUS = {name.replace("conv", "relu"): number + 1 for name, number in CONVS.items()}
 FIRST_OF_STAGES = ("1_1", "2_1", "3_1", "4_1", "5_1")
 
 
 def matrix(features: Tensor) -> Tensor:
-    """Gatys' G: inner products of the vectorised feature maps, N x M."""
+    """Gram matrix of Gatys et al.: inner products of the vectorised feature maps, N x M."""
     vectors = features.flatten(2)[0]
     return vectors @ vectors.T
 
@@ -93,7 +93,7 @@ def gatys2016(case: Case, photo: Tensor, painting: Tensor, picture: Tensor) -> T
 
 
 def pytorch_tutorial(case: Case, photo: Tensor, painting: Tensor, picture: Tensor) -> Terms:
-    """The first edition's: weights stand before the squares, beside features and Gram matrices."""
+    """The first edition: weights multiply features and Gram matrices before the squares."""
     content_weight, style_weight = 1, 1000
 
     def gram_matrix(features: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ def pytorch_tutorial(case: Case, photo: Tensor, painting: Tensor, picture: Tenso
 
 def adam_noise(case: Case, photo: Tensor, painting: Tensor, picture: Tensor) -> Terms:
     alpha, beta = 10, 40
-    # Of pixels in 0..255.
+    # For pixels in 0..255.
     f, p, a = ([58 * x for x in seen(case.vgg, given, F.max_pool2d)] for given in (picture, photo, painting))
     found, wanted = f[CONVS["conv4_2"]], p[CONVS["conv4_2"]]
     _, n_c, n_h, n_w = found.shape
@@ -150,7 +150,7 @@ SOURCES = {
     "lbfgs": (relative, 1e-4),
     "gatys2016": (gatys2016, 1e-4),
     "pytorch_tutorial": (pytorch_tutorial, 1e-4),
-    "adam_noise": (adam_noise, 0.02),  # Its weights are rounded.
+    "adam_noise": (adam_noise, 0.02),  # The recipe's weights are rounded.
 }
 
 
@@ -158,7 +158,7 @@ SOURCES = {
 def test_the_loss_and_each_of_its_terms_are_the_sources(case: Case) -> None:
     source, tolerance = SOURCES[case.name]
     photo, painting = torch.rand(1, 3, *SIZE), torch.rand(1, 3, *SIZE) ** 3
-    picture = torch.rand(1, 3, *SIZE).lerp(photo, 0.5) * 1.4 - 0.2  # Strays from 0..1 on both sides.
+    picture = torch.rand(1, 3, *SIZE).lerp(photo, 0.5) * 1.4 - 0.2  # Values below 0 and above 1.
     loss = case.method.loss_at(SIZE, case.method.targets(photo, [Style(painting)]))
     with torch.no_grad():
         weighted = loss.weigh(loss(picture))
@@ -170,7 +170,7 @@ def test_the_loss_and_each_of_its_terms_are_the_sources(case: Case) -> None:
     assert sum(weighted.values()).item() == pytest.approx(sum(expected.values()).item(), rel=tolerance)
 
 
-# ---- how they go down
+# ---- optimisation
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ WAYS = {
 
 @pytest.fixture
 def tiny(tiny_loss_network: LossNetwork) -> Callable[..., PictureOptimization]:
-    """A recipe with two layers of the tiny network."""
+    """Return a recipe with two layers of the tiny network."""
 
     def make(recipe: str, *overrides: str) -> PictureOptimization:
         layers = ["loss.content_layers=[conv2]", "loss.style_layers=[relu1]", "method.precision=32-true"]
@@ -252,7 +252,7 @@ def test_the_notebooks_look_every_20_steps() -> None:
 
 
 def started(method: PictureOptimization, photo: Tensor, **run: int) -> Tensor:
-    """The picture at the first evaluation."""
+    """Return the image at the first evaluation."""
     first: list[Tensor] = []
 
     def look(iterate: Iterate) -> None:
@@ -264,7 +264,7 @@ def started(method: PictureOptimization, photo: Tensor, **run: int) -> Tensor:
 
 
 def is_noise(pixels: Tensor, photo: Tensor, amplitude: float) -> bool:
-    """Uniform, so far around mid-grey, and nothing of the photo in it."""
+    """Check for uniform noise around mid-grey without any trace of the photo."""
     centred = (pixels - 0.5).flatten()
     frechet_distance = torch.corrcoef(torch.stack([centred, photo.flatten()]))[0, 1].abs()
     return bool(
@@ -297,7 +297,7 @@ def test_the_notebooks_start_is_the_photo_under_noise(tiny: Callable[..., Pictur
     assert tiny("adam_noise").noise_amplitude == pytest.approx(20 / 255, rel=0.01)
 
 
-# Fewer than the 20 of a step of torch's L-BFGS, and several of its steps.
+# Less than one step of torch's L-BFGS (20 evaluations), and several steps.
 @pytest.mark.parametrize("steps", [19, 57])
 @pytest.mark.parametrize("recipe", WAYS)
 def test_exactly_so_many_evaluations_are_made(
@@ -310,7 +310,7 @@ def test_exactly_so_many_evaluations_are_made(
     method.run(torch.rand(1, 3, *SIZE), [Style(torch.rand(1, 3, *SIZE) ** 3)], callback=iterates.append)
     assert [iterate.step for iterate in iterates] == list(range(1, steps + 1))
     assert {iterate.steps for iterate in iterates} == {steps}
-    evaluated = [picture for picture in looked_at if picture.requires_grad]  # The others are for the targets.
+    evaluated = [picture for picture in looked_at if picture.requires_grad]  # The other calls compute the targets.
     assert len(evaluated) == steps
     if WAYS[recipe].clamp:
         assert all(picture.min() >= 0 and picture.max() <= 1 for picture in evaluated)

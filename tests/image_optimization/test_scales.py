@@ -1,4 +1,4 @@
-"""Sizes grow by the square root of 2 up to the last; what Adam has learnt grows along."""
+"""Sizes grow by the square root of 2 up to the last; Adam's state is enlarged too."""
 
 import math
 from functools import partial
@@ -26,11 +26,11 @@ def test_each_size_is_larger_by_the_root_of_2_and_the_last_is_the_size(size, sma
     sizes = sizes_up_to(size, smallest=smallest)
     assert sizes[-1] == size
     for halvings, found in enumerate(reversed(sizes)):
-        # The shape is kept as well as whole pixels can.
+        # The aspect ratio is kept up to rounding.
         for side, full in zip(found, size, strict=True):
             assert abs(side - full / math.sqrt(2) ** halvings) <= 0.5 + 1e-9
     assert min(sizes[0]) >= smallest
-    assert min(size) / math.sqrt(2) ** len(sizes) < smallest  # Not one size more would do.
+    assert min(size) / math.sqrt(2) ** len(sizes) < smallest  # One more size would be below the smallest.
 
 
 @pytest.mark.parametrize("size", [(300, 400), (4000, 3000), (1, 7)])
@@ -43,7 +43,7 @@ def test_a_size_too_small_to_shrink_is_alone(size):
     assert sizes_up_to(size, smallest=128) == [size]
 
 
-# ---- pictures of another size
+# ---- resizing
 
 
 def test_a_picture_of_the_size_stays_what_it_is():
@@ -53,7 +53,7 @@ def test_a_picture_of_the_size_stays_what_it_is():
 
 def test_a_picture_is_shrunk_without_aliasing():
     rows = torch.arange(64).view(64, 1) // 2
-    stripes = (rows % 2).float().expand(1, 3, 64, 64)  # Every fourth row alone would be all black.
+    stripes = (rows % 2).float().expand(1, 3, 64, 64)  # Taking every fourth row would give a black image.
     shrunk = resized(stripes, (16, 16))
     assert shrunk.shape == (1, 3, 16, 16)
     torch.testing.assert_close(shrunk[..., 2:-2, :], torch.full((1, 3, 12, 16), 0.5), rtol=0, atol=0.05)
@@ -96,11 +96,11 @@ def test_a_thin_picture_keeps_a_pixel(size, expected):
     assert fitted(torch.rand(1, 3, *size), 30).shape[-2:] == expected
 
 
-# ---- what optimisers have learnt
+# ---- optimiser state
 
 
 def stepped(optimizer, gradients, size=SMALL):
-    """An optimiser of one picture after a step along each gradient."""
+    """Return an optimiser of one image after one step per gradient."""
     pixels = torch.rand(1, 3, *size, requires_grad=True)
     made = optimizer([pixels])
     for gradient in gradients:
@@ -123,7 +123,7 @@ def test_adams_moments_are_enlarged_and_its_step_is_kept():
     assert found is pixels
     assert set(state) == set(state_of(former)[1])
     assert state["step"] == 3
-    # Over the same width as before, so 1.5 pixels are one: ends repeat, bilinear and bicubic agree between.
+    # Same width in image units: borders repeat, and bilinear equals bicubic between them.
     at = ((torch.arange(LARGE[1]) + 0.5) / 1.5 - 0.5).clamp(0, SMALL[1] - 1)
     for name, moment, atol in (
         ("exp_avg", lambda g: (1 - 0.8**3) * g, 1e-2),
@@ -144,7 +144,7 @@ def test_no_enlarged_square_is_negative(optimizer):
     squares = [name for name in state if name.endswith("sq")]
     assert squares
     assert all(state[name].min() >= 0 and state[name].max() > 0 for name in squares)
-    assert state["exp_avg"].min() < 0  # A first moment may overshoot: sharper is better.
+    assert state["exp_avg"].min() < 0  # A first moment may overshoot; bicubic is sharper.
     pixels.grad = torch.rand(1, 3, *LARGE)
     new.step()
     assert pixels.isfinite().all()

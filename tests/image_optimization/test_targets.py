@@ -1,4 +1,4 @@
-"""What is painted from: refused with a reason where it won't do, its colours prepared, at any size."""
+"""Targets: refused arguments, colours, regions and sizes."""
 
 import re
 
@@ -14,18 +14,18 @@ WEIGHTS = np.array([0.299, 0.587, 0.114])
 
 
 def random(*shape):
-    """Any picture, the same whenever the module is read."""
+    """Return a random image, the same at every import."""
     return torch.rand(shape, generator=torch.Generator().manual_seed(sum(shape)))
 
 
 def muted(*shape, mean):
-    """Pictures of colours that vary differently in every direction, far from 0 and 1."""
+    """Images with an anisotropic colour covariance, and values far from 0 and 1."""
     colours = torch.tensor([[1.0, 0.3, 0.0], [0.2, 0.6, 0.1], [0.5, 0.0, 0.4]])
     return torch.tensor(mean).view(3, 1, 1) + 0.1 * torch.einsum("ck,nkhw->nchw", colours, torch.rand(shape) - 0.5)
 
 
 def region(*, rows=HEIGHT, columns=WIDTH, size=(HEIGHT, WIDTH)):
-    """1 in so many rows and columns of the upper left, 0 elsewhere."""
+    """A mask: 1 in the first rows and columns, 0 elsewhere."""
     made = torch.zeros(1, 1, *size)
     made[..., :rows, :columns] = 1
     return made
@@ -52,61 +52,85 @@ def statistics(picture):
 
 
 PHOTO, PAINTING = random(1, 3, HEIGHT, WIDTH), random(1, 3, 30, 20)
-PICTURE = PHOTO.flip(1).square()  # What has been painted.
+PICTURE = PHOTO.flip(1).square()  # The optimised image.
 STYLES = [Style(PAINTING)]
 
 # ---- refused
 
 REFUSED = {
-    "flat photo": (flat(8, 9), STYLES, {}, "The photo is one colour everywhere"),
-    "nearly flat photo": (flat(8, 9) + 0.003 * random(1, 3, 8, 9), STYLES, {}, "The photo is one colour everywhere"),
-    "one pixel": (random(1, 3, 1, 1), STYLES, {}, "The photo is one colour everywhere"),
-    "flat painting": (PHOTO, [Style(flat(8, 9))], {}, "The painting is one colour everywhere"),
-    "flat second painting": (PHOTO, [*STYLES, Style(flat(8, 9))], {}, "Painting 2 is one colour everywhere"),
-    "flat painting of a texture": (None, [Style(flat(8, 9))], {"size": (9, 9)}, "The painting is one colour"),
+    "flat photo": (flat(8, 9), STYLES, {}, "The photo has only one colour"),
+    "nearly flat photo": (flat(8, 9) + 0.003 * random(1, 3, 8, 9), STYLES, {}, "The photo has only one colour"),
+    "one pixel": (random(1, 3, 1, 1), STYLES, {}, "The photo has only one colour"),
+    "flat painting": (PHOTO, [Style(flat(8, 9))], {}, "The style image has only one colour"),
+    "flat second painting": (PHOTO, [*STYLES, Style(flat(8, 9))], {}, "Style image 2 has only one colour"),
+    "flat painting of a texture": (None, [Style(flat(8, 9))], {"size": (9, 9)}, "The style image has only one colour"),
     "empty photo": (torch.zeros(1, 3, 0, 7), STYLES, {}, "The photo has no pixels, its size is 7x0"),
-    "empty painting": (PHOTO, [Style(torch.zeros(1, 3, 5, 0))], {}, "The painting has no pixels, its size is 0x5"),
-    "NaN in photo": (with_one(torch.nan, PHOTO), STYLES, {}, "The photo holds NaN"),
-    "infinity in painting": (PHOTO, [Style(with_one(torch.inf, PAINTING)), *STYLES], {}, "Painting 1 holds NaN"),
-    "bytes": (PHOTO.mul(255).byte(), STYLES, {}, "The photo is wanted as floats (1, 3, H, W)", "torch.uint8"),
-    "integers": (PHOTO, [Style(PAINTING.long())], {}, "The painting is wanted as floats", "torch.int64"),
-    "no batch": (PHOTO[0], STYLES, {}, "The photo is wanted as", "(3, 24, 36)"),
-    "two photos": (PHOTO.repeat(2, 1, 1, 1), STYLES, {}, "The photo is wanted as", "(2, 3, 24, 36)"),
-    "grey photo": (PHOTO[:, :1], STYLES, {}, "The photo is wanted as", "(1, 1, 24, 36)"),
-    "alpha": (PHOTO, [Style(random(1, 4, 9, 9))], {}, "The painting is wanted as", "(1, 4, 9, 9)"),
-    "channels last": (PHOTO.movedim(1, -1), STYLES, {}, "The photo is wanted as", "(1, 24, 36, 3)"),
+    "empty painting": (PHOTO, [Style(torch.zeros(1, 3, 5, 0))], {}, "The style image has no pixels, its size is 0x5"),
+    "NaN in photo": (with_one(torch.nan, PHOTO), STYLES, {}, "The photo contains NaN"),
+    "infinity in painting": (PHOTO, [Style(with_one(torch.inf, PAINTING)), *STYLES], {}, "Style image 1 contains NaN"),
+    "bytes": (PHOTO.mul(255).byte(), STYLES, {}, "The photo must be a float tensor (1, 3, H, W)", "torch.uint8"),
+    "integers": (PHOTO, [Style(PAINTING.long())], {}, "The style image must be a float tensor", "torch.int64"),
+    "no batch": (PHOTO[0], STYLES, {}, "The photo must be", "(3, 24, 36)"),
+    "two photos": (PHOTO.repeat(2, 1, 1, 1), STYLES, {}, "The photo must be", "(2, 3, 24, 36)"),
+    "grey photo": (PHOTO[:, :1], STYLES, {}, "The photo must be", "(1, 1, 24, 36)"),
+    "alpha": (PHOTO, [Style(random(1, 4, 9, 9))], {}, "The style image must be", "(1, 4, 9, 9)"),
+    "channels last": (PHOTO.movedim(1, -1), STYLES, {}, "The photo must be", "(1, 24, 36, 3)"),
     "mask of another size": (
         PHOTO,
         [Style(PAINTING, region=region(size=(HEIGHT, 30)))],
         {},
-        "The mask of the painting is 30x24 pixels and the picture 36x24",
+        "The mask of the style image has 30x24 pixels, but the result has 36x24",
     ),
     "second mask of another size": (
         PHOTO,
         [*STYLES, Style(PAINTING, region=region(size=(WIDTH, HEIGHT)))],
         {},
-        "The mask of painting 2 is 24x36 pixels and the picture 36x24",
+        "The mask of style image 2 has 24x36 pixels, but the result has 36x24",
     ),
-    "mask of no batch": (PHOTO, [Style(PAINTING, region=region()[0])], {}, "The mask of the painting", "(1, 24, 36)"),
-    "mask of no channel": (PHOTO, [Style(PAINTING, region=region()[0, 0])], {}, "The mask of the painting", "(24, 36)"),
-    "mask of one row": (PHOTO, [Style(PAINTING, region=region()[0, 0, 0])], {}, "The mask of the painting", "(36,)"),
+    "mask of no batch": (
+        PHOTO,
+        [Style(PAINTING, region=region()[0])],
+        {},
+        "The mask of the style image",
+        "(1, 24, 36)",
+    ),
+    "mask of no channel": (
+        PHOTO,
+        [Style(PAINTING, region=region()[0, 0])],
+        {},
+        "The mask of the style image",
+        "(24, 36)",
+    ),
+    "mask of one row": (PHOTO, [Style(PAINTING, region=region()[0, 0, 0])], {}, "The mask of the style image", "(36,)"),
     "mask of three channels": (
         PHOTO,
         [*STYLES, Style(PAINTING, region=region().expand(1, 3, -1, -1))],
         {},
-        "The mask of painting 2",
+        "The mask of style image 2",
         "(1, 3, 24, 36)",
     ),
     "two masks": (
         PHOTO,
         [Style(PAINTING, region=region().repeat(2, 1, 1, 1))],
         {},
-        "The mask of the painting",
+        "The mask of the style image",
         "(2, 1, 24, 36)",
     ),
-    "mask of truths": (PHOTO, [Style(PAINTING, region=region().bool())], {}, "The mask of the painting", "torch.bool"),
-    "mask of bytes": (PHOTO, [Style(PAINTING, region=region().byte())], {}, "The mask of the painting", "torch.uint8"),
-    "empty mask": (PHOTO, [Style(PAINTING, region=region(rows=0))], {}, "The mask of the painting is empty"),
+    "mask of truths": (
+        PHOTO,
+        [Style(PAINTING, region=region().bool())],
+        {},
+        "The mask of the style image",
+        "torch.bool",
+    ),
+    "mask of bytes": (
+        PHOTO,
+        [Style(PAINTING, region=region().byte())],
+        {},
+        "The mask of the style image",
+        "torch.uint8",
+    ),
+    "empty mask": (PHOTO, [Style(PAINTING, region=region(rows=0))], {}, "The mask of the style image is empty"),
     "unknown color": (PHOTO, STYLES, {"color": "sepia"}, "style, keep, match", "'sepia'"),
     "texture that keeps colours": (None, STYLES, {"size": (9, 9), "color": "keep"}, "A texture has no photo"),
     "texture of matched colours": (None, STYLES, {"size": (9, 9), "color": "match"}, "A texture has no photo"),
@@ -119,9 +143,9 @@ REFUSED = {
     "texture of no size": (None, STYLES, {}, "A texture needs a height and a width", "got None"),
     "texture of no width": (None, STYLES, {"size": (5, 0)}, "A texture needs a height and a width", "got (5, 0)"),
     "photo of another size": (PHOTO, STYLES, {"size": (24, 35)}, "at its own size, (24, 36)", "got (24, 35)"),
-    "no scale": (PHOTO, STYLES, {"style_scale": 0.0}, "scale is above 0", "got 0.0"),
-    "negative scale": (PHOTO, STYLES, {"style_scale": -1.5}, "scale is above 0", "got -1.5"),
-    "no style size": (PHOTO, STYLES, {"style_size": 0}, "size at least 1", "1.0, 0"),
+    "no scale": (PHOTO, STYLES, {"style_scale": 0.0}, "style_scale must be above 0", "got 0.0"),
+    "negative scale": (PHOTO, STYLES, {"style_scale": -1.5}, "style_scale must be above 0", "got -1.5"),
+    "no style size": (PHOTO, STYLES, {"style_size": 0}, "style_size at least 1", "1.0 and 0"),
 }
 
 
@@ -250,7 +274,7 @@ def test_regions_and_the_photo_grow_with_the_picture():
     torch.testing.assert_close(found[..., 11:], targets.content_at((12, 18))[..., 11:])
 
 
-# ---- the paintings' size
+# ---- size of the style images
 
 
 @pytest.mark.parametrize(
@@ -269,7 +293,7 @@ def test_regions_and_the_photo_grow_with_the_picture():
     ],
 )
 def test_the_paintings_size_goes_with_the_pictures_and_is_never_enlarged(options, size, expected):
-    # Upright, beside a photo that is not.
+    # An upright style image with a landscape photo.
     targets = Targets(PHOTO, [Style(random(1, 3, 100, 50)), Style(random(1, 3, 10, 5))], **options)
     large, small = targets.styles_at(size)
     assert large.picture.shape[-2:] == expected

@@ -1,4 +1,4 @@
-"""scripts/optimize.py as a person types it, with a tiny network in place of the default ones."""
+"""scripts/optimize.py from the command line, with a tiny loss network."""
 
 import hashlib
 import os
@@ -27,7 +27,7 @@ command = test_scripts.command  # The same fixture.
 
 SHALLOW = "conv1_1 conv1_2 pool conv2_1 conv2_2 pool conv3_1"
 DEEP = f"{SHALLOW} conv3_2 conv3_3 conv3_4 pool conv4_1 conv4_2 conv4_3 conv4_4 pool conv5_1"
-# What the defaults are looked for in is in the current folder; all else is a person's own.
+# assets_dir is in the current folder; all other files are the user's own.
 TINY = [
     "assets_dir=.",
     "loss_network=vgg19_mix",
@@ -42,7 +42,7 @@ Paint = Callable[..., tuple[int, str, str]]
 
 
 def network(path: Path, layers: str) -> None:
-    """A VGG of four channels."""
+    """Build a VGG with four channels."""
     generator = torch.Generator().manual_seed(4)
     tensors, channels = {}, 3
     for name in layers.replace("pool", "").split():
@@ -53,7 +53,7 @@ def network(path: Path, layers: str) -> None:
 
 
 def lay_out(folder: Path) -> None:
-    """The assets, a photo of 48 x 36 pixels, masks, and things that won't do."""
+    """Write the assets, a photo of 48 x 36 pixels, masks, and unusable files."""
     generator = torch.Generator().manual_seed(3)
 
     def soft(height: int, width: int) -> torch.Tensor:
@@ -83,13 +83,13 @@ def lay_out(folder: Path) -> None:
 
 @pytest.fixture
 def paint(tmp_path: Path, command: Command) -> Paint:
-    """Run the script in `tmp_path` with settings that are quick, unless others are given."""
+    """Run the script in `tmp_path` with fast settings by default."""
     lay_out(tmp_path)
     return lambda *arguments: command("optimize", *TINY, *arguments)
 
 
 def painted(paint: Paint, *arguments: str) -> torch.Tensor:
-    """The picture that a run makes which is to go well."""
+    """Run the script, which must succeed, and return the image."""
     Path("out.png").unlink(missing_ok=True)
     code, _, err = paint(*arguments)
     assert code == 0, err
@@ -97,16 +97,16 @@ def painted(paint: Paint, *arguments: str) -> torch.Tensor:
 
 
 def listing() -> set[str]:
-    """All there is in and below the current folder."""
+    """List all files and folders below the current folder."""
     return {str(path) for path in Path().rglob("*")}
 
 
 def difference(one: torch.Tensor, other: torch.Tensor) -> float:
-    """The largest, in levels of 0..255."""
+    """Return the largest difference, in levels of 0..255."""
     return 255 * (one - other).abs().max().item()
 
 
-# ---- what goes well
+# ---- successful runs
 
 
 def test_a_run_says_what_it_made(paint: Paint) -> None:
@@ -116,13 +116,13 @@ def test_a_run_says_what_it_made(paint: Paint) -> None:
     losses, picture, curves = out.splitlines()
     terms = {"content/relu4_2", *(f"style/relu{stage}_1" for stage in range(1, 6)), "range"}
     assert {term.split()[0] for term in losses.removeprefix("Losses:").split(",")} == terms
-    assert picture.split() == ["Picture:", "out.png"]
+    assert picture.split() == ["Image:", "out.png"]
     folder = curves.split("tensorboard --logdir ")[1]
     assert "loss/total" in EventAccumulator(folder).Reload().Tags()["scalars"]
     made = {name for name in listing() - before if not name.startswith("runs")}
     assert made == {"out.png"}
     assert load_image("out.png").shape == (1, 3, 32, 43)
-    assert err.count("\n") == 1  # The bar's.
+    assert err.count("\n") == 1  # The line of the progress bar.
     assert "4/4" in err
 
 
@@ -163,8 +163,8 @@ def test_an_original_is_taken_where_it_is_asked_for_and_the_sentence_says_how_to
     by_hand = Path("originals/wave.jpg")
     code, out, err = paint(*original)
     assert (code, out) == (1, "")
-    fetching, error = err.splitlines()
-    assert fetching.startswith("Fetching")
+    log, error = err.splitlines()
+    assert log.startswith("Downloading")
     assert error.startswith("Error: The original of wave (Katsushika Hokusai")
     assert f"at {by_hand.absolute()} by hand" in error
     assert "style.source=texture" in error
@@ -270,17 +270,17 @@ def test_lbfgs_lowers_the_loss_further_than_adam(paint: Paint) -> None:
     assert totals[1] < totals[0]
 
 
-# ---- what goes wrong
+# ---- errors
 
-SMALL = "content=eight.png size=null"  # relu5_1 wants 16 pixels a side.
-# "Missing" leaves an argument of TINY out.
+SMALL = "content=eight.png size=null"  # relu5_1 needs 16 pixels per side.
+# "missing" drops an argument of TINY.
 MISTAKES = [
     ("missing content", "content"),
     ("content=nowhere.jpg", "nowhere.jpg"),
     ("content=text.jpg", "text.jpg"),
     ("content=folder.png", "a folder"),
     ("content=zero.jpg", "an empty file"),
-    ("content=one_colour.png", "one colour"),
+    ("content=one_colour.png", "only one colour"),
     (SMALL, "too small"),
     ("style.image=eight.png", "too small"),
     ("style=painting", "style.image="),
@@ -288,12 +288,12 @@ MISTAKES = [
     ("style.image=nowhere.jpg", "nowhere.jpg"),
     ("style.image=[my.jpg,nowhere.jpg]", "nowhere.jpg"),
     ("style.image=text.jpg", "text.jpg"),
-    ("style.image=one_colour.png", "one colour"),
-    ("style=[wave,the_scream] style.image=[my.jpg,one_colour.png]", "Painting 2"),
+    ("style.image=one_colour.png", "only one colour"),
+    ("style=[wave,the_scream] style.image=[my.jpg,one_colour.png]", "Style image 2"),
     ("style=shipwreck style.pictures.shipwreck.texture=no.png", "no.png"),
-    ("style.source=photo", "style.source is texture or painting"),
+    ("style.source=photo", "style.source must be texture or painting"),
     ("style.masks=black.png", "black.png is empty"),
-    ("style.masks=small_mask.png", "40x30 pixels and the photo 48x36"),
+    ("style.masks=small_mask.png", "40x30 pixels, but the photo has 48x36"),
     ("style.masks=nowhere.png", "nowhere.png"),
     ("style.masks=[left.png,right.png]", "style.masks has 2"),
     ("content=null style.masks=left.png", "texture"),
@@ -311,7 +311,7 @@ MISTAKES = [
     ("content=null size=null", "size"),
     ("content=null size=[0,32]", "size"),
     ("content=null color=keep", "texture"),
-    ("content=null strength=0", "weighs"),
+    ("content=null strength=0", "weights of content and style are 0"),
     ("color=blue", "match"),
     ("output=out.pdf", ".png"),
     ("output=out", ".png"),
@@ -335,10 +335,10 @@ MISTAKES = [
     ("method.precision=fp16", "bf16-mixed"),
     ("method.optimizer.lr=-1", "learning rate"),
     ("method.optimizer.lr=1e30 method.clamp=false method.average_decay=0", "learning rate"),
-    ("strength=0 loss.content_weight=0", "weighs"),
+    ("strength=0 loss.content_weight=0", "weights of content and style are 0"),
     ("strength=-1", "strength"),
-    ("loss.style_weight=-1", "at least 0"),
-    ("loss.content_weight=-1", "at least 0"),
+    ("loss.style_weight=-1", "must be at least 0"),
+    ("loss.content_weight=-1", "must be at least 0"),
     ("max_memory=0.0001", "size="),
     ("device=quantum", "quantum"),
     ("init_image=nowhere.png", "nowhere.png"),
@@ -348,7 +348,7 @@ MISTAKES = [
     ("log_every=0", "log_every"),
     ("runs=text.jpg", "text.jpg"),
 ]
-# What a person can't act on: Python's and OmegaConf's own words.
+# Words of Python and OmegaConf that do not help a user.
 JARGON = r"Traceback|\w+Error|full_key|object_type|division by zero|math domain|must be real|NoneType"
 
 
@@ -383,7 +383,7 @@ def test_a_run_that_diverges_says_so_and_keeps_the_former_picture(paint: Paint, 
     code, out, err = paint(*wild, f"method.average_decay={decay}")
     assert code == 1
     assert out == ""
-    # Above it there may be the bar, which was on its way.
+    # The progress bar may stand above it.
     assert err.splitlines()[-1].startswith("Error: ")
     assert "learning rate" in err
     assert "Warning" not in err
@@ -430,7 +430,7 @@ class Stopped:
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Stopped:
-    """A run in a process of its own, interrupted once its first picture on the way is there."""
+    """A run in its own process, interrupted after the first intermediate image."""
     folder = tmp_path_factory.mktemp("stopped")
     lay_out(folder)
     endless = ["method.steps=1000000", "method.first_steps=1000000", "save_every=20", "output=two words.png"]
