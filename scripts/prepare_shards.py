@@ -10,7 +10,7 @@ from fast_style.cli.errors import one_sentence_errors
 @hydra.main(version_base="1.3", config_path="../conf", config_name="prepare_shards")
 @one_sentence_errors
 def main(cfg: DictConfig) -> None:
-    """Write the shards; say how many photos they hold and how many were skipped."""
+    """Write the shards, then print the number of photos and of skipped files."""
     from fast_style.data.shards.index import index_folder
     from fast_style.data.shards.skipped import SKIPPED
     from fast_style.data.shards.sources import source_at
@@ -19,7 +19,7 @@ def main(cfg: DictConfig) -> None:
 
     if cfg.output is None:
         shards = index_folder(cfg.input)
-        print(f"{sum(shard.samples for shard in shards)} photos in {len(shards)} shards, index.json beside them")
+        print(f"{sum(shard.samples for shard in shards)} photos in {len(shards)} shards, listed in index.json")
         return
     limit = MAX_PIXELS if cfg.max_pixels is None else cfg.max_pixels
     recipe = ShardSettings(cfg.shard_mb, cfg.shard_samples, cfg.size, cfg.quality, limit)

@@ -1,4 +1,4 @@
-"""Tiny real shards, and a server to read them from."""
+"""Small real shards, and a server to read them from."""
 
 import threading
 from collections.abc import Iterator
@@ -16,21 +16,21 @@ from fast_style.data.shards.writer import ShardSettings, write_shards
 
 
 def numbered_photos(folder: Path, count: int, *, side: int = 24) -> Path:
-    """Grey photos, every one of a brightness of its own: the one numbered n is all n."""
+    """Grey photos of different brightness: every pixel of photo n is n."""
     for number in range(count):
         save_image(torch.full((1, 3, side, side), number / 255), folder / f"{number:04d}.png")
     return folder
 
 
 def shards(folder: Path, count: int = 10, *, samples: int = 3) -> Path:
-    """`folder/shards` of `count` numbered photos, `samples` a shard."""
+    """Shards in `folder/shards` of `count` numbered photos, `samples` per shard."""
     photos = numbered_photos(folder / "photos", count)
     write_shards(PictureFolder(str(photos)), str(folder / "shards"), ShardSettings(shard_samples=samples))
     return folder / "shards"
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Serves files; `spoil` says how each of a file's first requests goes wrong."""
+    """Serves files; `spoil` sets how the first requests for a file fail."""
 
     def __init__(self, *args: Any, asked: list[str], spoil: dict[str, list[str]], **options: Any) -> None:
         self.asked, self.spoil = asked, spoil
@@ -59,7 +59,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @contextmanager
 def served(folder: Path, **spoil: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """The URL of a folder, and the names of the files that were asked for so far."""
+    """The URL of a folder, and the names of the files requested so far."""
     asked: list[str] = []
     spoilt = {name.replace("_tar", ".tar").replace("shard_", "shard-"): wrongs for name, wrongs in spoil.items()}
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder), asked=asked, spoil=spoilt))

@@ -1,1 +1,1 @@
-"""Batches of pictures for training."""
+"""Batches of training images."""

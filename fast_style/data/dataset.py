@@ -1,4 +1,4 @@
-"""From pictures by number to batches of random crops; broken pictures included."""
+"""From images by index to batches of random crops; unreadable images are replaced."""
 
 from collections.abc import Callable, Sequence
 from math import ceil, sqrt
@@ -15,12 +15,12 @@ Transform = Callable[[Tensor], Tensor]
 
 
 class Photos(NamedTuple):
-    """One photo, or a batch of them after collation.
+    """One photo, or a batch of photos after collation.
 
     Attributes:
-        pixels: uint8, `(3, H, W)` or `(N, 3, H, W)`; a quarter of float32's bytes on the way to the device.
+        pixels: uint8, `(3, H, W)` or `(N, 3, H, W)`; a quarter of the bytes of float32 to transfer to the device.
         unreadable: files that could not be read and were replaced by others.
-        files: the file that each photo really came from.
+        files: the file that each photo was read from.
     """
 
     pixels: Tensor
@@ -29,29 +29,29 @@ class Photos(NamedTuple):
 
 
 class Pictures(Protocol):
-    """Pictures by index, wherever they lie."""
+    """Images by index, from any storage."""
 
     def __len__(self) -> int:
-        """Number of pictures, readable or not."""
+        """Number of images, readable or not."""
 
     def name_of(self, index: int) -> str:
-        """The file of a picture, as a person would name it."""
+        """The name of an image's file, for messages."""
 
     def load(self, place: SampleIndex, *, at_least: int | None) -> Tensor:
-        """The pixels as `images.load_pixels` has them; its errors, and those of the way there."""
+        """The pixels as `images.load_pixels` returns them; raises its errors and those of the storage."""
 
 
 class PhotoDataset(Dataset[Photos]):
-    """Photos by `(position, index)`, each transformed by chance that depends on the seed and position alone.
+    """Photos by `(position, index)`, randomly transformed; the randomness depends only on the seed and the position.
 
     Args:
         pictures: the photos.
-        transform: uint8 `(3, H, W)` of any size to uint8 of one size; may draw from torch's generator.
+        transform: maps uint8 `(3, H, W)` of any size to uint8 of one size; may draw from torch's global generator.
         seed: of the transforms.
-        at_least: a JPEG may come reduced, its shorter side no less than this.
+        at_least: a JPEG may be decoded at a reduced size, with a shorter side of at least this many pixels.
     """
 
-    #: How many files in a row may be unreadable before the pictures are given up.
+    #: Number of unreadable files in a row after which loading fails.
     TRIES = 100
 
     def __init__(self, pictures: Pictures, *, transform: Transform, seed: int, at_least: int | None = None) -> None:
@@ -62,10 +62,10 @@ class PhotoDataset(Dataset[Photos]):
         return len(self.pictures)
 
     def __getitem__(self, place: SampleIndex) -> Photos:
-        """Read and transform a photo; an unreadable one is replaced by the next in the list, and named.
+        """Read and transform a photo. An unreadable photo is recorded and replaced by the next one in the list.
 
         Raises:
-            ValueError: `TRIES` files in a row, or all there are, can't be read.
+            ValueError: `TRIES` files in a row, or all files, are unreadable.
         """
         position, wanted = place
         unreadable: list[str] = []
@@ -80,8 +80,8 @@ class PhotoDataset(Dataset[Photos]):
                 torch.default_generator.manual_seed(seed_of(self.seed, position))
                 return Photos(self.transform(pixels), tuple(unreadable), (self.pictures.name_of(index),))
         raise ValueError(
-            f"None of {len(unreadable)} photos tried could be read, {unreadable[0]} the first of them; take "
-            "whole pictures."
+            f"None of the {len(unreadable)} photos tried could be read (first: {unreadable[0]}); replace the damaged "
+            "files."
         )
 
 
@@ -95,12 +95,12 @@ def collate(photos: Sequence[Photos]) -> Photos:
 
 
 def shortest_side_needed(size: int, smallest_share: float) -> int | None:
-    r"""How long a photo's shorter side has to be for no crop to be enlarged; None: never long enough.
+    r"""Length of a photo's shorter side from which no crop is enlarged; None if no length is enough.
 
     A random crop takes a share `s >= smallest_share` of the area `W H` at an aspect ratio `r` of 3/4 to 4/3, so it is
     `sqrt(s W H r)` wide and `sqrt(s W H / r)` high. Its shorter side is the least for the smallest share and either
     extreme of `r`: `sqrt(3/4 s W H) >= sqrt(3/4 s) min(W, H)`, with equality for a square photo. (Where no such crop
-    fits, torchvision takes one whose shorter side is the photo's.) So no crop is shorter than `size` as long as
-    `min(W, H) >= size / sqrt(3/4 s)`, and a decoder that goes no lower enlarges nothing that was large enough before.
+    fits, torchvision takes a crop with the photo's shorter side.) So no crop is shorter than `size` if
+    `min(W, H) >= size / sqrt(3/4 s)`. A decoder that keeps this length causes no crop to be enlarged.
     """
     return None if smallest_share <= 0 else ceil(size / sqrt(3 / 4 * smallest_share))

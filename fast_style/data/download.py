@@ -1,4 +1,4 @@
-"""Originals of the named styles: fetched once, compared with their checksum, kept; the only file that knows pooch."""
+"""Download the original paintings of the named styles once, verify and cache them. Only this file uses pooch."""
 
 import hashlib
 import logging
@@ -17,27 +17,27 @@ from fast_style.data.retry import retry
 from fast_style.images.decode import PICTURE_SUFFIXES
 
 log = logging.getLogger(__name__)
-# It would say each time, on a stream of its own, what is said below.
+# pooch logs to its own stream what this file logs already.
 pooch.get_logger().setLevel(logging.WARNING)
 
-#: Seconds to wait before each further try.
+#: Seconds to wait before each retry.
 BACKOFF = (1.0, 3.0)
-#: Seconds without an answer, and then without a byte, after which a connection counts as dropped.
+#: Seconds to wait for a connection, and then for further bytes, before the connection counts as dropped.
 TIMEOUT = (10.0, 30.0)
-#: A server that sends more than this sends something else.
+#: A larger file is not a style image; its download is stopped.
 MAX_BYTES = 64_000_000
-# What of one has come when a connection is cut is lost.
+# Small, because a dropped connection loses the part of a chunk that has arrived.
 _CHUNK = 1 << 13
 
 
 @dataclass(frozen=True, kw_only=True)
 class Painting:
-    """What a style of conf/style/ says of its picture.
+    """The style image of a style in conf/style/.
 
     Attributes:
         work: painter, title and year.
-        texture: the file of a texture of it that comes along; None: there is none.
-        url: where the original lies.
+        texture: path of the bundled texture; None if there is none.
+        url: address of the original.
         sha256: the original's checksum.
     """
 
@@ -47,29 +47,29 @@ class Painting:
     sha256: str
 
     def fetched(self, name: str, *, cache: str | os.PathLike[str]) -> Path:
-        """The original's file in the folder `cache`, where any number of processes may want it at once.
+        """Path of the original in the folder `cache`; it is downloaded if it is not there.
 
-        A download that was cut goes on where it was, at once or in a later run.
+        Any number of processes may ask at once. An interrupted download continues, at once or in a later run.
 
         Raises:
-            ValueError: it can't be fetched or kept, or something else comes; the sentence says how to do without.
+            ValueError: the file can't be downloaded or stored, or it is another file. The message names alternatives.
         """
         suffix = Path(urlsplit(self.url).path).suffix.lower()
         if suffix not in PICTURE_SUFFIXES:
-            raise ValueError(f"The original of {name} was wanted from {self.url}, which is named as no picture.")
+            raise ValueError(f"The original of {name} was wanted as an image, found the URL {self.url}; correct it.")
         path = Path(cache).expanduser().absolute() / f"{safe_file_name(name)}{suffix}"
-        if self._is_at(path):  # Perhaps put there by hand, into a folder that nobody can write to.
+        if self._is_at(path):  # The user may have put it there, into a read-only folder.
             return path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(path.with_name(f".{path.name}.lock")):
                 self._retrieve(path)
         except (requests.RequestException, _TooLarge, ValueError, OSError) as error:
-            other = ", which is not the file that lies there now," if path.exists() else ""
-            elsewhere = ", name another folder with style.cache=..." if _is_of_this_machine(error) else ""
+            other = " in place of the other file there now" if path.exists() else ""
+            elsewhere = ", set another folder with style.cache=...," if _is_of_this_machine(error) else ""
             raise ValueError(
-                f"The original of {name} ({self.work}) was wanted from {self.url}, and {_why(error)}; put that "
-                f"file{other} at {path} by hand{elsewhere}, or take the texture, which needs no download: "
+                f"The original of {name} ({self.work}) was wanted from {self.url}, but {_why(error)}; put the "
+                f"file at {path} by hand{other}{elsewhere} or use the texture, which needs no download: "
                 "style.source=texture."
             ) from error
         return path
@@ -81,8 +81,8 @@ class Painting:
             return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
 
     def _retrieve(self, path: Path) -> None:
-        # Nothing is fetched where another process did so while this one waited; and the name appears when the
-        # checksum is right, not before.
+        # pooch downloads nothing if another process did so while this one waited for the lock. The file gets its name
+        # only after its checksum was verified.
         pooch.retrieve(
             self.url,
             known_hash=f"sha256:{self.sha256}",
@@ -93,35 +93,36 @@ class Painting:
 
 
 class ResumableDownloader:
-    """A downloader for pooch, whose own starts anew each time and takes whatever a server sends.
+    """Downloader for pooch that resumes an interrupted download and limits its size.
 
-    By requests, as pooch's own: fsspec, which fetches shards from any kind of store, starts anew each time too.
+    pooch's own downloader starts over each time and accepts any size. This one uses requests, as pooch's own does.
+    fsspec, which downloads shards from any kind of store, starts over each time too.
 
     Args:
-        part: what has come so far; it outlasts this process.
+        part: file of the partial download; it stays after this process ends.
     """
 
     def __init__(self, part: Path) -> None:
         self.part = part
 
     def __call__(self, url: str, output_file: str, _: object = None) -> None:
-        """Fetch the file.
+        """Download the file.
 
         Raises:
-            RequestException: each try failed, or another would.
+            RequestException: every try failed, or a retry can't succeed.
         """
-        log.info("Fetching %s.", url)
+        log.info("Downloading %s.", url)
         retry(lambda: self._go_on(url), backoff=BACKOFF, is_transient=_is_transient)
-        # If its checksum is wrong pooch removes it, and the next try begins with nothing.
+        # pooch removes a file with a wrong checksum, so the next try starts over.
         os.replace(self.part, output_file)
 
     def _go_on(self, url: str) -> None:
         held = self.part.stat().st_size if self.part.exists() else 0
-        # As it is: the rest of something compressed could not be read.
+        # Uncompressed, because the rest of a compressed stream could not be decoded.
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={held}-"} if held else {})
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
             if held and response.status_code == requests.codes.requested_range_not_satisfiable:
-                return  # There is no more; the checksum tells.
+                return  # Nothing is missing; the checksum decides.
             response.raise_for_status()
             if response.status_code != requests.codes.partial_content:
                 held = 0
@@ -143,17 +144,17 @@ class ResumableDownloader:
                 bar.update(len(chunk))
 
 
-class _TooLarge(Exception):  # noqa: N818 - a file is.
+class _TooLarge(Exception):  # noqa: N818 - it describes the file.
     pass
 
 
 def _is_transient(error: Exception) -> bool:
-    """Whether another try may do better."""
+    """Whether a retry may succeed."""
     if not isinstance(error, requests.RequestException):
         return False
     if error.response is not None:
         return bool(error.response.status_code >= 500 or error.response.status_code == requests.codes.too_many_requests)
-    return not isinstance(error, ValueError)  # No such URL can be asked for.
+    return not isinstance(error, ValueError)  # Such a URL can't be requested at all.
 
 
 def _is_of_this_machine(error: Exception) -> bool:
@@ -162,11 +163,11 @@ def _is_of_this_machine(error: Exception) -> bool:
 
 def _why(error: Exception) -> str:
     if _is_of_this_machine(error):
-        return f"it can't be kept ({error})"
+        return f"it can't be stored ({error})"
     if isinstance(error, _TooLarge):
-        return f"what comes from there is larger than {MAX_BYTES // 1_000_000} MB"
+        return f"the server sends a file larger than {MAX_BYTES // 1_000_000} MB"
     if not isinstance(error, requests.RequestException):
-        return "what comes from there is another file (its SHA-256 differs)"  # As pooch found.
+        return "the server sends another file (its SHA-256 differs)"  # pooch raised a ValueError.
     if error.response is not None:
         return f"the server answers {error.response.status_code} {error.response.reason}"
     return f"it can't be reached ({type(error).__name__})"

@@ -12,11 +12,11 @@ from fast_style.images.tensors import load_pixels
 
 
 class ImageFolderDataModule(PhotoDataModule):
-    """Photos that are files in a folder tree.
+    """Photos from a folder tree.
 
     Args:
         root: folder tree of photos.
-        held_out_root: folder of photos that are never trained on; None takes `held_out` of those in `root`.
+        held_out_root: folder of validation photos; None takes `held_out` photos of `root` and does not train on them.
     """
 
     def __init__(
@@ -44,16 +44,16 @@ class ImageFolderDataModule(PhotoDataModule):
         self.root, self.held_out_root = root, held_out_root
 
     def photo_split(self) -> PhotoSplit:
-        """List the files."""
+        """List the files and split them."""
         files = find_pictures(self.root)
         if self.held_out_root is None:
             if len(files) < 2:
                 raise ValueError(
-                    f"{self.root} holds one photo; training needs one to hold out besides. Add photos, or set "
+                    f"{self.root} holds one photo, but training and validation need one each; add photos, or set "
                     "data.held_out_root."
                 )
             random.Random(self.seed).shuffle(files)
-            # Never more than a half, so that a small folder still trains.
+            # At most half, so that a small folder has photos left to train on.
             count = min(self.held_out, len(files) // 2)
             kept, files = files[:count], sorted(files[count:])
         else:
@@ -62,7 +62,7 @@ class ImageFolderDataModule(PhotoDataModule):
 
 
 class PictureFiles:
-    """Pictures in the order of their files."""
+    """Image files by index."""
 
     def __init__(self, files: Sequence[str]) -> None:
         self.files = files
@@ -72,9 +72,9 @@ class PictureFiles:
         return len(self.files)
 
     def name_of(self, index: int) -> str:
-        """Its path."""
+        """The path of an image."""
         return self.files[index]
 
     def load(self, place: SampleIndex, *, at_least: int | None) -> Tensor:
-        """Its pixels; errors of `images.load_pixels`."""
+        """The pixels of an image; errors of `images.load_pixels`."""
         return load_pixels(self.files[place[1]], at_least=at_least)

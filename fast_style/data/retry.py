@@ -1,6 +1,6 @@
-"""Trying again what a network may spoil: the one loop of both transports, pooch with requests, and fsspec.
+"""Retries for network operations, used by both transports: pooch with requests, and fsspec.
 
-By hand, since it is seven lines: tenacity does the same with fifty options, and would be one more package to install.
+Written here because it is seven lines; the tenacity package would be one more dependency.
 """
 
 import time
@@ -11,13 +11,13 @@ T = TypeVar("T")
 
 
 def retry(action: Callable[[], T], *, backoff: Sequence[float], is_transient: Callable[[Exception], bool]) -> T:
-    """The result of the first call that succeeds.
+    """Return the result of the first call that succeeds.
 
     Args:
-        action: called once, and once more after each wait.
-        backoff: seconds to wait before each further call.
-        is_transient: whether another call may do better than the one that raised this. If not, and after the last
-            call, the error is raised.
+        action: called once, and once more after each pause.
+        backoff: seconds to wait before each retry.
+        is_transient: whether a retry may succeed after this error. Any other error is raised at once; the error of the
+            last call is raised in any case.
     """
     for pause in backoff:
         try:

@@ -1,4 +1,4 @@
-"""Batches of content photos with nothing to download: those that scikit-image carries, and synthetic pictures."""
+"""Batches of content photos without a download: the photos of the scikit-image package, and synthetic images."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -16,26 +16,26 @@ from fast_style.data.sampler import SampleIndex, ShuffledOrder
 from fast_style.data.synthetic import SyntheticPictures, dead_leaves, flat, gradient
 from fast_style.images.tensors import load_pixels
 
-#: A pass shows every photo so often, so that the synthetic ones among them come in the very shares that were asked for.
+#: Number of times that an epoch shows each photo: enough for the shares of synthetic images to be met closely.
 ROUNDS = 20
 
 
 class Sample(NamedTuple):
-    """A photo in scikit-image's package, what it shows, and whose it is, as `skimage/data/_fetchers.py` says."""
+    """A photo of the scikit-image package: what it shows, and its terms as `skimage/data/_fetchers.py` states them."""
 
     file: str
     shows: str
     terms: str
 
 
-#: The first ones are held out; the others are trained on.
+#: The first `held_out` photos are for validation, the others for training.
 SKIMAGE_PHOTOS = (
     Sample("rocket.jpg", "Falcon 9 with DSCOVR at dusk", "SpaceX, released in the public domain"),
     Sample("coffee.png", "a cup of coffee", "Rachel Michetti, courtesy of Pikolo Espresso Bar; CC0"),
     Sample("chelsea.png", "a cat", "Stefan van der Walt; CC0"),
     Sample("astronaut.png", "the astronaut Eileen Collins", "NASA Great Images, public domain"),
-    Sample("motorcycle_left.png", "a motorcycle in a garage", "Middlebury 2014 stereo benchmark; no terms are said"),
-    Sample("motorcycle_right.png", "the same from 19 cm beside", "Middlebury 2014 stereo benchmark; no terms are said"),
+    Sample("motorcycle_left.png", "a motorcycle in a garage", "Middlebury 2014 stereo benchmark; no terms stated"),
+    Sample("motorcycle_right.png", "the same, 19 cm to the side", "Middlebury 2014 stereo benchmark; no terms stated"),
     Sample("hubble_deep_field.jpg", "galaxies", "NASA, may be freely used in the public domain"),
     Sample("ihc.png", "stained tissue", "Center for Microscopy And Molecular Imaging; no known restrictions"),
     Sample("retina.jpg", "a retina", "Mikael Häggström; CC0"),
@@ -48,18 +48,18 @@ SKIMAGE_PHOTOS = (
 
 
 class SkimagePhotos(PhotoDataModule):
-    """A dozen photos that came with the installation, made many by strong crops and colours, and synthetic pictures.
+    """The 14 photos of the scikit-image package with strong crops and colour changes, and synthetic images.
 
-    The first `held_out` of `SKIMAGE_PHOTOS` are kept whole for validation. They are few, so their losses compare one
-    run with another and say little about photos at large.
+    The first `held_out` of `SKIMAGE_PHOTOS` are the validation photos. They are few: their losses compare one run with
+    another, and say little about photos in general.
 
     Args:
-        synthetic: share of synthetic pictures among those to train on, from 0 to less than 1.
-        gradients, flat: shares of gradients and of flat colours among the synthetic ones; the rest are dead leaves.
-        permute: share of the crops whose three channels change places.
-        brightness, contrast, saturation: a crop's is multiplied by up to so much more or less, a share from 0 to 1.
-        hue: a crop's is turned by up to this part of the circle, at most 0.5, either way.
-        tint: each channel is taken to a power of up to `1 + tint`, or its inverse; it gives grey photos colour.
+        synthetic: share of synthetic images among the training images, from 0 to less than 1.
+        gradients, flat: shares of gradients and flat colours among the synthetic images; the rest are dead leaves.
+        permute: share of the crops with permuted colour channels.
+        brightness, contrast, saturation: largest relative change, up or down, from 0 to 1.
+        hue: largest shift in either direction, as a fraction of the colour circle, at most 0.5.
+        tint: each channel is raised to a power from `1 / (1 + tint)` to `1 + tint`; this gives grey photos colour.
     """
 
     def __init__(
@@ -95,47 +95,47 @@ class SkimagePhotos(PhotoDataModule):
         _check_shares(brightness=brightness, contrast=contrast, saturation=saturation)
         if held_out >= len(SKIMAGE_PHOTOS):
             raise ValueError(
-                f"Of {len(SKIMAGE_PHOTOS)} sample photos data.held_out={held_out} leaves none to train on."
+                f"data.held_out={held_out} leaves none of the {len(SKIMAGE_PHOTOS)} photos for training; lower it."
             )
         if not 0 <= synthetic < 1 or gradients + flat > 1:
             raise ValueError(
-                "data.synthetic is a share from 0 to less than 1, and data.gradients and data.flat parts of it that "
-                f"add up to 1 at most; got {synthetic}, {gradients}, {flat}."
+                "data.synthetic must be a share from 0 to less than 1, and data.gradients and data.flat must add up to "
+                f"1 at most; got data.synthetic={synthetic}, data.gradients={gradients}, data.flat={flat}."
             )
         if not 0 <= hue <= 0.5 or tint < 0:
-            raise ValueError(f"data.hue goes from 0 to 0.5 and data.tint from 0; got {hue}, {tint}.")
+            raise ValueError(f"data.hue must be from 0 to 0.5 and data.tint at least 0; got {hue} and {tint}.")
         self.synthetic, self.gradients, self.flat, self.permute = synthetic, gradients, flat, permute
         self.brightness, self.contrast, self.saturation = brightness, contrast, saturation
         self.hue, self.tint = hue, tint
 
     def photo_split(self) -> PhotoSplit:
-        """Read the photos; they stay in memory, 17 MB in all."""
+        """Read the photos; they stay in memory, 17 MB in total."""
         files = skimage_files()
         photos = RepeatedPhotos(files[self.held_out :], synthetic=self._synthetic_beside(len(files) - self.held_out))
         kept = PictureFiles(files[: self.held_out])
         return PhotoSplit(photos, kept, ShuffledOrder(len(photos), seed=self.seed))
 
     def augmentation(self) -> Transform:
-        """Crops and flips as for all photos, then colours."""
+        """Crops and flips as for all photos, then colour changes."""
         permuted = v2.RandomApply([v2.RandomChannelPermutation()], p=self.permute)
         jitter = v2.ColorJitter(self.brightness, self.contrast, self.saturation, self.hue)
-        # Tinted first, so that the others have colours to work on.
+        # Tint first, so that the other changes also act on grey photos.
         return v2.Compose([super().augmentation(), Tint(self.tint), permuted, jitter])  # type: ignore[no-any-return]
 
     def _synthetic_beside(self, photos: int) -> SyntheticPictures:
         count = round(ROUNDS * photos * self.synthetic / (1 - self.synthetic))
         calm = [(gradient, round(count * self.gradients)), (flat, round(count * self.flat))]
         leaves = count - sum(number for _, number in calm)
-        # Half as large again as a crop's output: a crop of the mean area then comes at about its own size.
+        # 1.5 times the size of a training crop, so that a crop of average area is hardly resized.
         return SyntheticPictures([(dead_leaves, leaves), *calm], size=self.size * 3 // 2, seed=self.seed)
 
 
 class RepeatedPhotos:
-    """Photos, each `ROUNDS` times, and synthetic pictures after them.
+    """Each photo `ROUNDS` times, followed by synthetic images.
 
     Args:
-        files: the photos; decoded once, for a PNG takes as long to decode as all else together.
-        synthetic: the pictures that follow.
+        files: the photos; decoded once, because decoding a PNG takes as long as everything else together.
+        synthetic: the synthetic images.
     """
 
     def __init__(self, files: Sequence[str], *, synthetic: Pictures) -> None:
@@ -143,16 +143,16 @@ class RepeatedPhotos:
         self.photos = [load_pixels(file) for file in files]
 
     def __len__(self) -> int:
-        """Number of pictures in a pass."""
+        """Number of images in an epoch."""
         return ROUNDS * len(self.files) + len(self.synthetic)
 
     def name_of(self, index: int) -> str:
-        """A photo's path; of the others, which kind of synthetic picture."""
+        """The path of a photo, or the kind of a synthetic image."""
         beyond = index - ROUNDS * len(self.files)
         return self.files[index % len(self.files)] if beyond < 0 else self.synthetic.name_of(beyond)
 
     def load(self, place: SampleIndex, *, at_least: int | None) -> Tensor:
-        """The pixels of a photo, shared by all who ask, or a synthetic picture made anew."""
+        """The pixels of a photo, shared by all callers, or a newly drawn synthetic image."""
         position, index = place
         beyond = index - ROUNDS * len(self.files)
         if beyond < 0:
@@ -161,10 +161,10 @@ class RepeatedPhotos:
 
 
 class Tint(torch.nn.Module):
-    """Take each channel of uint8 `(3, H, W)` to a power of its own, as another light and film would.
+    """Raise each channel of uint8 `(3, H, W)` to a random power of its own, as different light or film would.
 
     Args:
-        strength: the power is at most `1 + strength` and at least its inverse, evenly in its logarithm.
+        strength: the power is from `1 / (1 + strength)` to `1 + strength`, uniform in its logarithm.
     """
 
     def __init__(self, strength: float) -> None:
@@ -172,32 +172,32 @@ class Tint(torch.nn.Module):
         self.strength = strength
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """The same picture in other colours; black and white stay."""
+        """Return the recoloured image; black and white are unchanged."""
         powers = (1 + self.strength) ** (2 * torch.rand(3, 1) - 1)
-        levels = torch.linspace(0, 1, 256) ** powers  # 256 powers a channel instead of one a pixel.
+        levels = torch.linspace(0, 1, 256) ** powers  # 256 powers per channel instead of one per pixel.
         table = levels.mul(255).round().to(torch.uint8)
         return torch.stack([row[plane.int()] for row, plane in zip(table, pixels, strict=True)])
 
 
 def skimage_files() -> list[str]:
-    """The paths of `SKIMAGE_PHOTOS`, found without importing scikit-image: that would make folders in the user's home.
+    """Paths of `SKIMAGE_PHOTOS`, found without importing scikit-image, which would create folders in the user's home.
 
     Raises:
-        ValueError: scikit-image is not installed, or lacks one of them.
+        ValueError: scikit-image is not installed, or lacks one of the photos.
     """
     package = find_spec("skimage")
-    instead = "or train on photos of your own with data=folder data.root=my/photos."
+    instead = "or train on your own photos: data=folder data.root=my/photos."
     if package is None or not package.submodule_search_locations:
         raise ValueError(
-            "data=samples takes its photos from the package scikit-image, which is not installed: "
-            f"pip install scikit-image, {instead}"
+            "data=samples needs the photos of the package scikit-image, which is not installed; "
+            f"run pip install scikit-image, {instead}"
         )
     folder = Path(package.submodule_search_locations[0]) / "data"
     missing = [sample.file for sample in SKIMAGE_PHOTOS if not (folder / sample.file).is_file()]
     if missing:
         raise ValueError(
-            f"data=samples wants {', '.join(missing)} in {folder}, where scikit-image has them from 0.25 on: "
-            f"pip install --force-reinstall scikit-image, {instead}"
+            f"data=samples needs {', '.join(missing)} in {folder}, found nothing (scikit-image has them from 0.25 on); "
+            f"run pip install --force-reinstall scikit-image, {instead}"
         )
     return [str(folder / sample.file) for sample in SKIMAGE_PHOTOS]
 
@@ -205,4 +205,4 @@ def skimage_files() -> list[str]:
 def _check_shares(**shares: float) -> None:
     for name, share in shares.items():
         if not 0 <= share <= 1:
-            raise ValueError(f"data.{name} is a share from 0 to 1; got {share}.")
+            raise ValueError(f"data.{name} must be a share from 0 to 1; got {share}.")

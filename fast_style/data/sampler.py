@@ -1,6 +1,6 @@
-"""An endless, seeded order of pictures: what comes next depends on the seed and the position, nothing else.
+"""An endless, seeded order of images: the next image depends only on the seed and the position.
 
-So a run can stop anywhere and go on with the very next picture, with any number of workers or processes.
+So a run can stop anywhere and resume with the next image, with any number of workers or processes.
 """
 
 import random
@@ -10,21 +10,21 @@ from typing import Protocol
 import torch
 from torch.utils.data import Sampler
 
-SampleIndex = tuple[int, int]  # (position in the whole run, index of the picture)
+SampleIndex = tuple[int, int]  # (position in the whole run, index of the image)
 
 
 class EpochOrder(Protocol):
-    """In what order each pass shows the pictures; the same one whoever asks, and when."""
+    """The order of the images in each epoch; every call for the same epoch returns the same order."""
 
     def __len__(self) -> int:
-        """Number of pictures; at least 1."""
+        """Number of images; at least 1."""
 
     def order_of(self, epoch: int) -> Sequence[int]:
-        """As many indices as there are pictures."""
+        """The indices of an epoch, one per image."""
 
 
 class ShuffledOrder:
-    """Every pass is a new permutation of `length` pictures.
+    """Every epoch is a new permutation of `length` images.
 
     Args:
         length: at least 1.
@@ -33,32 +33,32 @@ class ShuffledOrder:
 
     def __init__(self, length: int, *, seed: int) -> None:
         if length < 1:
-            raise ValueError(f"An order needs pictures; got {length}.")
+            raise ValueError(f"An epoch order needs at least 1 image; got {length}.")
         self.length, self.seed = length, seed
 
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return self.length
 
     def order_of(self, epoch: int) -> Sequence[int]:
-        """The permutation of a pass."""
+        """The permutation of an epoch."""
         return permutation(self.length, seed_of(self.seed, epoch))
 
 
 class InfiniteSampler(Sampler[SampleIndex]):
-    """Epochs over the pictures without end.
+    """Endless epochs over the images.
 
     Args:
-        epoch_order: the order of each pass.
-        start: position of the first picture, counted over all processes.
-        rank, world_size: this process takes every `world_size`-th position, so that together the processes see what
-            one would see alone.
+        epoch_order: the order of each epoch.
+        start: position of the first image, counted over all processes.
+        rank, world_size: this process takes every `world_size`-th position, so that all processes together see what
+            one process alone would see.
     """
 
     def __init__(self, epoch_order: EpochOrder, *, start: int = 0, rank: int = 0, world_size: int = 1) -> None:
         if start < 0 or not 0 <= rank < world_size:
             raise ValueError(
-                f"An order needs a start from 0 and a rank below the world size; got "
+                f"The sampler needs a start of at least 0 and a rank from 0 to world_size - 1; got "
                 f"start={start}, rank={rank}, world_size={world_size}."
             )
         self.epoch_order, self.start = epoch_order, start
@@ -83,6 +83,6 @@ def permutation(length: int, seed: int) -> Sequence[int]:
 
 
 def seed_of(seed: int, *position: int) -> int:
-    """A seed of its own for every position of a run; the same one each time."""
-    # torch's generator keeps the low 32 bits of a seed alone, so all numbers must reach them.
+    """A seed for every position of a run; the same arguments always give the same seed."""
+    # torch's generator uses only the low 32 bits of a seed, so all numbers must influence these bits.
     return random.Random("/".join(map(str, (seed, *position)))).getrandbits(32)

@@ -1,4 +1,4 @@
-"""From a style's name to its picture, and from that to what the losses compare with."""
+"""Find the style image of a named style, and load it in the sizes and crops that the losses use."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -12,20 +12,20 @@ from fast_style.images.tensors import load_image
 
 
 def style_name(image: str | os.PathLike[str], name: str | None = None) -> str:
-    """The name a style's files go by: the given one, or the picture's without its suffix."""
-    # Only what can be typed and named without quoting; the painting itself may be called anything.
+    """The name used for a style's files: the given name, or the image's file name without suffix."""
+    # Only characters that need no quoting in a shell; the image's file may have any name.
     return safe_file_name(name or Path(image).stem)
 
 
 def pictures_of(style: Mapping[str, Any]) -> list[str | os.PathLike[str]]:
-    """The files of the chosen styles; an original that is not here yet is fetched.
+    """The image files of the chosen styles; an original that is not in the cache yet is downloaded.
 
     Args:
-        style: what conf/style/painting.yaml says, as plain values. `image`, one or several files, goes before all
-            else; without it `source` picks the texture or the original of each of `pictures`.
+        style: the settings of conf/style/painting.yaml, as plain values. `image`, one or several files, takes
+            precedence. Without it, `source` selects the texture or the original of each of `pictures`.
 
     Raises:
-        ValueError: another source, a texture that is not there, or an original that can't be had.
+        ValueError: an unknown source, a missing texture, or an original that can't be downloaded.
     """
     image = style["image"]
     if image is not None:
@@ -34,44 +34,46 @@ def pictures_of(style: Mapping[str, Any]) -> list[str | os.PathLike[str]]:
     if style["source"] == "texture":
         return [_texture_file(name, said.get("texture")) for name, said in pictures.items()]
     if style["source"] == "painting":
-        # Only here: what can fetch looks at the network when it is imported.
+        # Imported only here, because the download packages probe the network on import.
         from fast_style.data.download import Painting
 
         return [Painting(**said).fetched(name, cache=style["cache"]) for name, said in pictures.items()]
-    raise ValueError(f"style.source is texture or painting; got {style['source']!r}.")
+    raise ValueError(f"style.source must be texture or painting; got {style['source']!r}.")
 
 
 def _texture_file(name: str, file: str | None) -> Path:
     if file is None:
-        raise ValueError(f"{name} has no texture; say style.source=painting, or style.image=my.jpg.")
-    # Below the current folder, or beside the package, where a checkout has it.
+        raise ValueError(f"{name} has no texture; set style.source=painting or style.image=my.jpg.")
+    # In the current folder, or beside the package, as in a checkout.
     places = [Path(file).absolute(), Path(__file__).parents[2] / file]
     for place in places:
         if place.is_file():
             return place
     raise ValueError(
-        f"The texture of {name} is wanted at {places[0]}, where there is nothing: start in the checkout, which has it, "
-        "or say style.image=my.jpg or style.source=painting."
+        f"The texture of {name} was wanted at {places[0]}, found nothing; run the command in the checkout, or set "
+        "style.image=my.jpg or style.source=painting."
     )
 
 
 def load_style(image: str | os.PathLike[str], *, size: int | Sequence[int] = 512, crops: int = 1) -> list[Tensor]:
-    """A painting at the sizes, and in the crops, whose statistics are averaged to one target.
+    """Load a style image in several sizes and crops; the losses average their statistics to one target.
 
     Args:
-        image: the picture's file.
-        size: pixels of the shorter side, one number or several; larger means larger brush strokes in the result.
-        crops: squares cut from each size, evenly spaced along the longer side; 1 takes the whole picture.
+        image: the image's file.
+        size: shorter side in pixels, one number or several; larger means broader brush strokes in the result.
+        crops: number of squares cut from each size, evenly spaced along the longer side; 1 takes the whole image.
 
     Returns:
-        `(1, 3, H, W)` pictures in 0..1, one a size and crop.
+        `(1, 3, H, W)` images in 0..1, one per size and crop.
 
     Raises:
-        ValueError: an unreadable picture; a size below 16 or a number of crops below 1.
+        ValueError: an unreadable image; a size below 16 or a number of crops below 1.
     """
     sizes = list(size) if isinstance(size, Sequence) else [size]
     if crops < 1 or not sizes or not all(isinstance(side, int) and side >= 16 for side in sizes):
-        raise ValueError(f"A style needs sizes from 16 up and at least one crop; got size={size}, crops={crops}.")
+        raise ValueError(
+            f"A style image needs sizes of at least 16 and 1 or more crops; got size={size}, crops={crops}."
+        )
     pictures = [load_image(image, size=side) for side in sizes]
     return [crop for picture in pictures for crop in _squares(picture, crops)]
 

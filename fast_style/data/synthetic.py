@@ -1,6 +1,6 @@
-"""Pictures drawn by code: dead leaves with the statistics of photos, gradients, flat colours.
+"""Synthetic training images: dead leaves with the statistics of photos, gradients, and flat colours.
 
-Each is a function of a generator and a size: uint8 `(3, size, size)`, the same for the same state of the generator.
+Each is a function of a generator and a size. It returns uint8 `(3, size, size)`, the same for the same generator state.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,24 +14,24 @@ from fast_style.data.sampler import SampleIndex, seed_of
 
 Drawing = Callable[[torch.Generator, int], Tensor]
 
-_SMALLEST = (1.5, 4.0)  # radius in pixels, from picture to picture, as if seen from farther or nearer
-_LARGEST = 0.25  # radius as a share of the side
-_DEEP = 4.0  # leaves over a point on the average: exp(-4), 2 % of the ground, shows between them
-_SPARSE = 0.3  # likewise; three quarters of the ground show
+_SMALLEST = (1.5, 4.0)  # smallest radius in pixels, random per image: a farther or nearer view
+_LARGEST = 0.25  # largest radius as a share of the side
+_DEEP = 4.0  # mean number of leaves over a point; exp(-4) = 2 % of the ground stays visible
+_SPARSE = 0.3  # likewise; three quarters of the ground stay visible
 
 
 def dead_leaves(generator: torch.Generator, size: int) -> Tensor:
-    """Discs that hide each other, of every size: edges and a power spectrum like those of photos.
+    """Overlapping discs of all sizes, with edges and a power spectrum like those of photos.
 
     After Lee, Mumford and Huang, "Occlusion models for natural images" (IJCV 2001): with radii of density `r^-3` the
-    picture looks alike at every scale, and its power falls with the square of the frequency.
+    image looks alike at every scale, and its power falls with the square of the frequency.
     """
     ground = _natural_colours(generator, 1).view(3, 1, 1).expand(3, size, size)
     return _to_bytes(_strewn(ground, _DEEP, generator))
 
 
 def gradient(generator: torch.Generator, size: int) -> Tensor:
-    """A few colours that run into each other, as in skies and on walls; with noise and leaves as `flat` has them."""
+    """A few colours that blend smoothly, as in skies and on walls, with noise and leaves as in `flat`."""
     patches = int(torch.randint(2, 5, (1,), generator=generator))
     colours = _natural_colours(generator, patches**2).view(1, 3, patches, patches)
     smooth = interpolate(colours, (size, size), mode="bicubic", align_corners=True)[0]
@@ -39,10 +39,10 @@ def gradient(generator: torch.Generator, size: int) -> Tensor:
 
 
 def flat(generator: torch.Generator, size: int) -> Tensor:
-    """One colour, a little darker towards the corners as lenses have it, with a photo's faint noise and a few leaves.
+    """One colour, slightly darker towards the corners as with a lens, with a photo's faint noise and a few leaves.
 
-    Leaves, because in a loss relative to the photo's own features nothing but flat would weigh as much as 10 to 100
-    photos: there is next to nothing to divide by.
+    The leaves are needed because the loss is divided by the image's own features. Without leaves these are close to
+    zero, and one flat image would weigh as much as 10 to 100 photos.
     """
     colour = _natural_colours(generator, 1).view(3, 1, 1)
     axis = torch.linspace(-1, 1, size)
@@ -51,12 +51,12 @@ def flat(generator: torch.Generator, size: int) -> Tensor:
 
 
 class SyntheticPictures:
-    """So many pictures of each kind; every place in a run has one of its own.
+    """A number of images of each kind; every position in a run gets an image of its own.
 
     Args:
-        kinds: how to draw, and how many of that.
-        size: pixels a side.
-        seed: of all of them.
+        kinds: pairs of a drawing function and a number of images.
+        size: side of an image in pixels.
+        seed: of all images.
     """
 
     def __init__(self, kinds: Sequence[tuple[Drawing, int]], *, size: int, seed: int) -> None:
@@ -64,41 +64,41 @@ class SyntheticPictures:
         self.size, self.seed = size, seed
 
     def __len__(self) -> int:
-        """Number of pictures in a pass."""
+        """Number of images in an epoch."""
         return len(self.drawings)
 
     def name_of(self, index: int) -> str:
-        """What is drawn."""
-        return f"a synthetic picture ({self.drawings[index].__name__})"
+        """The kind of the image."""
+        return f"a synthetic image ({self.drawings[index].__name__})"
 
     def load(self, place: SampleIndex, *, at_least: int | None) -> Tensor:
-        """Draw it anew."""
+        """Draw the image."""
         generator = torch.Generator().manual_seed(seed_of(self.seed, *place))
         return self.drawings[place[1]](generator, self.size)
 
 
 def _strewn(ground: Tensor, depth: float, generator: torch.Generator) -> Tensor:
-    """Leaves over a ground, float `(3, size, size)`, so many deep on the average."""
+    """Leaves over a ground, float `(3, size, size)`, with `depth` leaves over a point on average."""
     size = ground.shape[-1]
     finest, coarsest = _SMALLEST
     smallest = finest * (coarsest / finest) ** torch.rand(1, generator=generator).item()
     largest = max(_LARGEST * size, 2 * coarsest)
-    box = size + 2 * largest  # Leaves may hang over the border.
-    # By the density r^-3 between a and b the mean area is pi E[r^2] = 2 pi log(b / a) / (a^-2 - b^-2).
+    box = size + 2 * largest  # Leaves may extend over the border.
+    # With density r^-3 between a and b the mean area is pi E[r^2] = 2 pi log(b / a) / (a^-2 - b^-2).
     span = smallest**-2 - largest**-2
     count = round(depth * box**2 * span / (2 * pi * log(largest / smallest)))
     radii = (smallest**-2 - torch.rand(count, generator=generator) * span).rsqrt()
     centres = torch.rand(2, count, generator=generator) * box - largest
     front = _foremost(centres, radii, size)
-    colours = _natural_colours(generator, count + 1)  # The last one is seen nowhere: the ground is.
+    colours = _natural_colours(generator, count + 1)  # The last colour is never seen: it stands for the ground.
     return torch.where(front == count, ground, colours[:, front])
 
 
 def _foremost(centres: Tensor, radii: Tensor, size: int) -> Tensor:
-    """The number of the first disc over each pixel, `(size, size)`; that of discs where there is none."""
+    """The index of the first disc over each pixel, `(size, size)`; the number of discs where there is none."""
     front = torch.full((size * size,), len(radii))
     reaches = radii.ceil().long()
-    for reach in sorted(set(reaches.tolist())):  # Discs of like size at once: there are ten thousand.
+    for reach in sorted(set(reaches.tolist())):  # Similar sizes together, because there are ten thousand discs.
         numbers = (reaches == reach).nonzero()[:, 0]
         offsets = torch.arange(-reach, reach + 1)
         x, y = (centres[:, numbers, None].round().long() + offsets).unbind()
@@ -111,10 +111,10 @@ def _foremost(centres: Tensor, radii: Tensor, size: int) -> Tensor:
 
 
 def _natural_colours(generator: torch.Generator, count: int) -> Tensor:
-    """`(3, count)` about 0 to 1: brightness varies most, then blue to yellow, then red to green.
+    """Random colours `(3, count)`, about 0 to 1: brightness varies most, then blue-yellow, then red-green.
 
-    The three axes of colour in photos, and about their spreads, are those of Ruderman, Cronin and Chiao, "Statistics of
-    cone responses to natural images" (JOSA A 1998). How colourful they are differs from picture to picture.
+    These three axes of colour in photos, and roughly their spreads, are from Ruderman, Cronin and Chiao, "Statistics of
+    cone responses to natural images" (JOSA A 1998). The saturation differs from image to image.
     """
     level = 0.3 + 0.4 * torch.rand(1, generator=generator)  # By day or at dusk.
     vivid = 0.15 * torch.rand(1, generator=generator)
@@ -125,7 +125,7 @@ def _natural_colours(generator: torch.Generator, count: int) -> Tensor:
 
 
 def _noise(generator: torch.Generator, size: int) -> Tensor:
-    strongest = 0.01  # Two to three levels of 255, as in a good photo; it also breaks up the bands of eight bits.
+    strongest = 0.01  # 2 to 3 levels of 255, as in a good photo; this also hides the banding of 8-bit values.
     return torch.randn(3, size, size, generator=generator) * strongest * torch.rand(1, generator=generator)
 
 

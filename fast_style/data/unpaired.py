@@ -1,4 +1,4 @@
-"""Batches of two collections of pictures, of which no two belong together."""
+"""Batches from two unpaired collections of images."""
 
 import random
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ from fast_style.images.listing import find_pictures
 class UnpairedDataModule(InfiniteDataModule):
     """Two collections, A and B: batches `(N, 2, 3, size, size)`, float32 in 0..1, `[:, 0]` of A and `[:, 1]` of B.
 
-    Each collection has an order of its own and starts anew when it is through, so they need not be of a size.
+    Each collection has its own order and its own epochs, so the two may differ in size.
 
     Args:
-        root: folder with trainA and trainB, and testA and testB to validate with; None if they are named one by one.
-        a, b: the two folders to train on.
-        test_a, test_b: folders to validate with; None holds `held_out` pictures of `a`, or `b`, back.
-        load_size: shorter side that pictures are resized to before a crop of `size` is taken; 286 in the paper.
-        enlarge: whether pictures smaller than a crop are enlarged, or refused.
+        root: folder with trainA and trainB, and optionally testA and testB for validation; None if `a` and `b` are set.
+        a, b: the two training folders.
+        test_a, test_b: validation folders; None takes `held_out` images of `a` or `b` and does not train on them.
+        load_size: shorter side in pixels to which images are resized before a crop of `size`; 286 in the paper.
+        enlarge: True enlarges images that are smaller than a crop; False refuses them.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class UnpairedDataModule(InfiniteDataModule):
     ) -> None:
         super().__init__(held_out=held_out, size=size, batch_size=batch_size, workers=workers, seed=seed)
         if load_size < size:
-            raise ValueError(f"data.load_size is at least data.size, which is cut from it; got {load_size} and {size}.")
+            raise ValueError(f"data.load_size must be at least data.size, the crop's side; got {load_size} and {size}.")
         if (root is None) == (a is None and b is None) or (a is None) != (b is None):
             raise ValueError(
                 "Two collections are wanted: data.root=FOLDER with trainA and trainB in it, or data.a=FOLDER "
@@ -58,11 +58,11 @@ class UnpairedDataModule(InfiniteDataModule):
         self.load_size, self.enlarge, self.flip = load_size, enlarge, flip
 
     def build_split(self) -> Split:
-        """List both sides."""
+        """List the images of both collections."""
         sides = [self._side(*named) for named in self._folders()]
         for training, kept in sides:
             self._check_sizes([*training, *kept])
-        # Another seed for B: the same chance for both would crop and mirror them alike.
+        # Another seed for B: with the same seed, A and B would get the same crops and flips.
         seeds = [self.seed, seed_of(self.seed, 1)]
         crop = self.augmentation()
         frame = v2.Compose([_resized(self.size), v2.CenterCrop(self.size)])
@@ -82,21 +82,21 @@ class UnpairedDataModule(InfiniteDataModule):
         )
 
     def augmentation(self) -> Transform:
-        """Resize, crop, mirror.
+        """Resize, crop, flip horizontally.
 
-        The authors' release squeezes every picture to a square first; here its aspect ratio stays.
+        The authors' release resizes every image to a square first; here the aspect ratio is kept.
         """
         crop = v2.RandomCrop(self.size)
         return v2.Compose([_resized(self.load_size), crop, v2.RandomHorizontalFlip(self.flip)])  # type: ignore[no-any-return]
 
     @property
     def number(self) -> int:
-        """Pictures to train on, of both sides together."""
+        """Number of training images of both collections together."""
         assert isinstance(self.training, UnpairedDataset)
         return len(self.training.one) + len(self.training.other)
 
     def _folders(self) -> list[tuple[str, str | None]]:
-        """To train on and to validate with, for either side."""
+        """The training folder and the validation folder of each collection."""
         if self.root is None:
             assert self.a is not None
             assert self.b is not None
@@ -105,21 +105,21 @@ class UnpairedDataModule(InfiniteDataModule):
         missing = [name for name in ("trainA", "trainB") if not (folder / name).is_dir()]
         if missing:
             raise ValueError(
-                f"data.root={self.root} has no folder {' and no '.join(missing)}; it needs trainA and trainB, and may "
-                "have testA and testB. Or name the two collections one by one: data.a=FOLDER data.b=FOLDER."
+                f"data.root={self.root} has no folder {' and no '.join(missing)}; it needs trainA and trainB (testA "
+                "and testB are optional). Or set the two folders by data.a=FOLDER data.b=FOLDER."
             )
         tests = [str(folder / name) if (folder / name).is_dir() else None for name in ("testA", "testB")]
         given = [self.test_a or tests[0], self.test_b or tests[1]]
         return [(str(folder / name), test) for name, test in zip(("trainA", "trainB"), given, strict=True)]
 
     def _side(self, folder: str, test: str | None) -> tuple[list[str], list[str]]:
-        """Files to train on, and files to validate with."""
+        """The training files and the validation files of a collection."""
         files = find_pictures(folder)
         if test is not None:
             return files, find_pictures(test)[: self.held_out]
         if len(files) < 2:
             raise ValueError(
-                f"{folder} holds one picture; training needs one to hold out besides. Add pictures, or set data.test_a "
+                f"{folder} holds one image, but training and validation need one each; add images, or set data.test_a "
                 "and data.test_b."
             )
         random.Random(self.seed).shuffle(files)
@@ -127,27 +127,27 @@ class UnpairedDataModule(InfiniteDataModule):
         return sorted(files[count:]), files[:count]
 
     def _check_sizes(self, files: Sequence[str]) -> None:
-        """Look at all of them before the first step: one that comes after a night would end the run then."""
+        """Check all sizes before the first step, so that a small image does not end the run hours later."""
         if self.enlarge:
             return
         small: list[str] = []
         for file in files:
-            with suppress(UnreadablePicture):  # Such a one is skipped and named when it is met.
+            with suppress(UnreadablePicture):  # An unreadable file is skipped and reported when it is loaded.
                 width, height = size_of(file)
                 small += [f"{file} ({width}x{height})"] if min(width, height) < self.size else []
         if small:
             raise ValueError(
-                f"{len(small)} of {len(files)} pictures are smaller than data.size={self.size}, {small[0]} the first "
-                "of them; enlarge them with data.enlarge=true, leave them out, or take a smaller data.size."
+                f"{len(small)} of {len(files)} images are smaller than data.size={self.size} (first: {small[0]}); set "
+                "data.enlarge=true, remove these images, or lower data.size."
             )
 
 
 class UnpairedDataset:
-    """A picture of each side by `(position, index)`: the index is one side's, the position finds the other's.
+    """One image of each collection by `(position, index)`: the index selects in `one`, the position in `other`.
 
     Args:
-        one, other: the sides.
-        other_order: the passes of the other side.
+        one, other: the collections.
+        other_order: the order of `other` in each epoch.
     """
 
     def __init__(self, one: PhotoDataset, other: PhotoDataset, *, other_order: EpochOrder) -> None:
@@ -156,14 +156,15 @@ class UnpairedDataset:
         self._order: Sequence[int] = ()
 
     def __len__(self) -> int:
-        """The larger side's number of pictures: an epoch."""
+        """Number of images in the larger collection: one epoch."""
         return max(len(self.one), len(self.other))
 
     def __getitem__(self, place: SampleIndex) -> Photos:
         """Pixels `(2, 3, H, W)`."""
         position, index = place
         epoch, offset = divmod(position, len(self.other_order))
-        if epoch != self._pass:  # Kept: shuffling a large side anew for each picture would take longer than it.
+        # Kept, because shuffling a large collection for every image would take longer than loading the image.
+        if epoch != self._pass:
             self._pass, self._order = epoch, self.other_order.order_of(epoch)
         pair = self.one[position, index % len(self.one)], self.other[position, self._order[offset]]
         return Photos(
@@ -174,19 +175,19 @@ class UnpairedDataset:
 
 
 class InOrder:
-    """Epochs in the order of the list."""
+    """Epochs in list order."""
 
     def __init__(self, length: int) -> None:
         self.length = length
 
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return self.length
 
     def order_of(self, epoch: int) -> Sequence[int]:
-        """The same each time."""
+        """The same order for every epoch."""
         return range(self.length)
 
 
 def _resized(size: int) -> v2.Resize:
-    return v2.Resize(size, interpolation=InterpolationMode.BICUBIC, antialias=True)  # As the authors' release.
+    return v2.Resize(size, interpolation=InterpolationMode.BICUBIC, antialias=True)  # As in the authors' release.

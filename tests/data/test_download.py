@@ -1,4 +1,4 @@
-"""Originals of the styles are fetched whole, once, and go on where they were cut; all from a server on this machine."""
+"""Originals of the styles are downloaded completely, once, and resume after an interruption; from a local server."""
 
 import hashlib
 import multiprocessing
@@ -23,7 +23,7 @@ CATALOGUE = sorted((CONF / "style").glob("*.yaml"))
 
 
 class Gallery(BaseHTTPRequestHandler):
-    """Serves CONTENT at any address; `ways` says how it answers the first requests, `asked` the ranges they wanted."""
+    """Serves CONTENT at any address; `ways` sets how it answers the first requests, `asked` records their ranges."""
 
     def __init__(self, *args: Any, asked: list[str | None], ways: list[str]) -> None:
         self.asked, self.ways = asked, ways
@@ -56,12 +56,12 @@ class Gallery(BaseHTTPRequestHandler):
                 while True:
                     self.wfile.write(content)
             except OSError:
-                return  # Nobody listens any more.
+                return  # The client has closed the connection.
         self.wfile.write(content[: len(content) // 2] if way == "cut" else content)
 
 
 class Server:
-    """Where it is, how it answers the next requests, and what they asked for."""
+    """A local server: its URL, how it answers the next requests, and the ranges they asked for."""
 
     def __init__(self) -> None:
         self.asked: list[str | None] = []
@@ -91,7 +91,7 @@ def left(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if path.suffix != ".lock"}
 
 
-def test_an_original_is_fetched_whole_and_once(tmp_path: Path, server: Server) -> None:
+def test_an_original_is_downloaded_completely_and_once(tmp_path: Path, server: Server) -> None:
     for _ in range(3):
         path = server.painting().fetched("dots", cache=tmp_path / "cache")
     assert path == tmp_path / "cache" / "dots.jpg"
@@ -99,17 +99,17 @@ def test_an_original_is_fetched_whole_and_once(tmp_path: Path, server: Server) -
     assert server.asked == [None]
     assert left(tmp_path / "cache") == {"dots.jpg"}
     (tmp_path / "open").touch()
-    assert path.stat().st_mode == (tmp_path / "open").stat().st_mode  # Others may read it.
+    assert path.stat().st_mode == (tmp_path / "open").stat().st_mode  # Other users may read it.
 
 
 @pytest.mark.parametrize("ways", [["503"], ["429"], ["cut"], ["cut", "503"], ["cut", "without ranges"]], ids=str)
-def test_what_goes_wrong_on_the_way_is_tried_again(tmp_path: Path, server: Server, ways: list[str]) -> None:
+def test_a_failed_transfer_is_retried(tmp_path: Path, server: Server, ways: list[str]) -> None:
     server.ways += ways
     assert server.painting().fetched("dots", cache=tmp_path).read_bytes() == CONTENT
     assert left(tmp_path) == {"dots.jpg"}
 
 
-def test_what_was_cut_goes_on_where_it_was_at_once_and_in_a_later_run(tmp_path: Path, server: Server) -> None:
+def test_an_interrupted_download_resumes_at_once_and_in_a_later_run(tmp_path: Path, server: Server) -> None:
     server.ways += ["cut"] * 3
     with pytest.raises(ValueError, match="can't be reached"):
         server.painting().fetched("dots", cache=tmp_path)
@@ -120,7 +120,7 @@ def test_what_was_cut_goes_on_where_it_was_at_once_and_in_a_later_run(tmp_path: 
     assert held == pytest.approx([len(CONTENT) * eighths / 8 for eighths in (4, 6, 7)], abs=20_000)
 
 
-def test_a_download_that_was_killed_at_its_very_end_is_taken(tmp_path: Path, server: Server) -> None:
+def test_a_partial_file_that_is_complete_is_used(tmp_path: Path, server: Server) -> None:
     server.ways += ["cut"] * 3
     with pytest.raises(ValueError, match="can't be reached"):
         server.painting().fetched("dots", cache=tmp_path)
@@ -133,13 +133,13 @@ def test_a_download_that_was_killed_at_its_very_end_is_taken(tmp_path: Path, ser
 @pytest.mark.parametrize(
     ("ways", "said", "requests"),
     [
-        (["another"], "is another file", 1),
+        (["another"], "sends another file", 1),
         (["404"], "the server answers 404 Not Found", 1),
         (["503"] * 3, "the server answers 503", 3),
         (["endless"], "larger than 1 MB", 1),
     ],
 )
-def test_what_cannot_be_had_is_one_sentence_and_leaves_nothing(
+def test_a_failed_download_is_one_sentence_and_leaves_no_file(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, ways: list[str], said: str, requests: int
 ) -> None:
     monkeypatch.setattr(download, "MAX_BYTES", 1_000_000)
@@ -147,13 +147,13 @@ def test_what_cannot_be_had_is_one_sentence_and_leaves_nothing(
     with pytest.raises(ValueError, match=said) as caught:
         server.painting().fetched("dots", cache=tmp_path)
     sentence = str(caught.value)
-    assert sentence.startswith(f"The original of dots (Nobody, Nothing, 1900) was wanted from {server.url}, and ")
-    assert f"put that file at {tmp_path / 'dots.jpg'} by hand" in sentence
+    assert sentence.startswith(f"The original of dots (Nobody, Nothing, 1900) was wanted from {server.url}, but ")
+    assert f"put the file at {tmp_path / 'dots.jpg'} by hand" in sentence
     assert sentence.endswith("style.source=texture.")
     assert "\n" not in sentence
     assert len(server.asked) == requests
     assert left(tmp_path) == set()
-    assert server.painting().fetched("dots", cache=tmp_path).read_bytes() == CONTENT  # The next time.
+    assert server.painting().fetched("dots", cache=tmp_path).read_bytes() == CONTENT  # The next call succeeds.
 
 
 def closed_port() -> int:
@@ -169,15 +169,15 @@ def closed_port() -> int:
         ("ftp://127.0.0.1:{}/wave.jpg", "can't be reached (InvalidSchema)"),
     ],
 )
-def test_without_a_network_the_sentence_says_how_to_do_without(
+def test_without_a_network_the_sentence_names_the_alternatives(
     tmp_path: Path, server: Server, url: str, said: str
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(said)) as caught:
         server.painting(url=url.format(closed_port())).fetched("wave", cache=tmp_path)
-    assert f"put that file at {tmp_path / 'wave.jpg'} by hand" in str(caught.value)
+    assert f"put the file at {tmp_path / 'wave.jpg'} by hand" in str(caught.value)
 
 
-def test_a_file_that_was_put_there_by_hand_needs_no_network_and_no_permission(tmp_path: Path, server: Server) -> None:
+def test_a_file_put_there_by_hand_needs_no_network_and_no_write_permission(tmp_path: Path, server: Server) -> None:
     (tmp_path / "dots.jpg").write_bytes(CONTENT)
     tmp_path.chmod(0o500)
     assert server.painting().fetched("dots", cache=tmp_path) == tmp_path / "dots.jpg"
@@ -186,18 +186,18 @@ def test_a_file_that_was_put_there_by_hand_needs_no_network_and_no_permission(tm
     assert server.asked == []
 
 
-def test_another_file_in_its_place_is_said_or_replaced(tmp_path: Path, server: Server) -> None:
+def test_another_file_in_its_place_is_reported_or_replaced(tmp_path: Path, server: Server) -> None:
     (tmp_path / "dots.jpg").write_bytes(b"mine")
     server.ways.append("404")
-    with pytest.raises(ValueError, match="which is not the file that lies there now"):
+    with pytest.raises(ValueError, match="by hand in place of the other file there now"):
         server.painting().fetched("dots", cache=tmp_path)
     assert (tmp_path / "dots.jpg").read_bytes() == b"mine"
     assert server.painting().fetched("dots", cache=tmp_path).read_bytes() == CONTENT
 
 
-def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path, server: Server) -> None:
+def test_a_cache_that_cannot_be_written_is_reported(tmp_path: Path, server: Server) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"can't be kept .*file.*style\.cache=.*style\.source=texture"):
+    with pytest.raises(ValueError, match=r"can't be stored .*file.*style\.cache=.*style\.source=texture"):
         server.painting().fetched("dots", cache=tmp_path / "file" / "cache")
 
 
@@ -206,7 +206,7 @@ def fetch(painting: Painting, folder: Path, go: Any) -> None:
     assert painting.fetched("dots", cache=folder).read_bytes() == CONTENT
 
 
-def test_many_processes_fetch_it_once(tmp_path: Path, server: Server) -> None:
+def test_many_processes_download_it_once(tmp_path: Path, server: Server) -> None:
     context = multiprocessing.get_context("fork")
     go = context.Event()
     several = [context.Process(target=fetch, args=(server.painting(), tmp_path / "cache", go)) for _ in range(4)]
@@ -220,7 +220,7 @@ def test_many_processes_fetch_it_once(tmp_path: Path, server: Server) -> None:
 
 
 @pytest.mark.parametrize("file", CATALOGUE, ids=lambda file: file.stem)
-def test_every_named_style_says_where_its_original_lies(file: Path) -> None:
+def test_every_named_style_has_the_address_and_checksum_of_its_original(file: Path) -> None:
     named = OmegaConf.to_container(OmegaConf.load(file))
     assert isinstance(named, dict)
     if file.stem == "painting":
@@ -230,6 +230,6 @@ def test_every_named_style_says_where_its_original_lies(file: Path) -> None:
     painting = Painting(**said)
     assert name == file.stem
     assert painting.texture == f"data/styles/{name}.png"
-    # Of a commit, so that what lies there can't change.
+    # The address names a commit, so that the file can't change.
     assert re.fullmatch(r"https://raw\.githubusercontent\.com/[\w-]+/[\w-]+/[0-9a-f]{40}/[\w/]+\.jpg", painting.url)
     assert re.fullmatch(r"[0-9a-f]{64}", painting.sha256)

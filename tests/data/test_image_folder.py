@@ -1,4 +1,4 @@
-"""Training batches come without end and continue exactly; the held-out photos stay out and stay the same."""
+"""Training batches are endless and resume exactly; the validation photos are fixed and never trained on."""
 
 import logging
 import multiprocessing
@@ -37,7 +37,7 @@ def same(some, others):
     return len(some) == len(others) and all(torch.equal(x, y) for x, y in zip(some, others, strict=True))
 
 
-def test_batches_are_in_the_convention(photo_folder):
+def test_batches_are_float32_in_0_1(photo_folder):
     for batch in batches(photos(photo_folder), 6):
         assert batch.shape == (3, 3, 16, 16)
         assert batch.dtype == torch.float32
@@ -49,13 +49,13 @@ def test_workers_change_nothing(photo_folder):
 
 
 @pytest.mark.parametrize("seen", [1, 3, 8])
-def test_a_resumed_run_goes_on_with_the_very_next_batch(photo_folder, seen):
+def test_a_resumed_run_continues_with_the_next_batch(photo_folder, seen):
     straight = batches(photos(photo_folder), seen + 3)
     assert same(batches(photos(photo_folder, seen=seen), 3), straight[seen:])
     assert not same(batches(photos(photo_folder), 3), straight[seen:])
 
 
-def test_the_state_goes_through_a_checkpoint(photo_folder):
+def test_the_state_survives_a_checkpoint(photo_folder):
     data = photos(photo_folder)
     data.load_state_dict({"batches_seen": 4, "unreadable": ["a.jpg", "b.jpg"]})
     assert data.state_dict() == {"batches_seen": 4, "unreadable": ["a.jpg", "b.jpg"], "photos": len(data.training)}
@@ -73,7 +73,7 @@ def test_another_seed_gives_other_batches(photo_folder):
     assert not same(first_batches(photo_folder, 1), first_batches(photo_folder, 2))
 
 
-def test_looking_at_data_moves_no_global_chance(photo_folder):
+def test_loading_does_not_change_the_global_generator(photo_folder):
     before = torch.random.get_rng_state()
     batches(photos(photo_folder, workers=2), 2)
     list(photos(photo_folder).val_dataloader())
@@ -96,7 +96,7 @@ def test_the_same_photos_are_held_out_each_time(photo_folder):
     assert len({tuple(photos(photo_folder, seed=seed).validation.pictures.files) for seed in range(4)}) > 1
 
 
-def test_a_folder_of_its_own_to_validate_with(photo_folder):
+def test_a_separate_validation_folder(photo_folder):
     nested = str(photo_folder / "nested")
     data = photos(photo_folder / "flat", held_out_root=nested)
     assert data.training.pictures.files == find_pictures(photo_folder / "flat")
@@ -121,7 +121,7 @@ def test_validation_shows_the_middle_of_every_held_out_photo_each_time(photo_fol
         assert (found.mean((1, 2)) - photo.mean((1, 2))).abs().max() < 0.03
 
 
-def test_photos_may_come_as_small_as_crops_and_frames_allow(photo_folder):
+def test_jpegs_are_decoded_no_larger_than_crops_and_validation_need(photo_folder):
     data = photos(photo_folder, size=64, crop_scale=(0.5, 1.0))
     assert data.training.at_least == shortest_side_needed(64, 0.5)
     assert data.validation.at_least == 64
@@ -135,7 +135,7 @@ def test_with_workers_nothing_is_decoded_in_the_training_process(photo_folder, w
     assert all(loader.persistent_workers == (workers > 0) for loader in loaders)
 
 
-def test_a_broken_photo_is_said_once_and_remembered(photo_folder, caplog):
+def test_a_broken_photo_is_reported_once_and_recorded(photo_folder, caplog):
     data = photos(photo_folder)
     broken = data.training.pictures.files[2]
     Path(broken).write_bytes(b"no picture")
@@ -151,32 +151,32 @@ def test_a_broken_photo_is_said_once_and_remembered(photo_folder, caplog):
     ids=lambda options: next(iter(options)),
 )
 def test_bad_arguments_are_refused(options):
-    with pytest.raises(ValueError, match=r"data\.size, data\.batch_size and data\.held_out are at least 1"):
+    with pytest.raises(ValueError, match=r"data\.size, data\.batch_size and data\.held_out must be at least 1"):
         ImageFolderDataModule(root="anywhere", **options)
 
 
 def test_one_photo_is_too_few(tmp_path):
     save_image(torch.rand(3, 20, 20), tmp_path / "only.png")
-    with pytest.raises(ValueError, match="holds one photo; training needs one to hold out"):
+    with pytest.raises(ValueError, match="holds one photo, but training and validation need one each"):
         photos(tmp_path)
-    photos(tmp_path, held_out_root=str(tmp_path))  # Unless others are held out.
+    photos(tmp_path, held_out_root=str(tmp_path))  # Unless there is a validation folder.
 
 
 @pytest.mark.parametrize("options", [{}, {"held_out_root": "nowhere"}], ids=["root", "held_out_root"])
-def test_a_folder_without_photos_is_said_at_once(tmp_path, photo_folder, options):
+def test_a_folder_without_photos_is_refused_at_once(tmp_path, photo_folder, options):
     root = photo_folder if options else tmp_path / "nowhere"
     with pytest.raises(ValueError, match="nowhere, found no folder"):
         photos(root, **options)
 
 
-def test_flip_is_the_share_of_mirrored_crops(photo_folder):
+def test_flip_is_the_share_of_flipped_crops(photo_folder):
     never, always = (batches(photos(photo_folder, flip=share), 1)[0] for share in (0.0, 1.0))
     assert torch.equal(always, never.flip(-1))
     assert not torch.equal(always, never)
 
 
-@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="nobody can tell who sent a signal here")
-def test_a_worker_ends_when_the_trainer_says_so_and_for_nobody_else():
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="the sender of a signal is unknown on this system")
+def test_only_the_trainer_can_end_a_worker():
     def wait(ready):
         _leave_interrupts_to_the_trainer(0)
         ready.set()

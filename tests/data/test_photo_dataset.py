@@ -1,4 +1,4 @@
-"""A photo read at a position is the same whoever reads it, and when."""
+"""The photo at a position is always the same, in any process and at any time."""
 
 from pathlib import Path
 
@@ -27,13 +27,13 @@ def test_a_sample_depends_on_seed_and_position_alone(photo_folder):
     assert not torch.equal(one, samples[11, 2].pixels)
 
 
-def test_the_seed_is_of_the_crops(photo_folder):
+def test_another_seed_gives_other_crops(photo_folder):
     files = find_pictures(photo_folder)
     crops = [PhotoDataset(PictureFiles(files), transform=CROP, seed=seed)[12, 2].pixels for seed in (5, 6)]
     assert not torch.equal(*crops)
 
 
-def test_reading_moves_no_global_chance(photo_folder):
+def test_reading_does_not_change_the_global_generator(photo_folder):
     samples, before = (
         PhotoDataset(PictureFiles(find_pictures(photo_folder)), transform=CROP, seed=0),
         torch.random.get_rng_state(),
@@ -42,7 +42,7 @@ def test_reading_moves_no_global_chance(photo_folder):
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_a_sample_is_its_photo_in_bytes(photo_folder):
+def test_a_sample_is_its_photo_as_uint8(photo_folder):
     files = find_pictures(photo_folder)
     samples = PhotoDataset(PictureFiles(files), transform=lambda pixels: pixels, seed=0)
     assert len(samples) == len(files) == 10
@@ -65,25 +65,25 @@ def test_a_broken_file_is_replaced_by_the_next_and_named(photo_folder, broken, i
     assert photo.unreadable == tuple(files[place] for place in broken)
 
 
-def test_nothing_but_broken_files_is_said(tmp_path):
+def test_a_folder_of_broken_files_only_is_refused(tmp_path):
     for name in ("a.jpg", "b.png"):
         (tmp_path / name).touch()
-    with pytest.raises(ValueError, match=r"None of 2 photos tried could be read, .*b\.png the first"):
+    with pytest.raises(ValueError, match=r"None of the 2 photos tried could be read \(first: .*b\.png\)"):
         PhotoDataset(PictureFiles(find_pictures(tmp_path)), transform=CROP, seed=0)[0, 1]
 
 
-def test_the_search_for_a_whole_file_ends(tmp_path, monkeypatch):
+def test_the_search_for_a_readable_file_ends(tmp_path, monkeypatch):
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         (tmp_path / name).touch()
     save_image(torch.rand(3, 9, 9), tmp_path / "d.png")
     samples = PhotoDataset(PictureFiles(find_pictures(tmp_path)), transform=CROP, seed=0)
     assert len(samples[0, 0].unreadable) == 3
     monkeypatch.setattr(PhotoDataset, "TRIES", 3)
-    with pytest.raises(ValueError, match="None of 3 photos"):
+    with pytest.raises(ValueError, match="None of the 3 photos"):
         samples[0, 0]
 
 
-def test_a_batch_is_its_photos_in_order():
+def test_a_batch_contains_its_photos_in_order():
     photos = [Photos(torch.full((3, 2, 2), i, dtype=torch.uint8), ("bad.jpg",) * i) for i in range(3)]
     batch = collate(photos)
     assert batch.pixels.dtype == torch.uint8

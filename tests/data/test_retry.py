@@ -1,4 +1,4 @@
-"""What a network may spoil is tried again, as often and as late as was said; both transports do it by this."""
+"""A transient error is retried as often and after the pauses that the caller set."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from fast_style.data.retry import retry
 
 
 class DroppedError(Exception):
-    """Another try may do better."""
+    """A retry may succeed."""
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_the_last_error_is_raised(waited: list[float]) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("no such URL"), KeyboardInterrupt()], ids=["for good", "Ctrl-C"])
-def test_what_another_try_would_not_mend_is_raised_at_once(waited: list[float], error) -> None:
+def test_a_permanent_error_is_raised_at_once(waited: list[float], error) -> None:
     with pytest.raises(type(error)):
         with_retries(failing(error))
     assert waited == []

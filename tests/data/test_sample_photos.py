@@ -1,4 +1,4 @@
-"""Training photos with nothing to download: all there, offline, in an exact order, in many colours."""
+"""The bundled training photos: complete, offline, in an exact order and in many colours."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ MIX = {"synthetic": 0.3, "gradients": 0.3, "flat": 0.3}
 
 
 def photos(*, seen=None, **options):
-    # Two photos left to train on, bricks and coins, are soon read.
+    # Only two training photos, bricks and coins, which are read quickly.
     data = SkimagePhotos(**{"size": 16, "batch_size": 3, "held_out": len(SKIMAGE_PHOTOS) - 2, "workers": 0, **options})
     if seen is not None:
         data.load_state_dict({"batches_seen": seen, "unreadable": []})
@@ -41,7 +41,7 @@ def same(some, others):
     )
 
 
-def test_every_photo_is_there_and_says_whose_it_is():
+def test_every_photo_exists_and_has_its_terms():
     files = skimage_files()
     assert [Path(file).name for file in files] == [sample.file for sample in SKIMAGE_PHOTOS]
     assert len(set(files)) == len(files)
@@ -51,7 +51,7 @@ def test_every_photo_is_there_and_says_whose_it_is():
         assert sample.terms
 
 
-def test_scikit_image_is_not_imported_nor_the_network_reached_nor_a_file_left(tmp_path):
+def test_no_import_of_scikit_image_no_network_access_and_no_new_file(tmp_path):
     code = """
 import sys
 from fast_style.data.sample_photos import SkimagePhotos
@@ -72,9 +72,11 @@ assert "skimage" not in sys.modules
 
 
 @pytest.mark.parametrize("spec", [None, SimpleNamespace(submodule_search_locations=None)], ids=["none", "a module"])
-def test_scikit_image_missing_is_said_with_ways_out(monkeypatch, spec):
+def test_a_missing_scikit_image_is_reported_with_alternatives(monkeypatch, spec):
     monkeypatch.setattr(sample_photos, "find_spec", lambda name: spec)
-    with pytest.raises(ValueError, match=r"scikit-image, which is not installed: pip install .*data=folder data\.root"):
+    with pytest.raises(
+        ValueError, match=r"scikit-image, which is not installed; run pip install .*data=folder data\.root"
+    ):
         photos()
 
 
@@ -84,7 +86,7 @@ def test_missing_photos_are_named(monkeypatch, tmp_path):
         (tmp_path / "data" / sample.file).touch()
     spec = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
     monkeypatch.setattr(sample_photos, "find_spec", lambda name: spec)
-    with pytest.raises(ValueError, match=rf"wants {SKIMAGE_PHOTOS[0].file}, {SKIMAGE_PHOTOS[1].file} in .*data=folder"):
+    with pytest.raises(ValueError, match=rf"needs {SKIMAGE_PHOTOS[0].file}, {SKIMAGE_PHOTOS[1].file} in .*data=folder"):
         photos()
 
 
@@ -93,7 +95,7 @@ def test_workers_change_nothing():
 
 
 @pytest.mark.parametrize("seen", [1, 8])
-def test_a_resumed_run_goes_on_with_the_very_next_batch(seen):
+def test_a_resumed_run_continues_with_the_next_batch(seen):
     straight = batches(photos(**COLOURS, **MIX), seen + 3)
     data = photos(**COLOURS, **MIX, seen=seen)
     assert same(batches(data, 3), straight[seen:])
@@ -114,25 +116,25 @@ def test_another_seed_gives_other_batches():
         ({"synthetic": 0.5, "flat": 0.25, "gradients": 0.75}, {"flat": 10, "gradient": 30}),
     ],
 )
-def test_synthetic_pictures_come_in_their_shares(options, wanted):
+def test_synthetic_images_have_their_shares(options, wanted):
     data = photos(**options)
     names = Counter(Path(data.training.pictures.name_of(index)).name for index in range(len(data.training)))
-    expected = {f"a synthetic picture ({kind})": count for kind, count in wanted.items()}
+    expected = {f"a synthetic image ({kind})": count for kind, count in wanted.items()}
     assert names == {"brick.png": 20, "coins.png": 20, **expected}
     assert sorted(data.epoch_order.order_of(0)) == list(range(len(data.training)))
 
 
-def test_a_name_is_of_what_was_loaded():
+def test_a_name_belongs_to_the_loaded_image():
     pictures = photos(synthetic=0.5, flat=0.5).training.pictures
     for index in (0, 1, 39):
         assert torch.equal(pictures.load((4, index), at_least=1), load_pixels(pictures.name_of(index)))
-    assert pictures.name_of(40) == "a synthetic picture (dead_leaves)"
-    assert pictures.name_of(79) == "a synthetic picture (flat)"
+    assert pictures.name_of(40) == "a synthetic image (dead_leaves)"
+    assert pictures.name_of(79) == "a synthetic image (flat)"
     assert pictures.load((4, 79), at_least=1).shape == (3, 24, 24)
 
 
 @pytest.mark.parametrize("held_out", [10, 12])
-def test_held_out_photos_are_shown_whole_and_never_trained_on(held_out):
+def test_held_out_photos_are_for_validation_and_never_trained_on(held_out):
     data = photos(held_out=held_out, synthetic=0.2)
     shown = [file for batch in data.val_dataloader() for file in batch.files]
     assert shown == skimage_files()[:held_out]
@@ -140,14 +142,14 @@ def test_held_out_photos_are_shown_whole_and_never_trained_on(held_out):
     assert trained.isdisjoint(shown)
 
 
-def test_by_default_no_scene_is_on_both_sides():
+def test_by_default_no_scene_is_in_both_training_and_validation():
     assert [sample.file for sample in SKIMAGE_PHOTOS[:2]] == ["rocket.jpg", "coffee.png"]
 
 
-def test_without_colours_a_crop_is_as_the_photo_is():
+def test_without_colour_changes_a_crop_keeps_the_photos_colours():
     data = photos(crop_scale=(1.0, 1.0), flip=0.0)
     for batch in batches(data, 4):
-        assert (batch.pixels.float() - batch.pixels.float().mean(1, keepdim=True)).abs().max() == 0  # Greys stay so.
+        assert (batch.pixels.float() - batch.pixels.float().mean(1, keepdim=True)).abs().max() == 0  # Grey stays grey.
 
 
 def test_grey_photos_come_in_many_colours():
@@ -159,7 +161,7 @@ def test_grey_photos_come_in_many_colours():
     assert crops.mean((1, 2, 3)).std() > 10
 
 
-def test_the_photos_in_memory_stay_as_they_are():
+def test_augmentation_does_not_change_the_photos_in_memory():
     data = photos(**COLOURS, crop_scale=(1.0, 1.0))
     batches(data, 6)
     for file, pixels in zip(data.training.pictures.files, data.training.pictures.photos, strict=True):
@@ -167,7 +169,7 @@ def test_the_photos_in_memory_stay_as_they_are():
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.4, 2.0])
-def test_a_tint_bends_each_channel_and_keeps_black_and_white(strength):
+def test_a_tint_changes_each_channel_and_keeps_black_and_white(strength):
     ramp = torch.arange(256, dtype=torch.uint8).expand(3, 2, 256)
     torch.manual_seed(3)
     tinted = Tint(strength)(ramp)
@@ -187,21 +189,21 @@ def test_a_tint_bends_each_channel_and_keeps_black_and_white(strength):
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [
-        ({"synthetic": 1.0}, "data.synthetic is a share"),
-        ({"synthetic": -0.1}, "data.synthetic is a share"),
+        ({"synthetic": 1.0}, "data.synthetic must be a share"),
+        ({"synthetic": -0.1}, "data.synthetic must be a share"),
         ({"flat": 0.6, "gradients": 0.5}, "add up to 1 at most"),
-        ({"flat": -0.1}, "data.flat is a share"),
-        ({"permute": 1.1}, "data.permute is a share"),
-        ({"brightness": 2.0}, "data.brightness is a share"),
-        ({"saturation": -1.0}, "data.saturation is a share"),
-        ({"hue": 0.6}, "data.hue goes from 0 to 0.5"),
-        ({"tint": -0.1}, "data.tint from 0"),
-        ({"held_out": len(SKIMAGE_PHOTOS)}, "leaves none to train on"),
-        ({"held_out": 0}, "data.held_out are at least 1"),
+        ({"flat": -0.1}, "data.flat must be a share"),
+        ({"permute": 1.1}, "data.permute must be a share"),
+        ({"brightness": 2.0}, "data.brightness must be a share"),
+        ({"saturation": -1.0}, "data.saturation must be a share"),
+        ({"hue": 0.6}, "data.hue must be from 0 to 0.5"),
+        ({"tint": -0.1}, "data.tint at least 0"),
+        ({"held_out": len(SKIMAGE_PHOTOS)}, "leaves none of the 14 photos for training"),
+        ({"held_out": 0}, "data.held_out must be at least 1"),
     ],
     ids=str,
 )
-def test_settings_that_cannot_be_are_refused(options, wanted):
+def test_invalid_settings_are_refused(options, wanted):
     with pytest.raises(ValueError, match=wanted):
         SkimagePhotos(**options)
 

@@ -1,4 +1,4 @@
-"""A style's picture is found, and comes in the sizes and crops that were asked for."""
+"""A style image is found, and loaded in the requested sizes and crops."""
 
 import hashlib
 from pathlib import Path
@@ -13,7 +13,7 @@ SHAPES = {"wide": (40, 90), "tall": (90, 40), "square": (48, 48)}
 
 
 def catalogued(name, **changes):
-    """What conf/style/ says of a style whose original nobody can reach."""
+    """The settings of a style with an original that can't be downloaded."""
     said = {
         "work": "Nobody, Nothing, 1900",
         "texture": f"{name}.png",
@@ -33,16 +33,16 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_texture_is_taken_unless_the_painting_is_asked_for(here):
+def test_the_texture_is_used_unless_the_painting_is_requested(here):
     assert pictures_of(catalogued("dots")) == [here / "dots.png"]
     assert pictures_of(catalogued("dots", source="painting")) == [here / "cache" / "dots.jpg"]
 
 
 @pytest.mark.parametrize("source", ["texture", "painting", "nonsense"])
-def test_a_picture_of_ones_own_goes_before_all_else(source):
+def test_your_own_image_takes_precedence(source):
     assert pictures_of(catalogued("dots", source=source, image="my.jpg")) == ["my.jpg"]
     assert pictures_of(catalogued("dots", source=source, image=["a.jpg", "b.jpg"])) == ["a.jpg", "b.jpg"]
-    assert pictures_of({"image": "my.jpg"}) == ["my.jpg"]  # As runs of before the textures saved it.
+    assert pictures_of({"image": "my.jpg"}) == ["my.jpg"]  # As in configurations saved before there were textures.
 
 
 def test_several_styles_keep_their_order(here):
@@ -55,16 +55,16 @@ def test_several_styles_keep_their_order(here):
 @pytest.mark.parametrize(
     ("style", "said"),
     [
-        (catalogued("dots", source="photo"), "style.source is texture or painting; got 'photo'"),
-        (catalogued("waves"), "texture of waves is wanted at .*waves.png, where there is nothing.*style.image="),
+        (catalogued("dots", source="photo"), "style.source must be texture or painting; got 'photo'"),
+        (catalogued("waves"), "texture of waves was wanted at .*waves.png, found nothing.*style.image="),
         (
             catalogued("dots", pictures={"dots": {"work": "", "url": "", "sha256": ""}}),
-            "dots has no texture; say style.source=painting",
+            "dots has no texture; set style.source=painting",
         ),
     ],
 )
 @pytest.mark.usefixtures("here")
-def test_a_named_picture_that_cannot_be_had_is_said(style, said):
+def test_an_unavailable_style_image_is_reported(style, said):
     with pytest.raises(ValueError, match=said):
         pictures_of(style)
 
@@ -105,11 +105,11 @@ def test_every_size_has_its_crops(painting):
 @pytest.mark.parametrize("options", [{"size": 15}, {"size": [32, 8]}, {"size": []}, {"crops": 0}], ids=str)
 def test_bad_sizes_and_crops_are_refused(tmp_path, options):
     save_image(torch.rand(3, 20, 20), tmp_path / "wave.png")
-    with pytest.raises(ValueError, match="sizes from 16 up and at least one crop"):
+    with pytest.raises(ValueError, match="sizes of at least 16 and 1 or more crops"):
         load_style(tmp_path / "wave.png", **options)
 
 
-def test_a_style_that_is_not_there_is_said(tmp_path):
+def test_a_missing_style_image_is_reported(tmp_path):
     with pytest.raises(ValueError, match=r"wave\.jpg, found nothing"):
         load_style(tmp_path / "wave.jpg")
 
@@ -117,7 +117,7 @@ def test_a_style_that_is_not_there_is_said(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "name"), [(("a/wave.jpg",), "wave"), (("a/wave.jpg", None), "wave"), (("a/wave.jpg", "sea"), "sea")]
 )
-def test_a_style_goes_by_its_given_name_or_its_pictures(arguments, name):
+def test_a_style_has_its_given_name_or_that_of_its_image(arguments, name):
     assert style_name(*arguments) == name
 
 
@@ -127,4 +127,4 @@ def test_a_texture_is_found_from_any_folder(tmp_path, monkeypatch):
     (found,) = pictures_of(style)
     assert load_image(found).shape == (1, 3, 512, 512)
     save_image(load_image(found)[..., :32, :32], tmp_path / "data/styles/wave.png")
-    assert pictures_of(style) == [tmp_path / "data/styles/wave.png"]  # One's own goes first.
+    assert pictures_of(style) == [tmp_path / "data/styles/wave.png"]  # The current folder comes first.

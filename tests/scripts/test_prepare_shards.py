@@ -1,4 +1,4 @@
-"""Shards as a person makes and uses them: the command, then a training that resumes."""
+"""Shards from the command line: the command, then a training run that resumes."""
 
 import logging
 import runpy
@@ -17,7 +17,7 @@ from fast_style.training.run import run
 
 @pytest.fixture
 def command(tmp_path, monkeypatch, capfd):
-    """Run the script in this process from the folder `tmp_path`; its exit code, output and errors."""
+    """Run the script in this process from the folder `tmp_path`; returns exit code, output and errors."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(SCRIPTS))
     monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
@@ -40,7 +40,7 @@ def command(tmp_path, monkeypatch, capfd):
 def test_a_folder_of_photos(tmp_path, command):
     numbered_photos(tmp_path / "photos", 5)
     (tmp_path / "photos" / "broken.png").write_text("no picture")
-    for _ in range(2):  # The second time everything is there.
+    for _ in range(2):  # The second time, everything exists already.
         code, out, err = command("input=photos", "output=out", "shard_samples=2")
         assert code == 0, err
         assert out == "5 photos in 3 shards in out, 1 skipped, listed in out/skipped.tsv\n"
@@ -53,20 +53,20 @@ def test_tar_files_without_an_index_get_one(tmp_path, command):
     index = (tmp_path / "out" / "index.json").read_text()
     (tmp_path / "out" / "index.json").unlink()
     code, out, _ = command("input=out")
-    assert (code, out) == (0, "5 photos in 3 shards, index.json beside them\n")
+    assert (code, out) == (0, "5 photos in 3 shards, listed in index.json\n")
     made = (tmp_path / "out" / "index.json").read_text()
     assert made[made.index('"shards"') :] == index[index.index('"shards"') :]
 
 
 MISTAKES = [
     (["input=nowhere", "output=out"], "nowhere"),
-    (["input=empty", "output=out"], "no pictures"),
+    (["input=empty", "output=out"], "holds no images"),
     (["input=empty"], "Tar files were wanted"),
-    (["input=photos", "output=done", "size=9"], "other pictures or settings (size)"),
+    (["input=photos", "output=done", "size=9"], "other images or settings (size)"),
     (["input=photos", "output=out", "shard_mb=0"], "shard_mb"),
     (["input=photos", "output=text"], "text"),
-    (["input=text", "output=out"], "no TFRecord file"),
-    (["input=a.tfrecord", "output=out"], "fields of bytes: jpeg"),
+    (["input=text", "output=out"], "not a TFRecord file"),
+    (["input=a.tfrecord", "output=out"], "bytes fields: jpeg"),
     (["input=cut.tfrecord", "output=out", "field=jpeg"], "ends within record 0"),
     (["output=out"], "input"),
 ]
@@ -95,7 +95,7 @@ SHARDS = {"data": "shards", "data.root": None, "data.num_streams": 2}
 
 
 @pytest.mark.parametrize("source", ["folder", "server"])
-def test_a_training_from_shards_resumes_in_the_same_weights(tmp_path, command, source):
+def test_a_run_on_shards_resumes_with_the_same_weights(tmp_path, command, source):
     photos(tmp_path / "many", 9)
     command("input=many", "output=shards", "shard_samples=2")
     with served(tmp_path / "shards") as (url, _):

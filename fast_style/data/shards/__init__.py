@@ -1,1 +1,1 @@
-"""Photos packed into tar files, on this machine or behind any URL."""
+"""Photos packed into tar files, local or at any URL."""

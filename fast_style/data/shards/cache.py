@@ -1,4 +1,4 @@
-"""Shards from afar, kept in a folder of bounded size that all processes of a machine share."""
+"""The cache of remote shards: a folder of limited size that all processes of a machine share."""
 
 import os
 import queue
@@ -14,18 +14,18 @@ from fast_style.atomic_files import atomic_write
 from fast_style.data.shards import remote
 from fast_style.data.shards.index import Shard
 
-# What a killed download left, once nobody has written to it for so many seconds.
+# Seconds without a write after which a temporary file counts as left over from a killed download.
 _ABANDONED = 600
-# What `_place_of` calls a shard; nothing else in the folder is ever removed.
+# Names made by `_place_of`. Other files are never removed, except temporary files of downloads.
 _OWN = re.compile(r"[0-9a-f]{16}-.+\.tar")
 
 
 class ShardCache:
-    """Where each shard lies on this machine; fetched, compared with its checksum, and evicted, as needed.
+    """Local paths of shards; remote shards are downloaded, verified and evicted as needed.
 
     Args:
-        folder: for shards from afar; those on this machine stay where they are.
-        max_bytes: what the folder may hold; the shards that were not read for the longest time go first.
+        folder: folder for remote shards; local shards stay where they are.
+        max_bytes: limit of the folder's size; the least recently used shards are evicted first.
     """
 
     def __init__(self, folder: str, *, max_bytes: int) -> None:
@@ -34,30 +34,30 @@ class ShardCache:
         self._process = 0
 
     def __getstate__(self) -> dict[str, object]:
-        """Without the thread, which stays in its process."""
+        """Leave out the thread, which belongs to its process."""
         return {"folder": self.folder, "max_bytes": self.max_bytes, "_waiting": None, "_process": 0}
 
     def path_of(self, shard: Shard) -> str:
-        """A whole file, which nobody changes though somebody may evict it.
+        """The path of the complete shard. Nobody changes this file, but another process may evict it.
 
         Raises:
-            ValueError: it can't be fetched, or comes damaged.
-            OSError: it can't be written here.
+            ValueError: the shard can't be downloaded, or it is damaged.
+            OSError: the shard can't be written to the cache.
         """
         if not remote.is_remote(shard.url):
             return shard.url
         path = self._place_of(shard)
         with suppress(OSError):
-            os.utime(path)  # It was needed just now.
+            os.utime(path)  # Mark it as recently used.
             return str(path)
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
-            if not path.exists():  # Nobody else fetched it while this process waited.
+            if not path.exists():  # No other process downloaded it while this one waited.
                 remote.retry(lambda: self._fetch(shard, path), shard.url)
         return str(path)
 
     def fetch_soon(self, shard: Shard) -> None:
-        """Fetch it in the background."""
+        """Download a shard in the background."""
         if not remote.is_remote(shard.url) or self._place_of(shard).exists():
             return
         if self._waiting is None or self._process != os.getpid():
@@ -67,7 +67,7 @@ class ShardCache:
 
     def _fetch_all(self, waiting: "queue.SimpleQueue[Shard]") -> None:
         while True:
-            # What goes wrong here is met, and said, by who comes to need the shard.
+            # Ignore errors here: `path_of` meets and reports them when the shard is needed.
             with suppress(Exception):
                 self.path_of(waiting.get())
 
@@ -75,9 +75,9 @@ class ShardCache:
         with atomic_write(path) as file:
             with FileLock(self.folder / "room.lock"):
                 self._make_room(shard.bytes)
-                file.truncate(shard.bytes)  # Taken, as others who make room will see.
+                file.truncate(shard.bytes)  # Reserve the space, so that other processes count it.
             if remote.copy(shard.url, file) != shard.sha256:
-                raise remote.TransientError("its checksum is not the one in the index: it is damaged, or came so")
+                raise remote.TransientError("its checksum differs from the index: the file or the download is damaged")
 
     def _make_room(self, needed: int) -> None:
         files = []

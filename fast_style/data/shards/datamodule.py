@@ -14,15 +14,17 @@ from fast_style.images.listing import find_pictures
 
 
 class ShardDataModule(PhotoDataModule):
-    """Photos in tar files, as `scripts/prepare_shards.py` writes them and the WebDataset library reads them.
+    """Photos in tar files, as written by `scripts/prepare_shards.py` and read by the WebDataset library.
 
     Args:
         urls: see `find_shards`.
-        held_out_root: folder of photos that are never trained on; None takes the `held_out` that would come first.
-        num_streams: how many shards are read at a time; a multiple of the number of processes lets each read its own.
-        cache: folder for shards from afar.
-        cache_gb: what it may hold.
-        verify: whether to compare the shards on this machine with their checksums first; those from afar always are.
+        held_out_root: folder of validation photos; None takes the first `held_out` photos of the order and does not
+            train on them.
+        num_streams: number of shards read at a time; if it is a multiple of the number of processes, each process
+            reads its own shards.
+        cache: folder for remote shards.
+        cache_gb: limit of the cache in GB.
+        verify: whether to verify the checksums of local shards first; remote shards are always verified.
     """
 
     def __init__(
@@ -53,13 +55,13 @@ class ShardDataModule(PhotoDataModule):
         )
         if num_streams < 1 or cache_gb <= 0:
             raise ValueError(
-                f"data.num_streams is at least 1 and data.cache_gb above 0; got {num_streams}, {cache_gb}."
+                f"data.num_streams must be at least 1 and data.cache_gb above 0; got {num_streams} and {cache_gb}."
             )
         self.urls, self.held_out_root, self.num_streams = urls, held_out_root, num_streams
         self.cache, self.cache_gb, self.verify = cache, cache_gb, verify
 
     def photo_split(self) -> PhotoSplit:
-        """Read the index."""
+        """Read the index and split the photos."""
         shards = find_shards(self.urls)
         self._check_cache(shards)
         if self.verify:
@@ -89,12 +91,12 @@ class ShardDataModule(PhotoDataModule):
     def _first_ones(self, pictures: ShardPictures) -> Sequence[int]:
         if len(pictures) < 2:
             raise ValueError(
-                f"The shards at {self.urls} hold {len(pictures)} photos; training needs one, and one to hold out "
-                "besides. Name other shards, or set data.held_out_root."
+                f"The shards at {self.urls} hold {len(pictures)} photos, but training and validation need one each; "
+                "name other shards, or set data.held_out_root."
             )
-        # Those that the training would begin with lie in shards that are needed at once anyway.
+        # The first photos of the order lie in shards that training needs at once anyway.
         order = InterleavedShardOrder(pictures.counts, num_streams=self.num_streams, seed=self.seed).order_of(0)
-        # Never more than a half, so that a small set still trains.
+        # At most half, so that a small set has photos left to train on.
         return order[: min(self.held_out, len(pictures) // 2)]
 
     def _check_cache(self, shards: Sequence[Shard]) -> None:
@@ -102,6 +104,6 @@ class ShardDataModule(PhotoDataModule):
         needed = min(sum(sizes), 2 * self.num_streams * max(sizes, default=0))
         if needed > self.cache_gb * 1e9:
             raise ValueError(
-                f"{self.num_streams} shards are read at a time and as many fetched ahead, {needed / 1e9:.2g} GB in "
-                f"all; data.cache_gb allows {self.cache_gb:g}: raise it, or lower data.num_streams."
+                f"{self.num_streams} shards are read at a time and as many are downloaded ahead, {needed / 1e9:.2g} GB "
+                f"in total, but data.cache_gb={self.cache_gb:g}; raise it, or lower data.num_streams."
             )

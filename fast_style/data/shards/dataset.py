@@ -1,4 +1,4 @@
-"""Photos from shards: tar files, here or far away."""
+"""Photos from shards: tar files, local or remote."""
 
 from bisect import bisect_right
 from collections import OrderedDict
@@ -15,14 +15,14 @@ from fast_style.images.tensors import load_pixels
 
 
 class ShardPictures:
-    """Pictures in the order of the shards and of the files within them.
+    """Images in the order of the shards and of the files within them.
 
     Args:
-        shards: where they lie.
-        cache: brings shards to this machine.
-        left_out: numbers of pictures that don't count, by shard, sorted.
-        following: the shard to be read after the one that a position of the run belongs to; fetched ahead.
-        remembered: of how many shards the headers are remembered.
+        shards: the shards to read.
+        cache: provides local paths of shards.
+        left_out: sorted numbers of the images to leave out, by shard.
+        following: maps a position of the run to the next shard after the one read there; it is downloaded ahead.
+        remembered: number of shards with headers kept in memory.
     """
 
     def __init__(
@@ -41,16 +41,16 @@ class ShardPictures:
         self._members: OrderedDict[int, Members] = OrderedDict()
 
     def __len__(self) -> int:
-        """Number of pictures, readable or not."""
+        """Number of images, readable or not."""
         return self._firsts[-1]
 
     def name_of(self, index: int) -> str:
-        """`shard-000003.tar/000000123.jpg`."""
+        """Shard and file of an image, as in `shard-000003.tar/000000123.jpg`."""
         shard, number = self.locate(index)
         return name_within(self.shards[shard].name, self._members_of(shard).names[number])
 
     def load(self, place: SampleIndex, *, at_least: int | None) -> Tensor:
-        """Its pixels; errors of `images.load_pixels` and `ShardCache.path_of`."""
+        """The pixels of an image; errors of `images.load_pixels` and `ShardCache.path_of`."""
         position, index = place
         shard, _ = self.locate(index)
         if self.following is not None and shard not in self._members:
@@ -59,20 +59,21 @@ class ShardPictures:
         return load_pixels(self.name_of(index), data=self.encoded(index), at_least=at_least)
 
     def encoded(self, index: int) -> bytes:
-        """Its bytes."""
+        """The encoded bytes of an image."""
         shard, number = self.locate(index)
         members = self._members_of(shard)
         for _ in range(3):
             try:
                 return bytes_of(self.cache.path_of(self.shards[shard]), members, number)
             except FileNotFoundError:
-                continue  # Evicted between the two.
+                continue  # Evicted after path_of returned.
         raise ValueError(
-            f"{self.shards[shard].url} does not stay where it was fetched to; is data.cache emptied by somebody else?"
+            f"{self.shards[shard].url} disappeared 3 times before it could be read; check whether another program "
+            "empties data.cache."
         )
 
     def locate(self, index: int) -> tuple[int, int]:
-        """The shard of a picture, and its number in the shard."""
+        """The shard of an image, and the number of the image within the shard."""
         shard = bisect_right(self._firsts, index) - 1
         number = index - self._firsts[shard]
         for left_out in self.left_out.get(shard, ()):
@@ -85,7 +86,7 @@ class ShardPictures:
             members = pictures_in(self.cache.path_of(shard))
             if len(members.names) != shard.samples:
                 raise ValueError(
-                    f"{shard.url} holds {len(members.names)} pictures where {shard.samples} are expected; make its "
+                    f"{shard.url} holds {len(members.names)} images, but {shard.samples} are expected; make its "
                     f"{INDEX} again."
                 )
             self._members[number] = members
@@ -96,11 +97,11 @@ class ShardPictures:
 
 
 class PreloadedPictures:
-    """A few pictures out of shards, whose bytes stay in memory: their shards need not be fetched for them again.
+    """A few images of shards with their bytes kept in memory, so that their shards are not downloaded again for them.
 
     Args:
-        pictures: all of them.
-        indices: of the few.
+        pictures: all images of the shards.
+        indices: indices of the kept images.
     """
 
     def __init__(self, pictures: ShardPictures, indices: Sequence[int]) -> None:
@@ -108,15 +109,15 @@ class PreloadedPictures:
         self._bytes: dict[int, tuple[str, bytes]] = {}
 
     def __len__(self) -> int:
-        """Number of the few."""
+        """Number of kept images."""
         return len(self.indices)
 
     def name_of(self, index: int) -> str:
-        """As in the shards."""
+        """The same name as in the shards."""
         return self._kept(index)[0]
 
     def load(self, place: SampleIndex, *, at_least: int | None) -> Tensor:
-        """As from the shards."""
+        """The same pixels as from the shards."""
         name, data = self._kept(place[1])
         return load_pixels(name, data=data, at_least=at_least)
 

@@ -1,4 +1,4 @@
-"""Which shards there are and how many pictures each holds: from `index.json`, or by looking."""
+"""Find shards and their numbers of images: from `index.json`, or by reading the tar files."""
 
 import glob
 import hashlib
@@ -22,13 +22,13 @@ JOURNAL = "progress.jsonl"
 
 @dataclass(frozen=True)
 class Shard:
-    """A tar file of pictures.
+    """A tar file of images.
 
     Attributes:
-        url: where it lies; a plain path on this machine.
-        samples: pictures in it.
-        bytes: its size.
-        sha256: of the file; None where no index says so.
+        url: address of the file; a plain path if it is local.
+        samples: number of images.
+        bytes: size of the file.
+        sha256: checksum of the file; None if no index contains it.
     """
 
     url: str
@@ -38,19 +38,19 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """Its file's name."""
+        """The file name."""
         return os.path.basename(self.url)
 
 
 def find_shards(urls: str | Sequence[str]) -> list[Shard]:
-    """The shards at one or several places, in their order.
+    """The shards at one or several places, in this order.
 
     Args:
-        urls: each a folder, an index, a tar file or a pattern of them with `*` or `{000..123}`, here or at any URL
-            that fsspec knows.
+        urls: each a folder, an index, a tar file or a pattern of tar files with `*` or `{000..123}`, local or at any
+            URL that fsspec supports.
 
     Raises:
-        ValueError: nothing there, or not what the index says.
+        ValueError: there are no shards, or they differ from their index.
     """
     given = [urls] if isinstance(urls, str) else list(urls)
     places = [place for pattern in given for place in _expanded(pattern.removeprefix("file://"))]
@@ -60,12 +60,12 @@ def find_shards(urls: str | Sequence[str]) -> list[Shard]:
         for url in _tars_at(place, indices):
             found[url] = _index_beside(url, indices).get(url)
     if not found:
-        raise ValueError(f"Shards were wanted at {', '.join(given)}, where there are none; see data.urls.")
+        raise ValueError(f"Shards were wanted at {', '.join(given)}, found none; check data.urls.")
     unknown = [url for url, shard in found.items() if shard is None]
     if far := [url for url in unknown if remote.is_remote(url)]:
         raise ValueError(
-            f"{far[0]} is not in the {INDEX} beside it; make a new one with scripts/prepare_shards.py where the shards "
-            "are at hand."
+            f"{far[0]} is not in the {INDEX} beside it; make a new index with scripts/prepare_shards.py on the machine "
+            "that stores the shards."
         )
     bar = tqdm(unknown, desc="Reading shards without an index", unit="shard", delay=1)
     looked_at = {url: Shard(url, len(pictures_in(url).names), os.path.getsize(url)) for url in bar}
@@ -76,7 +76,7 @@ def find_shards(urls: str | Sequence[str]) -> list[Shard]:
 
 
 def write_index(folder: str, shards: Sequence[Shard], made_from: dict[str, Any]) -> None:
-    """Write `index.json` beside the shards."""
+    """Write `index.json` next to the shards."""
     listed = [asdict(shard) | {"name": shard.name} for shard in shards]
     content = {
         "samples": sum(shard.samples for shard in shards),
@@ -89,10 +89,10 @@ def write_index(folder: str, shards: Sequence[Shard], made_from: dict[str, Any])
 
 
 def index_folder(folder: str) -> list[Shard]:
-    """Look through a folder of tar files that somebody else made, and write their index."""
+    """Read a folder of existing tar files and write their index."""
     tars = sorted(glob.glob(os.path.join(glob.escape(folder), "*.tar")))
     if not tars:
-        raise ValueError(f"Tar files were wanted in {folder}, where there are none.")
+        raise ValueError(f"Tar files were wanted in {folder}, found none; check input.")
     shards = [
         Shard(path, len(pictures_in(path).names), os.path.getsize(path), checksum(path))
         for path in tqdm(tars, desc="Reading shards", unit="shard", delay=1)
@@ -108,18 +108,18 @@ def checksum(path: str | os.PathLike[str]) -> str:
 
 
 def verify_checksums(shards: Sequence[Shard]) -> None:
-    """Compare every shard on this machine with its checksum; ValueError for the first that differs."""
+    """Compare every local shard with its checksum; ValueError for the first that differs."""
     known = [shard for shard in shards if shard.sha256 and not remote.is_remote(shard.url)]
     for shard in tqdm(known, desc="Checking shards", unit="shard", delay=1):
         if checksum(shard.url) != shard.sha256:
             raise ValueError(
-                f"{shard.url} is damaged: its checksum is not the one in {INDEX}; copy it again, or run "
-                "scripts/prepare_shards.py again, which makes it anew."
+                f"{shard.url} is damaged: its checksum differs from {INDEX}; copy it again, or run "
+                "scripts/prepare_shards.py again, which writes it again."
             )
 
 
 def _expanded(pattern: str) -> Iterator[str]:
-    """`{000..012}` and `{a,b}` as shells expand them."""
+    """Expand `{000..012}` and `{a,b}` as shells do."""
     braces = re.search(r"\{([^{}]*(?:,|\.\.)[^{}]*)\}", pattern)
     if not braces:
         yield pattern
@@ -142,7 +142,9 @@ def _tars_at(place: str, indices: dict[str, dict[str, Shard]]) -> list[str]:
     if os.path.isdir(place):
         index = os.path.join(place, INDEX)
         if os.path.exists(os.path.join(place, JOURNAL)) and not os.path.exists(index):
-            raise ValueError(f"The shards in {place} are not all there: run the same scripts/prepare_shards.py again.")
+            raise ValueError(
+                f"The shards in {place} are incomplete; run the same scripts/prepare_shards.py command again."
+            )
         return _tars_at(index if os.path.exists(index) else os.path.join(glob.escape(place), "*.tar"), indices)
     return [place] if os.path.exists(place) else sorted(glob.glob(place))
 
@@ -163,7 +165,7 @@ def _read_index(place: str) -> dict[str, Shard]:
     try:
         listed = [_shard_of(entry, place) for entry in json.loads(text)["shards"]]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{place} is no index as scripts/prepare_shards.py writes it; make it anew.") from error
+        raise ValueError(f"{place} is not an index written by scripts/prepare_shards.py; make it again.") from error
     return {shard.url: shard for shard in listed}
 
 
@@ -171,12 +173,12 @@ def _text_here(place: str) -> str:
     try:
         return Path(place).read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ValueError(f"{place} was wanted, and nothing is there; check data.urls.") from error
+        raise ValueError(f"{place} was wanted, found nothing; check data.urls.") from error
 
 
 def _shard_of(entry: dict[str, Any], index: str) -> Shard:
     name, digest = entry["name"], entry["sha256"]
-    # From outside, and used to name files of the cache: nothing but a plain name will do.
+    # The name comes from outside and becomes a file name in the cache, so only plain names are accepted.
     if not re.fullmatch(r"\w[\w.@+ -]*", name) or not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise ValueError(name)
     return Shard(_beside(index, name), int(entry["samples"]), int(entry["bytes"]), digest)
@@ -193,6 +195,6 @@ def _check_presence(shard: Shard) -> None:
     if found != shard.bytes:
         what = "is missing" if found is None else f"has {found} bytes instead of {shard.bytes}"
         raise ValueError(
-            f"{shard.url} {what}, going by {INDEX}; copy it again, or run scripts/prepare_shards.py again, which makes "
-            "it anew."
+            f"{shard.url} {what}, according to {INDEX}; copy it again, or run scripts/prepare_shards.py again, which "
+            "writes it again."
         )

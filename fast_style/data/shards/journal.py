@@ -1,4 +1,4 @@
-"""The journal of shards being written: what each took, so that an interrupted work goes on and ends the same."""
+"""The journal of a folder of shards being written, so that interrupted work resumes and gives the same files."""
 
 import json
 import os
@@ -13,13 +13,13 @@ from fast_style.data.shards.index import INDEX, JOURNAL, checksum
 
 @dataclass(frozen=True)
 class Written:
-    """A line of the journal: one shard, or, without a name, what came after the last.
+    """A line of the journal: one shard, or, with an empty name, the candidates after the last shard.
 
     Attributes:
-        name: of the file.
+        name: file name of the shard.
         samples, bytes, sha256: as in the index.
-        taken: candidates of the source that this shard and those before it used up.
-        skipped: name and reason of the candidates among them that are no pictures.
+        taken: number of the source's candidates used up by this shard and all shards before it.
+        skipped: name and reason of each of this shard's candidates that is not an image.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Written:
 
 
 def is_intact(folder: Path, line: Written) -> bool:
-    """Whether a line's shard is there as it was written."""
+    """Whether a line's shard still exists as it was written."""
     path = folder / line.name
     if not line.name:
         return True
@@ -41,7 +41,7 @@ def is_intact(folder: Path, line: Written) -> bool:
 
 
 def read_journal(folder: Path, made_from: dict[str, Any]) -> list[Written]:
-    """The lines so far; begins a journal where there is none.
+    """The lines so far; starts a journal if there is none.
 
     Raises:
         ValueError: the folder holds shards of another or unknown origin.
@@ -49,29 +49,29 @@ def read_journal(folder: Path, made_from: dict[str, Any]) -> list[Written]:
     path = folder / JOURNAL
     if not path.exists():
         if any(folder.glob("shard-*.tar")) or (folder / INDEX).exists():
-            raise ValueError(f"{folder} holds shards, but no {JOURNAL} that says what of; name another output.")
+            raise ValueError(f"{folder} holds shards, but no {JOURNAL} with their source; name another output.")
         with atomic_write(path) as file:
             file.write(json.dumps(made_from).encode() + b"\n")
         return []
-    # A line that was being written when the run was killed has no end yet.
+    # Drop a last line that is incomplete because the run was killed.
     whole = path.read_bytes().rpartition(b"\n")[0] + b"\n"
     os.truncate(path, len(whole))
     first, *rest = whole.decode().splitlines()
     before = json.loads(first)
     changed = sorted(key for key in made_from.keys() | before.keys() if made_from.get(key) != before.get(key))
-    if changed and not rest:  # Nothing came of it; the next command may be another.
+    if changed and not rest:  # No shard was finished, so the next command may have other settings.
         path.unlink()
         return read_journal(folder, made_from)
     if changed:
         raise ValueError(
-            f"The shards in {folder} were begun with other pictures or settings ({', '.join(changed)}); name another "
+            f"The shards in {folder} were started with other images or settings ({', '.join(changed)}); name another "
             "output, or empty that folder."
         )
     return [_line_of(json.loads(line)) for line in rest]
 
 
 def append(folder: Path, line: Written) -> None:
-    """Add a line, on the disk."""
+    """Append a line and flush it to the disk."""
     with open(folder / JOURNAL, "ab") as file:
         file.write(json.dumps(asdict(line)).encode() + b"\n")
         file.flush()

@@ -1,4 +1,4 @@
-"""Reading what lies at any URL that fsspec knows, with retries; the only file that knows fsspec."""
+"""Read files at any URL that fsspec supports, with retries. Only this file uses fsspec."""
 
 import hashlib
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from fast_style.data.shards.skipped import in_one_line
 
 T = TypeVar("T")
 
-#: Seconds to wait before each further try.
+#: Seconds to wait before each retry.
 BACKOFF = (1.0, 4.0, 15.0)
 #: Seconds without a byte after which a connection counts as dropped.
 TIMEOUT = 60.0
@@ -19,25 +19,25 @@ _CHUNK = 1 << 20
 
 
 class TransientError(Exception):
-    """What came from afar did not come whole; another try may do better."""
+    """A remote file did not arrive completely; a retry may succeed."""
 
 
-class NotFound(Exception):  # noqa: N818 - a file is.
-    """Nothing is there."""
+class NotFound(Exception):  # noqa: N818 - it describes the file.
+    """There is no such remote file."""
 
 
 def is_remote(url: str) -> bool:
-    """Whether it isn't a path on this machine."""
+    """Whether this is a URL and not a local path."""
     return "://" in url
 
 
 def read_text(url: str) -> str:
-    """A small file's text; errors of `retry`."""
+    """The text of a small file; errors of `retry`."""
     return retry(lambda: _translate_errors(lambda: _text(url)), url)
 
 
 def matching(pattern: str) -> list[str]:
-    """The URLs that fit a pattern with `*`; errors of `retry`."""
+    """The URLs that match a pattern with `*`; errors of `retry`."""
 
     def match() -> list[str]:
         files, path = _filesystem(pattern)
@@ -47,7 +47,7 @@ def matching(pattern: str) -> list[str]:
 
 
 def copy(url: str, to: BinaryIO) -> str:
-    """Copy a file and return its SHA-256; `TransientError` or `NotFound` once something goes wrong over there."""
+    """Copy a file and return its SHA-256; `TransientError` or `NotFound` for an error on the remote side."""
     digest = hashlib.sha256()
     with _translate_errors(lambda: _open(url)) as file:
         while chunk := _translate_errors(lambda: file.read(_CHUNK)):
@@ -57,32 +57,32 @@ def copy(url: str, to: BinaryIO) -> str:
 
 
 def retry(action: Callable[[], T], url: str) -> T:
-    """Try a few times what a network may spoil.
+    """Run a network operation, with retries.
 
     Raises:
-        ValueError: nothing is there, nothing knows such URLs, or every try failed.
+        ValueError: there is no such file, fsspec does not support the URL, or every try failed.
     """
     try:
         return retrying.retry(action, backoff=BACKOFF, is_transient=lambda error: isinstance(error, TransientError))
     except NotFound as error:
         raise ValueError(
-            f"{url} was wanted, and nothing is there; check data.urls, or make an index with "
-            "scripts/prepare_shards.py where the shards are at hand."
+            f"{url} was wanted, found nothing; check data.urls, or make an index with scripts/prepare_shards.py on the "
+            "machine that stores the shards."
         ) from error
     except TransientError as error:
         raise ValueError(
-            f"{url} can't be fetched, tried {len(BACKOFF) + 1} times ({error}); check the connection and the server, "
-            "then go on with resume=auto."
+            f"{url} can't be downloaded, tried {len(BACKOFF) + 1} times ({error}); check the connection and the "
+            "server, then resume with resume=auto."
         ) from error
 
 
 def _translate_errors(action: Callable[[], T]) -> T:
-    """Tell what goes wrong over there from what goes wrong here; each backend has errors of its own."""
+    """Turn remote errors into the two classes above; each backend of fsspec has its own errors."""
     try:
         return action()
     except FileNotFoundError as error:
         cause = error.__cause__
-        # For HTTP, fsspec says so of whatever went wrong, a refused connection too; the cause knows better.
+        # For HTTP, fsspec raises this for any error, even a refused connection; the cause is the real error.
         if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in (404, 410):
             raise NotFound from error
         raise TransientError(_described(cause)) from error
@@ -107,12 +107,12 @@ def _filesystem(url: str) -> tuple[Any, str]:
     if url.startswith("http"):
         from aiohttp import ClientTimeout
 
-        # Left alone it gives up after five minutes in all, however well the bytes flow.
+        # The default stops after five minutes in total, even while bytes arrive.
         options["client_kwargs"] = {"timeout": ClientTimeout(total=None, sock_connect=TIMEOUT, sock_read=TIMEOUT)}
     return fsspec.core.url_to_fs(url, **options)  # type: ignore[no-any-return]
 
 
 def _open(url: str) -> Any:
     files, path = _filesystem(url)
-    # One stream from end to end, instead of a request for every block.
+    # One stream for the whole file, instead of one request per block.
     return files.open(path, "rb", **({"block_size": 0} if url.startswith("http") else {}))

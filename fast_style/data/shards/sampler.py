@@ -1,10 +1,10 @@
-"""The order of pictures in shards: several shards at a time, a few of them for each process, all of them once a pass.
+"""The order of images in shards: a few shards are read at a time, and every image comes once per epoch.
 
-Each epoch deals the shuffled shards into streams, as checkout counters in a shop share the queue: the next shard goes
-to the stream that has the fewest pictures. A stream shows the pictures of one shard after another, shuffled within the
-shard. The streams take turns, position by position. So with a number of processes that divides the number of streams,
-each process reads its own streams alone (until the first stream ends, less than a shard's length before the end of the
-epoch). The order as a whole depends on neither processes nor workers.
+Each epoch shuffles the shards and deals them into streams: the next shard goes to the stream with the fewest images. A
+stream shows one shard after another, with the images of a shard shuffled. The streams take turns, position by position.
+So if the number of processes divides the number of streams, each process reads only its own streams (until the first
+stream ends, less than a shard's length before the end of the epoch). The order itself does not depend on the number of
+processes or workers.
 """
 
 import random
@@ -17,32 +17,32 @@ from fast_style.data.sampler import permutation, seed_of
 
 
 class InterleavedShardOrder:
-    """Every pass shows all pictures of all shards in a new order, a few shards at a time.
+    """Every epoch shows all images of all shards in a new order, a few shards at a time.
 
-    The index of a picture counts through the shards in the order given.
+    The index of an image counts through the shards in the given order.
 
     Args:
-        counts: pictures in each shard.
-        num_streams: how many shards are read at a time.
+        counts: number of images in each shard.
+        num_streams: number of shards read at a time.
         seed: of the shuffling.
     """
 
     def __init__(self, counts: Sequence[int], *, num_streams: int, seed: int) -> None:
         if sum(counts) < 1 or num_streams < 1:
-            raise ValueError(f"An order needs pictures and streams; got {sum(counts)} and {num_streams}.")
+            raise ValueError(f"A shard order needs at least 1 image and 1 stream; got {sum(counts)} and {num_streams}.")
         self.counts, self.num_streams, self.seed = counts, num_streams, seed
         self.firsts = [0, *accumulate(counts)]
 
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return self.firsts[-1]
 
     def order_of(self, epoch: int) -> "InterleavedEpoch":
-        """The order of a pass, worked out as far as it is asked for."""
+        """The order of an epoch, computed only as far as it is used."""
         return InterleavedEpoch(self, epoch)
 
     def next_in_stream(self, position: int) -> int:
-        """The shard that will follow the one read at this position of the run."""
+        """The shard that follows the one read at this position of the run."""
         epoch, offset = divmod(position, len(self))
         order = self.order_of(epoch)
         stream, turn = order.stream_at(offset)
@@ -52,24 +52,24 @@ class InterleavedShardOrder:
 
 
 class InterleavedEpoch(Sequence[int]):
-    """One pass, an index by offset; holds the shuffled numbers of one shard a stream.
+    """One epoch: the image index by offset. It keeps the shuffled numbers of one shard per stream.
 
     Args:
-        epoch_order: what it is a pass of.
-        epoch: which.
+        epoch_order: the order that the epoch belongs to.
+        epoch: number of the epoch.
     """
 
     def __init__(self, epoch_order: InterleavedShardOrder, epoch: int) -> None:
         self._passes, self._epoch = epoch_order, epoch
         self.dealt = self._deal()
         counts = epoch_order.counts
-        #: By stream, the pictures in it before each of its shards, and in all.
+        #: By stream: the number of its images before each of its shards, then their total.
         self._before = [[0, *accumulate(counts[shard] for shard in shards)] for shards in self.dealt]
-        #: Streams by length; the first is through after so many turns of all streams, the next ...
+        #: Streams by length, shortest first; `_turns` are the turns after which each of them ends.
         lengths = [before[-1] for before in self._before]
         self._through = sorted(range(len(lengths)), key=lengths.__getitem__)
         self._turns = [lengths[stream] for stream in self._through]
-        #: The offset at which each of them is through.
+        #: The offset at which each of them ends.
         steps = zip(self._turns, [0, *self._turns], range(len(lengths), 0, -1), strict=False)
         self._offsets = list(accumulate((turns - earlier) * running for turns, earlier, running in steps))
         self._shuffled: dict[int, tuple[int, Sequence[int]]] = {}
@@ -87,18 +87,18 @@ class InterleavedEpoch(Sequence[int]):
         return dealt
 
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return len(self._passes)
 
     def stream_at(self, offset: int) -> tuple[int, int]:
-        """The stream whose turn it is, and how many pictures it has shown."""
+        """The stream at an offset, and the number of images that it has shown before."""
         ended = bisect_right(self._offsets, offset)
         since, turns = (self._offsets[ended - 1], self._turns[ended - 1]) if ended else (0, 0)
         turn, place = divmod(offset - since, len(self._through) - ended)
         return self._through[ended + place], turns + turn
 
     def shard_at(self, stream: int, turn: int) -> int:
-        """Which of the stream's shards a turn falls into, counted from 0."""
+        """Which of a stream's shards a turn belongs to, counted from 0."""
         return bisect_right(self._before[stream], turn) - 1
 
     @overload
@@ -106,7 +106,7 @@ class InterleavedEpoch(Sequence[int]):
     @overload
     def __getitem__(self, offset: slice) -> Sequence[int]: ...
     def __getitem__(self, offset: int | slice) -> int | Sequence[int]:
-        """The index of the picture at an offset from 0."""
+        """The index of the image at an offset from 0."""
         if isinstance(offset, slice):
             return [self[place] for place in range(*offset.indices(len(self)))]
         if not 0 <= offset < len(self):

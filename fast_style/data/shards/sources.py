@@ -1,4 +1,4 @@
-"""What shards are made from: a folder of pictures, or TFRecord files."""
+"""Sources of shards: a folder of images, or TFRecord files."""
 
 import glob
 import hashlib
@@ -13,12 +13,12 @@ from tqdm import tqdm
 from fast_style.data.shards.tfrecord import field_of, records_in
 from fast_style.images.listing import find_pictures
 
-# Read into memory one at a time; nothing that is a photo is larger.
+# Files are read into memory one at a time; no photo is larger than this.
 _MAX_BYTES = 1 << 30
 
 
 class Candidate(NamedTuple):
-    """Something that may be a picture: its encoded bytes, or why there are none."""
+    """A possible image: its encoded bytes, or the reason why there are none."""
 
     name: str
     data: bytes
@@ -26,12 +26,12 @@ class Candidate(NamedTuple):
 
 
 class ShardSource(Protocol):
-    """Encoded pictures in an order that stays.
+    """Encoded images in a fixed order.
 
     Attributes:
-        made_from: what tells this source from others, for the index; free of paths of this machine.
-        count: number of pictures; None where only reading would tell.
-        bytes: size of it all.
+        made_from: identifies the source in the index; contains no local paths.
+        count: number of images; None if only reading them would tell.
+        bytes: total size.
     """
 
     made_from: dict[str, Any]
@@ -39,27 +39,27 @@ class ShardSource(Protocol):
     bytes: int
 
     def candidates(self, start: int) -> Iterator[Candidate]:
-        """All from the one numbered `start`, one at a time."""
+        """All candidates from number `start` on, one at a time."""
 
 
 def source_at(given: str, *, field: str) -> ShardSource:
-    """A folder of pictures, or the TFRecord file or files at a path or pattern; ValueError where neither is."""
+    """The folder of images or the TFRecord files at a path or pattern; ValueError if there is neither."""
     if os.path.isdir(given):
         return PictureFolder(given)
     files = [given] if os.path.exists(given) else sorted(glob.glob(given))
     if not files:
-        raise ValueError(f"A folder of pictures, or TFRecord files, were wanted at {given}, where there are none.")
+        raise ValueError(f"A folder of images or TFRecord files were wanted at {given}, found neither; check input.")
     return RecordFiles(files, field=field)
 
 
 class PictureFolder:
-    """The picture files below a folder, sorted."""
+    """The image files below a folder, sorted."""
 
     def __init__(self, root: str) -> None:
         self.root, self.files = root, find_pictures(root)
         self.count: int | None = len(self.files)
         self.bytes, listing = 0, hashlib.sha256()
-        for file in tqdm(self.files, desc="Looking at the files", unit="file", delay=1):
+        for file in tqdm(self.files, desc="Reading file sizes", unit="file", delay=1):
             size = os.stat(file).st_size if os.path.exists(file) else 0
             self.bytes += size
             listing.update(f"{os.path.relpath(file, root)}\0{size}\n".encode(errors="surrogateescape"))
@@ -86,12 +86,12 @@ class RecordFiles:
 
     Args:
         files: their paths.
-        field: of each record, which holds the encoded picture.
+        field: the field of each record that holds the encoded image.
     """
 
     def __init__(self, files: Sequence[str], *, field: str) -> None:
         if not all(map(importlib.util.find_spec, ("google_crc32c", "google.protobuf"))):
-            raise ValueError("Reading TFRecord files takes two more packages: pip install '.[tfrecord]'")
+            raise ValueError("Reading TFRecord files needs two more packages; run pip install '.[tfrecord]'")
         self.files, self.field = files, field
         self.count: int | None = None
         sizes = [os.path.getsize(file) for file in files]
@@ -100,7 +100,7 @@ class RecordFiles:
         self.made_from: dict[str, Any] = {"tfrecords": listed, "field": field}
 
     def candidates(self, start: int) -> Iterator[Candidate]:
-        """Read the records; ValueError for a first one without the field, or a file that can't be followed."""
+        """Read the records; ValueError if the first record lacks the field, or a file is too damaged to continue."""
         for place, record in enumerate(records_in(self.files, start=start), start):
             name = f"{os.path.basename(record.file)}#{record.number}"
             if record.data is None:

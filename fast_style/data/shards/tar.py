@@ -1,4 +1,4 @@
-"""Pictures within a plain tar file, by number."""
+"""Images in an uncompressed tar file, by number."""
 
 import tarfile
 from array import array
@@ -9,7 +9,7 @@ from fast_style.images.decode import PICTURE_SUFFIXES
 
 
 class Members(NamedTuple):
-    """The pictures of a tar file: their names, and where in the file their bytes lie."""
+    """The images of a tar file: their names, and the positions and sizes of their bytes."""
 
     names: list[str]
     offsets: "array[int]"
@@ -17,33 +17,33 @@ class Members(NamedTuple):
 
 
 def pictures_in(path: str) -> Members:
-    """Read a tar file's headers; what isn't named as a picture is passed over.
+    """Read a tar file's headers; files without the suffix of an image are ignored.
 
     Raises:
-        ValueError: no plain tar file, or a part of one.
+        ValueError: not an uncompressed tar file, or only a part of one.
     """
     members = Members([], array("q"), array("q"))
     try:
         with tarfile.open(path, "r:") as tar:
             while (member := tar.next()) is not None:
-                tar.members = []  # type: ignore[attr-defined] # Otherwise it remembers them all.
+                tar.members = []  # type: ignore[attr-defined] # Otherwise tarfile keeps all headers in memory.
                 if member.isfile() and splitext(member.name)[1].lower() in PICTURE_SUFFIXES:
                     members.names.append(member.name)
                     members.offsets.append(member.offset_data)
                     members.sizes.append(member.size)
     except tarfile.TarError as error:
         raise ValueError(
-            f"A whole, uncompressed tar file was wanted at {path}, which is none ({error}); fetch or make it again."
+            f"A complete, uncompressed tar file was wanted at {path}, found another file ({error}); copy it again."
         ) from error
     return members
 
 
 def bytes_of(path: str, members: Members, number: int) -> bytes:
-    """The encoded picture."""
-    # Opened each time: processes that were forked would otherwise move each other's place in the file.
+    """The encoded bytes of an image."""
+    # Opened for every read, because forked processes would share one position in the file.
     with open(path, "rb", buffering=0) as file:
         file.seek(members.offsets[number])
-        # Not read() alone, which may return less.
+        # In a loop, because read() may return fewer bytes.
         parts, missing = [], members.sizes[number]
         while missing and (part := file.read(missing)):
             parts.append(part)
@@ -52,5 +52,5 @@ def bytes_of(path: str, members: Members, number: int) -> bytes:
 
 
 def name_within(path: str, member: str) -> str:
-    """How a person names a picture in a tar file: `shard-000003.tar/000000123.jpg`."""
+    """The name of an image in a tar file, for messages: `shard-000003.tar/000000123.jpg`."""
     return f"{basename(path)}/{member}"

@@ -1,8 +1,8 @@
-"""Reading TFRecord files, checksums included; the only file that knows their format.
+"""Read TFRecord files and verify their checksums. Only this file knows the format.
 
-The `tfrecord` package was looked at (1.14.6): it passes over both checksums of a record, and makes room for whatever
-length a damaged file claims. "TFRecords format details" of the TensorFlow guide: length (8 bytes), its checksum (4),
-data, its checksum (4).
+The format, from "TFRecords format details" in the TensorFlow guide: length (8 bytes), its checksum (4), data, its
+checksum (4). The `tfrecord` package (1.14.6) is not used: it ignores both checksums of a record, and allocates memory
+for any length that a damaged file claims.
 """
 
 import gzip
@@ -16,7 +16,7 @@ from typing import IO, Any, NamedTuple
 
 
 class Record(NamedTuple):
-    """One record of a file, counted from 0; `data` is None where its checksum differs."""
+    """One record of a file, numbered from 0; `data` is None if its checksum differs."""
 
     file: str
     number: int
@@ -27,10 +27,10 @@ _File = IO[bytes] | gzip.GzipFile
 
 
 def records_in(files: Sequence[str], *, start: int = 0) -> Iterator[Record]:
-    """The records of files, plain or gzipped, file after file, without the first `start` of them.
+    """The records of plain or gzipped files, file after file, without the first `start` records.
 
     Raises:
-        ValueError: a file that ends within a record, or is damaged beyond following it.
+        ValueError: a file that ends within a record, or is too damaged to continue.
         OSError: no such file.
     """
     passed = 0
@@ -43,9 +43,9 @@ def records_in(files: Sequence[str], *, start: int = 0) -> Iterator[Record]:
                         break
                     data = _data_at(file, length, wanted=passed >= start)
                 except EOFError as error:
-                    raise ValueError(f"{path} ends within record {number}; fetch it again.") from error
+                    raise ValueError(f"{path} ends within record {number}; copy it again.") from error
                 except (ValueError, OSError, zlib.error) as error:
-                    sentence = f"{path} is no TFRecord file, or damaged at record {number}; fetch it again."
+                    sentence = f"{path} is not a TFRecord file, or is damaged at record {number}; copy it again."
                     raise ValueError(sentence) from error
                 passed += 1
                 if passed > start:
@@ -53,24 +53,24 @@ def records_in(files: Sequence[str], *, start: int = 0) -> Iterator[Record]:
 
 
 def field_of(record: bytes, field: str) -> bytes:
-    """The one value of a bytes field of a `tf.train.Example`; ValueError with the fields that there are."""
+    """The single value of a bytes field of a `tf.train.Example`; a ValueError lists the fields that exist."""
     from google.protobuf.message import DecodeError
 
     try:
         fields = {entry.key: entry.value.bytes_list.value for entry in _example().FromString(record).features.feature}
     except DecodeError as error:
-        raise ValueError("it is no tf.train.Example") from error
+        raise ValueError("it is not a tf.train.Example") from error
     values = fields.get(field, ())
     if len(values) != 1:
         known = ", ".join(sorted(name for name, found in fields.items() if len(found) == 1))
-        raise ValueError(f"it has no picture in a field {field}; its fields of bytes: {known or 'none'}")
+        raise ValueError(f"it has no image in a field {field}; its bytes fields: {known or 'none'}")
     return bytes(values[0])
 
 
 def _is_gzipped(path: str) -> bool:
     with open(path, "rb") as file:
         head = file.read(12)
-    # A length may begin as gzip does; that its checksum fits as well is hardly chance.
+    # The length of a plain record may start with gzip's two bytes, but then its checksum matches.
     return head[:2] == b"\x1f\x8b" and (len(head) < 12 or _checksum(head[:8]) != head[8:])
 
 
@@ -87,11 +87,11 @@ def _length_at(file: _File) -> int | None:
 
 
 def _data_at(file: _File, length: int, *, wanted: bool) -> bytes | None:
-    """The record, or None where its checksum differs or it isn't wanted."""
+    """The record's data, or None if its checksum differs or it is not wanted."""
     data = file.read(length) if wanted else None
     if data is None:
         file.seek(length, os.SEEK_CUR)
-    # Read in either case, since seeking beyond the end says nothing.
+    # Read in either case, because seeking beyond the end raises no error.
     expected = file.read(4)
     if len(expected) < 4:
         raise EOFError
@@ -108,9 +108,9 @@ def _checksum(data: bytes) -> bytes:
 
 @cache
 def _example() -> Any:
-    """The message class of `tf.train.Example`, as far as it holds bytes.
+    """The message class of `tf.train.Example`, reduced to its bytes fields.
 
-    Made here and known to nobody else: TensorFlow's own, once registered, would not suffer a second one beside it.
+    It has a pool of its own, because a second registration of the same message would conflict with TensorFlow's.
     """
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 

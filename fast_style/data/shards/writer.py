@@ -1,4 +1,4 @@
-"""Writing shards: tar files of pictures that were seen to decode, the same bytes each time, whatever interrupts it."""
+"""Write shards: tar files of images that were checked to decode. Interrupted work resumes and gives the same bytes."""
 
 import shutil
 import tarfile
@@ -24,14 +24,14 @@ from fast_style.images.encode import check_quality
 
 @dataclass(frozen=True)
 class ShardSettings:
-    """How shards are made.
+    """Settings for writing shards.
 
     Attributes:
-        shard_mb: a shard is closed once it holds so many megabytes ...
-        shard_samples: ... or so many pictures, if not None.
-        size: shorter side to which larger pictures are reduced; None copies every picture's bytes.
-        quality: of the JPEGs that reducing makes.
-        max_pixels: larger pictures are skipped.
+        shard_mb: a shard is closed once it holds this many megabytes ...
+        shard_samples: ... or this many images; None sets no such limit.
+        size: shorter side in pixels to which larger images are resized; None copies the bytes of every image.
+        quality: JPEG quality of resized images, 1 to 100.
+        max_pixels: larger images are skipped.
     """
 
     shard_mb: float = 128
@@ -46,18 +46,18 @@ class ShardSettings:
         samples = 1 if self.shard_samples is None else self.shard_samples
         if self.shard_mb <= 0 or min(samples, self.max_pixels) < 1:
             raise ValueError(
-                "shard_mb is above 0, and shard_samples and max_pixels are at least 1; got "
+                "shard_mb must be above 0, and shard_samples and max_pixels at least 1; got "
                 f"shard_mb={self.shard_mb}, shard_samples={self.shard_samples}, max_pixels={self.max_pixels}."
             )
 
     def full(self, samples: int, size: int) -> bool:
-        """Whether a shard is to be closed."""
+        """Whether a shard has to be closed."""
         return size >= self.shard_mb * 1e6 or samples == self.shard_samples
 
 
 @dataclass(frozen=True)
 class ShardProgress:
-    """How far it is: candidates used up, pictures written, candidates skipped, finished shards."""
+    """Progress: candidates used up, images written, candidates skipped, shards finished."""
 
     taken: int = 0
     samples: int = 0
@@ -65,7 +65,7 @@ class ShardProgress:
     shards: int = 0
 
     def after(self, line: Written) -> "ShardProgress":
-        """Once a shard is finished."""
+        """The progress after a finished shard."""
         skipped, shards = self.skipped + len(line.skipped), self.shards + bool(line.name)
         return ShardProgress(line.taken, self.samples + line.samples, skipped, shards)
 
@@ -77,18 +77,18 @@ def write_shards(
     *,
     progress: Callable[[ShardProgress], None] = lambda _: None,
 ) -> ShardProgress:
-    """Write all of a source's pictures into shards, with an index and a list of what was skipped.
+    """Write all images of a source into shards, with an index and a list of skipped images.
 
-    Shards that an earlier, interrupted call finished are kept if they have their checksum, and made again otherwise.
+    Shards finished by an earlier, interrupted call are kept if their checksum matches, and written again otherwise.
 
     Raises:
-        ValueError: no picture in the source, or an output that was begun with another source or recipe.
-        OSError: the disk is full, or closed.
+        ValueError: no image in the source, or an output that was started with another source or other settings.
+        OSError: the disk is full or not writable.
     """
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        # Not waited for: who starts the same work twice wants to know.
+        # Do not wait: a user who starts the same work twice wants to know.
         with FileLock(folder / ".lock", timeout=0):
             try:
                 return _write_all(source, folder, recipe, progress)
@@ -119,15 +119,15 @@ def _write_all(
                 append(folder, line)
             elif line != known:
                 raise ValueError(
-                    f"{folder / known.name} was damaged, and came out otherwise when made again: pictures or libraries "
-                    "have changed; name another output."
+                    f"{folder / known.name} was damaged and can't be made again, because images or libraries have "
+                    "changed; name another output."
                 )
         lines.append(line)
         reached = reached.after(line)
         progress(reached)
     if not reached.samples:
-        name, reason = lines[-1].skipped[0] if lines[-1].skipped else ("", "there is none")
-        raise ValueError(f"No picture could be read of {reached.taken}; {name}: {reason}.")
+        name, reason = lines[-1].skipped[0] if lines[-1].skipped else ("input", "it is empty")
+        raise ValueError(f"None of {reached.taken} images could be read (first: {name}: {reason}); check input.")
     _write_lists(folder, lines, made_from)
     return reached
 
@@ -139,7 +139,7 @@ def _write_lists(folder: Path, lines: list[Written], made_from: dict[str, Any]) 
 
 
 class _Intake:
-    """Takes pictures from a source, one at a time, in order; sets aside what is none."""
+    """Takes images from a source in order, one at a time, and sets aside candidates that are not images."""
 
     def __init__(self, source: ShardSource, recipe: ShardSettings) -> None:
         self.source, self.recipe = source, recipe
@@ -147,13 +147,13 @@ class _Intake:
         self._candidates = source.candidates(0)
 
     def go_to(self, taken: int) -> None:
-        """Go on after so many candidates."""
+        """Continue after the first `taken` candidates."""
         if taken != self.taken:
             self.taken, self._candidates = taken, self.source.candidates(taken)
         self.skipped = []
 
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
-        """Yield the name that a picture has in its shard, and its bytes."""
+        """Yield the name of an image in its shard, and its bytes."""
         for candidate in self._candidates:
             number = self.taken
             self.taken += 1
@@ -174,7 +174,7 @@ class _Intake:
 
 
 class _Hashing:
-    """A file being written, with its size and checksum so far."""
+    """A file being written, with its current size and checksum."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.size, self.digest = file, 0, sha256()
@@ -198,7 +198,7 @@ def _write_one(
     samples = 0
     with atomic_write(path) as file:
         out = _Hashing(file)
-        # Old and plain, so that every library reads it; TarInfo's own owner and time are nobody and 1970.
+        # The old format, which every library reads. TarInfo's defaults, no owner and 1970, keep the bytes the same.
         with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:  # type: ignore[call-overload]
             for name, data in chain([first], pictures):
                 member = tarfile.TarInfo(name)
@@ -213,11 +213,11 @@ def _write_one(
 
 
 def _check_space(source: ShardSource, folder: Path, recipe: ShardSettings, written: int) -> None:
-    # What reducing leaves can't be known before.
+    # With resizing, the final size is not known in advance.
     needed = source.bytes + 1024 * (source.count or 0) - written if recipe.size is None else 0
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise ValueError(
-            f"The shards need about {needed / 1e9:.1f} GB more and {folder} has room for {free / 1e9:.1f} GB; name an "
-            "output on a larger disk, or reduce the pictures with size=..."
+            f"The shards need about {needed / 1e9:.1f} GB more, but {folder} has {free / 1e9:.1f} GB free; name an "
+            "output on a larger disk, or resize the images with size=..."
         )

@@ -1,4 +1,4 @@
-"""Shards from afar are fetched whole, once, into a folder that stays as small as it should."""
+"""Remote shards are downloaded completely, once, into a folder of limited size."""
 
 import multiprocessing
 import os
@@ -32,13 +32,13 @@ def kept(tmp_path):
     return sorted(path.name.partition("-")[2] for path in (tmp_path / "cache").glob("*.tar"))
 
 
-def test_a_shard_on_this_machine_stays_where_it_is(tmp_path, folder):
+def test_a_local_shard_stays_where_it_is(tmp_path, folder):
     (shard, *_) = find_shards(str(folder))
     assert cache_in(tmp_path).path_of(shard) == shard.url
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_shard_is_fetched_whole_and_once(tmp_path, folder):
+def test_a_shard_is_downloaded_completely_and_once(tmp_path, folder):
     with served(folder) as (url, asked):
         shard = find_shards(url)[1]
         for _ in range(3):
@@ -48,7 +48,7 @@ def test_a_shard_is_fetched_whole_and_once(tmp_path, folder):
 
 
 @pytest.mark.parametrize("wrongs", [["dropped"], ["refused"], ["damaged"], ["dropped", "damaged"]])
-def test_what_goes_wrong_on_the_way_is_tried_again(tmp_path, folder, wrongs):
+def test_a_failed_transfer_is_retried(tmp_path, folder, wrongs):
     with served(folder, shard_000001_tar=list(wrongs)) as (url, asked):
         shard = find_shards(url)[1]
         assert checksum(cache_in(tmp_path).path_of(shard)) == shard.sha256
@@ -56,31 +56,33 @@ def test_what_goes_wrong_on_the_way_is_tried_again(tmp_path, folder, wrongs):
 
 
 @pytest.mark.parametrize(("wrong", "said"), [("dropped", "Payload"), ("damaged", "checksum"), ("refused", "503")])
-def test_what_keeps_going_wrong_is_one_sentence(tmp_path, folder, wrong, said):
+def test_a_permanent_failure_is_one_sentence(tmp_path, folder, wrong, said):
     with served(folder, shard_000001_tar=[wrong] * 9) as (url, _):
         shard = find_shards(url)[1]
-        with pytest.raises(ValueError, match=rf"shard-000001\.tar can't be fetched, tried 3 times .*{said}") as caught:
+        with pytest.raises(
+            ValueError, match=rf"shard-000001\.tar can't be downloaded, tried 3 times .*{said}"
+        ) as caught:
             cache_in(tmp_path).path_of(shard)
     assert "\n" not in str(caught.value)
     assert kept(tmp_path) == []
     assert not list((tmp_path / "cache").glob(".*.tmp"))
 
 
-def test_a_shard_that_is_gone_is_said_at_once(tmp_path, folder):
+def test_a_missing_shard_is_reported_at_once(tmp_path, folder):
     with served(folder) as (url, _):
         shard = find_shards(url)[1]
         (folder / shard.name).unlink()
-        with pytest.raises(ValueError, match=r"shard-000001\.tar was wanted, and nothing is there"):
+        with pytest.raises(ValueError, match=r"shard-000001\.tar was wanted, found nothing"):
             cache_in(tmp_path).path_of(shard)
 
 
-def test_a_cache_that_cannot_be_written_is_said(tmp_path, folder):
+def test_a_cache_that_cannot_be_written_is_reported(tmp_path, folder):
     (tmp_path / "file").touch()
     with served(folder) as (url, _), pytest.raises(OSError, match="file"):
         ShardCache(str(tmp_path / "file" / "cache"), max_bytes=10**9).path_of(find_shards(url)[0])
 
 
-def test_the_shards_not_read_for_the_longest_time_go_first(tmp_path, folder):
+def test_the_least_recently_used_shards_are_evicted_first(tmp_path, folder):
     with served(folder) as (url, _):
         found = find_shards(url)
         cache = cache_in(tmp_path, max_bytes=2 * found[0].bytes)
@@ -94,7 +96,7 @@ def test_the_shards_not_read_for_the_longest_time_go_first(tmp_path, folder):
         assert len(kept(tmp_path)) == 2
 
 
-def test_what_is_being_fetched_counts(tmp_path, folder):
+def test_running_downloads_count_towards_the_limit(tmp_path, folder):
     with served(folder) as (url, _):
         found = find_shards(url)
         cache = cache_in(tmp_path, max_bytes=2 * found[0].bytes)
@@ -105,7 +107,7 @@ def test_what_is_being_fetched_counts(tmp_path, folder):
         assert kept(tmp_path) == ["shard-000001.tar"]
 
 
-def test_the_room_is_taken_before_the_bytes_come(tmp_path, folder, monkeypatch):
+def test_space_is_reserved_before_the_download(tmp_path, folder, monkeypatch):
     sizes = []
 
     def copy(url, to):
@@ -120,7 +122,7 @@ def test_the_room_is_taken_before_the_bytes_come(tmp_path, folder, monkeypatch):
     assert sizes == [shard.bytes]
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path, folder):
+def test_leftovers_of_a_killed_process_are_removed(tmp_path, folder):
     (tmp_path / "cache").mkdir()
     left = tmp_path / "cache" / ".left.tmp"
     left.touch()
@@ -130,10 +132,10 @@ def test_what_a_killed_process_left_is_removed(tmp_path, folder):
     assert not left.exists()
 
 
-def test_the_next_one_comes_in_the_background(tmp_path, folder):
+def test_the_next_shard_is_downloaded_in_the_background(tmp_path, folder):
     with served(folder) as (url, asked):
         found, cache = find_shards(url), cache_in(tmp_path)
-        cache = pickle.loads(pickle.dumps(cache))  # As a worker that is not forked gets it.
+        cache = pickle.loads(pickle.dumps(cache))  # As in a worker that was not forked.
         cache.fetch_soon(found[2])
         cache.fetch_soon(found[3])
         until = time.monotonic() + 5
@@ -144,7 +146,7 @@ def test_the_next_one_comes_in_the_background(tmp_path, folder):
         assert asked.count("shard-000002.tar") == 1
 
 
-def test_a_failure_in_the_background_is_met_in_the_foreground(tmp_path, folder):
+def test_a_failed_background_download_is_repeated_in_the_foreground(tmp_path, folder):
     with served(folder, shard_000002_tar=["damaged"] * 3) as (url, asked):
         found, cache = find_shards(url), cache_in(tmp_path)
         cache.fetch_soon(found[2])
@@ -162,7 +164,7 @@ def fetch(folder, shards, go):
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
-def test_several_at_a_time_fetch_each_shard_once(tmp_path, folder, kind):
+def test_concurrent_callers_download_each_shard_once(tmp_path, folder, kind):
     context = multiprocessing.get_context("fork")
     with served(folder) as (url, asked):
         found = find_shards(url)
@@ -182,7 +184,7 @@ def test_several_at_a_time_fetch_each_shard_once(tmp_path, folder, kind):
         assert sorted(asked[1:]) == [shard.name for shard in found]
 
 
-def test_nothing_is_removed_that_the_cache_has_not_fetched(tmp_path, folder):
+def test_files_of_others_in_the_cache_folder_are_kept(tmp_path, folder):
     (tmp_path / "cache").mkdir()
     mine = tmp_path / "cache" / "mine.tar"
     mine.write_bytes(b"x" * 10_000)

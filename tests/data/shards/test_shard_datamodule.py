@@ -1,4 +1,4 @@
-"""Training from shards: the same for any number of workers and processes, each picture once a pass, resumed exactly."""
+"""Training from shards: each image once per epoch, for any number of workers and processes, and resumed exactly."""
 
 import json
 import logging
@@ -45,7 +45,7 @@ def folder(tmp_path):
     return shards(tmp_path, 14)  # Five shards, the last one shorter.
 
 
-def test_every_picture_comes_once_a_pass_but_the_held_out_ones(folder):
+def test_every_image_comes_once_per_epoch_except_validation_images(folder):
     data = data_of(folder)
     held_out = [file for batch in data.val_dataloader() for file in batch.files]
     seen = files(data, 12)
@@ -57,13 +57,13 @@ def test_every_picture_comes_once_a_pass_but_the_held_out_ones(folder):
     assert seen[:12] != seen[12:]
 
 
-def test_a_file_is_named_and_is_the_one_that_was_read(folder):
+def test_a_batch_names_the_files_it_was_read_from(folder):
     for batch in batches(data_of(folder), 7):
         for value, file in zip(brightness(batch), batch.files, strict=True):
             assert file == f"shard-{value // 3:06d}.tar/{value:09d}.png"
 
 
-def test_the_same_are_held_out_each_time_and_shown_each_time(folder):
+def test_the_validation_images_are_always_the_same(folder):
     def shown(**options):
         return [brightness(batch) for batch in data_of(folder, **options).val_dataloader()]
 
@@ -71,7 +71,7 @@ def test_the_same_are_held_out_each_time_and_shown_each_time(folder):
     assert len({str(shown(seed=seed)) for seed in range(4)}) > 1
 
 
-def test_a_folder_to_validate_with_leaves_all_shards_to_train_on(folder, tmp_path):
+def test_with_a_validation_folder_all_shards_are_trained_on(folder, tmp_path):
     other = numbered_photos(tmp_path / "other", 3)
     data = data_of(folder, held_out_root=str(other))
     assert len(data.epoch_order) == 14
@@ -87,7 +87,7 @@ def test_workers_change_nothing(folder):
 
 
 @pytest.mark.parametrize("seen", [1, 4, 9])
-def test_a_resumed_run_goes_on_with_the_very_next_batch(folder, seen):
+def test_a_resumed_run_continues_with_the_next_batch(folder, seen):
     straight = batches(data_of(folder), seen + 3)[seen:]
     resumed = batches(data_of(folder, seen=seen), 3)
     assert [b.files for b in straight] == [b.files for b in resumed]
@@ -95,7 +95,7 @@ def test_a_resumed_run_goes_on_with_the_very_next_batch(folder, seen):
 
 
 @pytest.mark.parametrize("source", ["folder", "server"])
-def test_two_ranks_with_two_workers_each_see_every_picture_once_a_pass(folder, tmp_path, source):
+def test_two_ranks_with_two_workers_each_see_every_image_once_per_epoch(folder, tmp_path, source):
     alone = files(data_of(folder, batch_size=1), 24)
     with served(folder) as (url, asked):
         shares = []
@@ -118,12 +118,12 @@ def test_a_small_cache_serves_all(folder, tmp_path):
         options = {"cache": str(tmp_path / "cache"), "cache_gb": 4.5 * size / 1e9, "workers": 2}
         assert files(data_of(url, **options), 18) == files(data_of(folder), 18)
         assert len(list((tmp_path / "cache").glob("*.tar"))) <= 4
-        with pytest.raises(ValueError, match=r"3 shards .*data\.cache_gb allows .*lower data\.num_streams"):
+        with pytest.raises(ValueError, match=r"3 shards .*data\.cache_gb=.*lower data\.num_streams"):
             data_of(url, num_streams=3, **options)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_the_shards_to_come_are_fetched_ahead(tmp_path, workers):
+def test_the_next_shards_are_downloaded_ahead(tmp_path, workers):
     folder = shards(tmp_path, 40, samples=10)
     with served(folder) as (url, asked):
         data = data_of(url, cache=str(tmp_path / "cache"), num_streams=1, batch_size=1, workers=workers)
@@ -136,7 +136,7 @@ def test_the_shards_to_come_are_fetched_ahead(tmp_path, workers):
         assert ahead == used[:2]
 
 
-def test_the_held_out_ones_are_fetched_but_once(folder, tmp_path):
+def test_validation_images_are_downloaded_once(folder, tmp_path):
     with served(folder) as (url, _):
         data = data_of(url, cache=str(tmp_path / "cache"))
         first = [brightness(batch) for batch in data.val_dataloader()]
@@ -149,7 +149,7 @@ def pictures_of(folder, **options):
     return ShardPictures(find_shards(str(folder)), cache=cache, **options)
 
 
-def test_the_headers_of_a_few_shards_are_remembered(folder):
+def test_the_headers_of_a_few_shards_are_kept(folder):
     pictures = pictures_of(folder, remembered=2)
     for index in (0, 1, 3, 0, 6, 13):
         assert pictures.load((0, index), at_least=None)[0, 0, 0] == index
@@ -157,18 +157,21 @@ def test_the_headers_of_a_few_shards_are_remembered(folder):
     assert pictures._members.keys() == {2, 4}
 
 
-def test_a_shard_that_is_evicted_while_it_is_wanted_is_fetched_again(folder, monkeypatch):
+def test_a_shard_evicted_during_a_read_is_downloaded_again(folder, monkeypatch):
     pictures = pictures_of(folder)
     there, gone = pictures.cache.path_of, ["nowhere", "nowhere"]
     pictures.name_of(5)
     monkeypatch.setattr(pictures.cache, "path_of", lambda shard: gone.pop() if gone else there(shard))
     assert pictures.load((0, 5), at_least=None)[0, 0, 0] == 5
     monkeypatch.setattr(pictures.cache, "path_of", lambda _: "nowhere")
-    with pytest.raises(ValueError, match=r"does not stay where it was fetched to; is data\.cache emptied"):
+    with pytest.raises(
+        ValueError,
+        match=r"disappeared 3 times before it could be read; check whether another program empties data\.cache",
+    ):
         pictures.load((0, 5), at_least=None)
 
 
-def test_a_broken_picture_is_replaced_by_the_next_and_named(folder, caplog):
+def test_a_broken_image_is_replaced_by_the_next_and_reported(folder, caplog):
     index = json.loads((folder / "index.json").read_text())
     path = folder / "shard-000001.tar"
     content = path.read_bytes()
@@ -186,12 +189,12 @@ def test_a_broken_picture_is_replaced_by_the_next_and_named(folder, caplog):
         data_of(folder, verify=True)
 
 
-def test_an_index_that_counts_otherwise_is_said(folder):
+def test_an_index_with_wrong_counts_is_reported(folder):
     index = json.loads((folder / "index.json").read_text())
     for shard in index["shards"]:
         shard["samples"] += 1
     (folder / "index.json").write_text(json.dumps(index))
-    with pytest.raises(ValueError, match=r"holds 3 pictures where 4 are expected; make its index\.json again"):
+    with pytest.raises(ValueError, match=r"holds 3 images, but 4 are expected; make its index\.json again"):
         data_of(folder)
 
 
@@ -200,20 +203,20 @@ def test_a_connection_that_fails_in_a_worker_is_one_sentence(folder, tmp_path, m
     with served(folder) as (url, _):
         data = data_of(url, cache=str(tmp_path / "cache"), workers=1)
     iterator = iter(data.train_dataloader())
-    with pytest.raises(ValueError, match=r"can't be fetched, tried 2 times") as caught:
+    with pytest.raises(ValueError, match=r"can't be downloaded, tried 2 times") as caught:
         list(islice(iterator, 7))
-    iterator._shutdown_workers()  # Left to the garbage collector it waits for seconds.
-    assert "can't be fetched" in str(caught.value).strip().splitlines()[-1]
+    iterator._shutdown_workers()  # The garbage collector would wait for seconds.
+    assert "can't be downloaded" in str(caught.value).strip().splitlines()[-1]
 
 
-def test_few_pictures_are_parted_in_halves(tmp_path):
+def test_few_images_are_split_in_halves(tmp_path):
     data = data_of(shards(tmp_path, 3), held_out=8)
     assert (len(data.training), len(data.validation)) == (2, 1)
-    with pytest.raises(ValueError, match="hold 1 photos; training needs one, and one to hold out"):
+    with pytest.raises(ValueError, match="hold 1 photos, but training and validation need one each"):
         data_of(shards(tmp_path / "one", 1))
 
 
 @pytest.mark.parametrize("wrong", [{"num_streams": 0}, {"cache_gb": 0}])
 def test_bad_arguments_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"data\.num_streams is at least 1"):
+    with pytest.raises(ValueError, match=r"data\.num_streams must be at least 1"):
         ShardDataModule(urls="anywhere", **wrong)

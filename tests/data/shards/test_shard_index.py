@@ -1,4 +1,4 @@
-"""Shards are found wherever they lie, counted, and refused in a sentence where they are not as their index says."""
+"""Shards are found at any place and counted; shards that differ from their index are refused with a clear error."""
 
 import importlib.util
 import json
@@ -44,13 +44,13 @@ PLACES = {
 
 @pytest.mark.parametrize("indexed", [True, False], ids=["indexed", "looked-at"])
 @pytest.mark.parametrize("place", PLACES)
-def test_shards_on_this_machine(folder, monkeypatch, place, indexed):
+def test_local_shards(folder, monkeypatch, place, indexed):
     ending, wanted = PLACES[place]
     if not indexed:
         if place == "index":
             return
         (folder / "index.json").unlink()
-        (folder / "progress.jsonl").unlink()  # Somebody else's tars.
+        (folder / "progress.jsonl").unlink()  # As for tar files from another source.
     assert found(f"{folder}{ending}") == wanted
     monkeypatch.chdir(folder.parent)
     assert found(f"shards{ending}") == wanted
@@ -65,7 +65,7 @@ def test_shards_from_a_server(folder, place):
         assert asked == ["index.json"]
 
 
-def test_shards_of_any_filesystem(folder):
+def test_shards_on_any_filesystem(folder):
     memory = fsspec.filesystem("memory")
     memory.put(f"{folder}/", "/set/", recursive=True)
     try:
@@ -74,7 +74,7 @@ def test_shards_of_any_filesystem(folder):
         memory.rm("/set", recursive=True)
 
 
-def test_several_places_and_each_shard_once(folder, tmp_path):
+def test_several_places_give_each_shard_once(folder, tmp_path):
     other = shards(tmp_path / "other", 2)
     assert found([f"{folder}/shard-000001.tar", str(folder), str(other)]) == [
         ALL[1],
@@ -84,7 +84,7 @@ def test_several_places_and_each_shard_once(folder, tmp_path):
     ]
 
 
-def test_shards_of_others_are_looked_through_and_can_be_given_an_index(tmp_path):
+def test_other_tar_files_are_read_and_can_get_an_index(tmp_path):
     photos = numbered_photos(tmp_path / "photos", 3)
     with tarfile.open(tmp_path / "theirs.tar", "w", format=tarfile.PAX_FORMAT) as tar:
         tar.add(photos, "deep/" + "er" * 80)  # A name too long for the old format.
@@ -126,11 +126,11 @@ def named(name):
         lambda i: i.clear(),
     ],
 )
-def test_an_index_of_another_kind_is_said(folder, change):
+def test_an_invalid_index_is_refused(folder, change):
     index = json.loads((folder / "index.json").read_text())
     change(index)
     (folder / "index.json").write_text(json.dumps(index))
-    with pytest.raises(ValueError, match=r"index\.json is no index as scripts/prepare_shards\.py writes it"):
+    with pytest.raises(ValueError, match=r"index\.json is not an index written by scripts/prepare_shards\.py"):
         find_shards(str(folder))
 
 
@@ -141,17 +141,17 @@ def cut(path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (Path.unlink, r"shard-000001\.tar is missing, going by index\.json"),
+        (Path.unlink, r"shard-000001\.tar is missing, according to index\.json"),
         (cut, r"shard-000001\.tar has \d+ bytes instead of \d+"),
     ],
 )
-def test_a_shard_that_is_not_as_its_index_says(folder, change, said):
+def test_a_shard_that_differs_from_its_index_is_refused(folder, change, said):
     change(folder / "shard-000001.tar")
     with pytest.raises(ValueError, match=said):
         find_shards(str(folder))
 
 
-def test_a_changed_byte_is_found_by_checking(folder):
+def test_a_changed_byte_is_found_by_the_checksum(folder):
     shards_there = find_shards(str(folder))
     verify_checksums(shards_there)
     path = folder / "shard-000001.tar"
@@ -163,20 +163,22 @@ def test_a_changed_byte_is_found_by_checking(folder):
 
 
 @pytest.mark.parametrize("kept", [-1500, 700, 100])
-def test_a_part_of_a_tar_file_is_said(folder, kept):
+def test_an_incomplete_tar_file_is_refused(folder, kept):
     (folder / "index.json").unlink()
-    (folder / "progress.jsonl").unlink()  # Somebody else's tars.
+    (folder / "progress.jsonl").unlink()  # As for tar files from another source.
     path = folder / "shard-000002.tar"
     content = path.read_bytes().rstrip(b"\0")
     path.write_bytes(content[:kept] if kept > 0 else content[: len(content) + kept])
     if kept == -1500:
         path.write_bytes(b"not a tar file at all")
-    with pytest.raises(ValueError, match=r"A whole, uncompressed tar file was wanted at .*shard-000002\.tar") as caught:
+    with pytest.raises(
+        ValueError, match=r"A complete, uncompressed tar file was wanted at .*shard-000002\.tar"
+    ) as caught:
         find_shards(str(folder))
     assert "\n" not in str(caught.value)
 
 
-def test_a_compressed_tar_file_is_said(folder):
+def test_a_compressed_tar_file_is_refused(folder):
     packed = shutil.make_archive(str(folder.parent / "packed"), "gztar", folder)
     os.rename(packed, folder.parent / "packed.tar")
     with pytest.raises(ValueError, match="uncompressed"):
@@ -186,43 +188,43 @@ def test_a_compressed_tar_file_is_said(folder):
 @pytest.mark.parametrize(
     ("place", "said"),
     [
-        ("nowhere", "Shards were wanted at .*nowhere, where there are none"),
-        ("nowhere/index.json", "nothing is there"),
-        ("", "where there are none"),
-        ("{a,b}/*.tar", "where there are none"),
+        ("nowhere", "Shards were wanted at .*nowhere, found none"),
+        ("nowhere/index.json", "index.json was wanted, found nothing"),
+        ("", "found none"),
+        ("{a,b}/*.tar", "found none"),
     ],
 )
-def test_no_shards_are_said(tmp_path, place, said):
+def test_missing_shards_are_reported(tmp_path, place, said):
     with pytest.raises(ValueError, match=said):
         find_shards(str(tmp_path / place))
 
 
-def test_a_server_without_an_index_is_said(folder):
+def test_a_server_without_an_index_is_reported(folder):
     (folder / "index.json").unlink()
-    (folder / "progress.jsonl").unlink()  # Somebody else's tars.
+    (folder / "progress.jsonl").unlink()  # As for tar files from another source.
     with served(folder) as (url, _):
         for place in (url, f"{url}/shard-000000.tar"):
-            with pytest.raises(ValueError, match=r"index\.json was wanted, and nothing is there.*prepare_shards"):
+            with pytest.raises(ValueError, match=r"index\.json was wanted, found nothing.*prepare_shards"):
                 find_shards(place)
 
 
-def test_a_shard_that_the_index_of_a_server_lacks_is_said(folder):
+def test_a_remote_shard_missing_from_the_index_is_reported(folder):
     with served(folder) as (url, _), pytest.raises(ValueError, match=r"shard-000009\.tar is not in the index\.json"):
         find_shards(f"{url}/shard-000009.tar")
 
 
-def test_a_server_that_is_not_there_is_said_after_some_tries(folder):
+def test_an_unreachable_server_is_reported_after_some_tries(folder):
     with served(folder) as (url, _):
         pass
     with pytest.raises(
-        ValueError, match=r"can't be fetched, tried 3 times \(ClientConnectorError.*check the connection"
+        ValueError, match=r"can't be downloaded, tried 3 times \(ClientConnectorError.*check the connection"
     ) as caught:
         find_shards(url)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["quantum://set", "s3://set"])
-def test_a_filesystem_that_nobody_knows_is_said(url):
+def test_an_unsupported_filesystem_is_reported(url):
     if url.startswith("s3") and importlib.util.find_spec("s3fs"):
         pytest.skip("s3fs is installed")
     with pytest.raises(ValueError, match="fsspec can't read it"):
@@ -230,6 +232,6 @@ def test_a_filesystem_that_nobody_knows_is_said(url):
 
 
 def test_shards_that_are_being_written_are_not_trained_on(folder):
-    (folder / "index.json").unlink()  # A killed run wrote none.
-    with pytest.raises(ValueError, match="not all there: run the same"):
+    (folder / "index.json").unlink()  # As after a killed run.
+    with pytest.raises(ValueError, match="are incomplete; run the same"):
         find_shards(str(folder))

@@ -1,4 +1,4 @@
-"""The order over shards: all pictures once a pass, few shards at a time, few shards a process, the same each time."""
+"""The order over shards: all images once per epoch, few shards at a time, few shards per process, reproducible."""
 
 from itertools import accumulate, islice
 
@@ -27,7 +27,7 @@ def shard_of(counts, index):
 
 @pytest.mark.parametrize("num_streams", [1, 2, 4, 100])
 @pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS)
-def test_each_pass_shows_every_picture_once(counts, num_streams):
+def test_each_epoch_shows_every_image_once(counts, num_streams):
     for number in range(3):
         order = epoch_order(counts, num_streams).order_of(number)
         assert sorted(order) == list(range(sum(counts)))
@@ -35,7 +35,7 @@ def test_each_pass_shows_every_picture_once(counts, num_streams):
 
 
 @pytest.mark.parametrize("start", [0, 1, 17, 40, 41, 95])
-def test_any_position_is_known_at_once(start):
+def test_the_order_can_start_at_any_position(start):
     straight = list(islice(InfiniteSampler(epoch_order([5] * 8)), 110))
     assert list(islice(InfiniteSampler(epoch_order([5] * 8), start=start), 10)) == straight[start : start + 10]
 
@@ -44,11 +44,11 @@ def orders_of(seed):
     return [tuple(epoch_order([20] * 3, num_streams=2, seed=seed).order_of(number)) for number in range(3)]
 
 
-def test_every_pass_and_every_seed_has_orders_of_its_own():
+def test_every_epoch_and_every_seed_has_its_own_order():
     assert len({*orders_of(0), *orders_of(1), *orders_of(2)}) == 9
 
 
-def test_pictures_are_shuffled_within_shards_and_shards_among_each_other():
+def test_images_are_shuffled_within_shards_and_shards_are_shuffled():
     counts = [50] * 4
     order = list(epoch_order(counts, num_streams=1).order_of(0))
     shards = [shard_of(counts, index) for index in order[::50]]
@@ -72,7 +72,7 @@ def test_each_process_reads_its_own_shards(counts, exactly, world_size):
     total = sum(counts)
     for rank in range(world_size):
         order = InfiniteSampler(epoch_order(counts), rank=rank, world_size=world_size)
-        # Lanes end up to a shard apart; until then each process keeps to its own.
+        # Streams end up to a shard apart; until then each process reads only its own shards.
         for position, index in islice(order, total // world_size):
             if exactly or position < total - 4 * max(counts):
                 seen[rank].add(shard_of(counts, index))
@@ -88,7 +88,7 @@ def test_streams_end_less_than_a_shard_apart():
     assert max(lengths) - min(lengths) <= 30
 
 
-def test_the_shard_to_come_is_known():
+def test_the_next_shard_of_a_stream_is_known():
     counts = [5] * 8
     order = epoch_order(counts)
     shown = [[shard_of(counts, index) for index in list(order.order_of(number))] for number in (0, 1)]
@@ -98,7 +98,7 @@ def test_the_shard_to_come_is_known():
         assert after == next(shard for shard in stream if shard != shown[0][position])
 
 
-def test_a_hundred_million_pictures_are_no_burden():
+def test_a_hundred_million_images_are_handled_quickly():
     order = epoch_order([10_000] * 10_000, num_streams=16)
     places = list(islice(InfiniteSampler(order, start=123_456_789), 32))
     assert len({index // 10_000 for _, index in places}) == 16
@@ -106,11 +106,11 @@ def test_a_hundred_million_pictures_are_no_burden():
 
 @pytest.mark.parametrize("wrong", [{"counts": []}, {"counts": [0]}, {"num_streams": 0}])
 def test_bad_arguments_are_refused(wrong):
-    with pytest.raises(ValueError, match="pictures and streams"):
+    with pytest.raises(ValueError, match="at least 1 image and 1 stream"):
         epoch_order(**{"counts": [3], **wrong})
 
 
-def test_beyond_the_end_there_is_nothing():
+def test_an_offset_beyond_the_end_raises_an_index_error():
     order = epoch_order([3, 4]).order_of(0)
     assert order[1:4] == [order[1], order[2], order[3]]
     for offset in (7, -1):

@@ -1,4 +1,4 @@
-"""Shards are the same bytes each time, whatever interrupted their making, and every library reads them."""
+"""Shards have the same bytes after any interruption, and other libraries can read them."""
 
 import io
 import json
@@ -52,7 +52,7 @@ def test_a_folder_becomes_shards_of_the_same_bytes(tmp_path):
     assert packed == [(tmp_path / "photos" / f"{number:04d}.png").read_bytes() for number in range(7)]
 
 
-def test_the_index_says_what_is_there_and_from_what(tmp_path):
+def test_the_index_lists_shards_and_their_source(tmp_path):
     folder = shards(tmp_path, 7)
     index = json.loads((folder / "index.json").read_text())
     assert (index["samples"], [shard["samples"] for shard in index["shards"]]) == (7, [3, 3, 1])
@@ -70,7 +70,7 @@ def test_the_same_photos_make_the_same_bytes_at_any_time_and_place(tmp_path):
     assert contents(shards(tmp_path / "b", 4)) == first
 
 
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # That library's own.
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # A warning of that library.
 def test_the_webdataset_library_reads_them(tmp_path):
     webdataset = pytest.importorskip("webdataset")
     folder = shards(tmp_path, 7)
@@ -80,7 +80,7 @@ def test_the_webdataset_library_reads_them(tmp_path):
     assert [int(sample["png"][0, 0, 0]) for sample in samples] == list(range(7))
 
 
-def test_shards_close_by_size_too(tmp_path):
+def test_shards_are_closed_by_size_too(tmp_path):
     photos = numbered_photos(tmp_path / "photos", 9)
     write(photos, tmp_path / "out", shard_mb=0.004)
     counts = [shard["samples"] for shard in json.loads((tmp_path / "out" / "index.json").read_text())["shards"]]
@@ -89,7 +89,7 @@ def test_shards_close_by_size_too(tmp_path):
     assert len(set(counts[:-1])) == 1
 
 
-def test_what_is_no_picture_is_listed_with_the_reason(tmp_path):
+def test_files_that_are_not_images_are_listed_with_the_reason(tmp_path):
     photos = numbered_photos(tmp_path / "photos", 5)
     (photos / "0001.png").write_bytes((photos / "0001.png").read_bytes()[:60])
     (photos / "0003.png").write_text("no picture")
@@ -103,18 +103,18 @@ def test_what_is_no_picture_is_listed_with_the_reason(tmp_path):
     assert "cannot be decoded" in rows[1][1]
     assert rows[2][1] == "an unknown file format"
     assert rows[3][1] == "No such file or directory"
-    # The numbers lead back to the source.
+    # The numbers identify the files of the source.
     assert list(members(tmp_path / "out" / "shard-000001.tar")) == ["000000004.png"]
 
 
-def test_nothing_but_broken_pictures_is_said(tmp_path):
+def test_a_folder_of_broken_images_only_is_refused(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").touch()
-    with pytest.raises(ValueError, match=r"No picture could be read of 1; a\.jpg: an empty file"):
+    with pytest.raises(ValueError, match=r"None of 1 images could be read \(first: a\.jpg: an empty file\)"):
         write(tmp_path / "photos", tmp_path / "out")
 
 
-def test_larger_photos_can_be_reduced(tmp_path):
+def test_larger_photos_can_be_resized(tmp_path):
     ramp = torch.linspace(0, 1, 64).expand(1, 3, 48, 64)
     for name in ("a.png", "b.jpg"):
         save_image(ramp, tmp_path / "photos" / name)
@@ -135,7 +135,7 @@ def test_larger_photos_can_be_reduced(tmp_path):
 
 
 @pytest.mark.parametrize(("quality", "size"), [(30, 24), (100, 24)])
-def test_quality_is_heeded(tmp_path, quality, size):
+def test_quality_sets_the_size_of_the_file(tmp_path, quality, size):
     save_image(torch.rand(1, 3, 64, 64), tmp_path / "photos" / "a.png")
     write(tmp_path / "photos", tmp_path / "out", size=size, quality=quality)
     ((_, data),) = members(tmp_path / "out" / "shard-000000.tar").items()
@@ -147,7 +147,7 @@ def test_quality_is_heeded(tmp_path, quality, size):
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "flipped", "journal-torn"])
 @pytest.mark.parametrize("number", [0, 1, 3])
-def test_what_is_damaged_is_made_again_the_same(tmp_path, damage, number):
+def test_a_damaged_shard_is_made_again_with_the_same_bytes(tmp_path, damage, number):
     folder = shards(tmp_path, 10)
     before, path = contents(folder), folder / f"shard-{number:06d}.tar"
     content = path.read_bytes()
@@ -160,11 +160,11 @@ def test_what_is_damaged_is_made_again_the_same(tmp_path, damage, number):
     else:
         lines = (folder / "progress.jsonl").read_bytes().splitlines(keepends=True)
         (folder / "progress.jsonl").write_bytes(b"".join(lines[: number + 1]) + lines[number + 1][:20])
-    (folder / f".{'0' * 32}.tmp").write_text("what a killed run left")
+    (folder / f".{'0' * 32}.tmp").write_text("left over from a killed run")
     assert contents(shards(tmp_path, 10)) == before
 
 
-def test_whole_shards_are_kept(tmp_path):
+def test_complete_shards_are_kept(tmp_path):
     folder = shards(tmp_path, 10)
     (folder / "shard-000002.tar").unlink()
     kept = {path.name: path.stat().st_ino for path in folder.glob("*.tar")}
@@ -210,11 +210,11 @@ def test_killed_and_started_again_it_ends_byte_for_byte_the_same(tmp_path):
     ],
     ids=["fewer", "renamed", "changed"],
 )
-def test_an_output_of_other_pictures_is_refused(tmp_path, change, named):
+def test_an_output_of_other_images_is_refused(tmp_path, change, named):
     folder = shards(tmp_path, 4)
     before = contents(folder)
     change(tmp_path / "photos")
-    with pytest.raises(ValueError, match=f"begun with other pictures or settings.*{named}.*name another output"):
+    with pytest.raises(ValueError, match=f"started with other images or settings.*{named}.*name another output"):
         write(tmp_path / "photos", folder, shard_samples=3)
     assert contents(folder) == before
 
@@ -222,28 +222,28 @@ def test_an_output_of_other_pictures_is_refused(tmp_path, change, named):
 @pytest.mark.parametrize("other", [{"shard_samples": 2}, {"shard_samples": 3, "size": 8}])
 def test_an_output_of_other_settings_is_refused(tmp_path, other):
     folder = shards(tmp_path, 4)
-    with pytest.raises(ValueError, match=f"begun with other pictures or settings.*{list(other)[-1]}"):
+    with pytest.raises(ValueError, match=f"started with other images or settings.*{list(other)[-1]}"):
         write(tmp_path / "photos", folder, **other)
 
 
-def test_shards_of_unknown_origin_are_left_alone(tmp_path):
+def test_shards_of_unknown_source_are_not_overwritten(tmp_path):
     folder = shards(tmp_path, 4)
     (folder / "progress.jsonl").unlink()
     with pytest.raises(ValueError, match=r"holds shards, but no progress\.jsonl"):
         write(tmp_path / "photos", folder, shard_samples=3)
 
 
-def test_two_at_a_time_are_refused(tmp_path):
+def test_two_writers_at_a_time_are_refused(tmp_path):
     photos = numbered_photos(tmp_path / "photos", 2)
     (tmp_path / "out").mkdir()
     with FileLock(tmp_path / "out" / ".lock"), pytest.raises(ValueError, match="Another process is writing into"):
         write(photos, tmp_path / "out")
 
 
-def test_a_disk_that_is_too_small_is_said_before_anything_is_written(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_before_anything_is_written(tmp_path, monkeypatch):
     photos = numbered_photos(tmp_path / "photos", 2)
     monkeypatch.setattr(writer.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 90, 10))
-    with pytest.raises(ValueError, match=r"need about 0\.0 GB more and .*out has room for 0\.0 GB"):
+    with pytest.raises(ValueError, match=r"need about 0\.0 GB more, but .*out has 0\.0 GB free"):
         write(photos, tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.tar"))
 
@@ -251,14 +251,14 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_written(tmp_path, m
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"shard_mb": 0}, "shard_mb is above 0, .*; got shard_mb=0, shard_samples=None"),
-        ({"shard_samples": 0}, "shard_samples and max_pixels are at least 1; got .*shard_samples=0"),
-        ({"max_pixels": 0}, "shard_samples and max_pixels are at least 1; got .*max_pixels=0"),
+        ({"shard_mb": 0}, "shard_mb must be above 0, .*; got shard_mb=0, shard_samples=None"),
+        ({"shard_samples": 0}, "shard_samples and max_pixels at least 1; got .*shard_samples=0"),
+        ({"max_pixels": 0}, "shard_samples and max_pixels at least 1; got .*max_pixels=0"),
         ({"size": 0}, "size is the shorter side in pixels and must be at least 1; got 0"),
         ({"quality": 101}, "quality must be from 1 to 100; got 101"),
     ],
 )
-def test_bad_recipes_are_refused(wrong, sentence):
+def test_invalid_settings_are_refused(wrong, sentence):
     with pytest.raises(ValueError, match=sentence):
         ShardSettings(**wrong)
 
@@ -307,15 +307,15 @@ def test_a_damaged_record_is_listed(tmp_path):
     assert "a#1\tits checksum differs" in (tmp_path / "out" / "skipped.tsv").read_text()
 
 
-def test_a_field_that_is_not_there_is_said_with_those_that_are(tmp_path):
+def test_a_missing_field_is_reported_with_the_existing_fields(tmp_path):
     write_records(tmp_path / "a", [encoded(0)])
     source = source_at(str(tmp_path / "a"), field="jpeg")
-    with pytest.raises(ValueError, match=r"field jpeg; its fields of bytes: image/encoded; set field="):
+    with pytest.raises(ValueError, match=r"field jpeg; its bytes fields: image/encoded; set field="):
         write_shards(source, str(tmp_path / "out"), ShardSettings())
 
 
-@pytest.mark.parametrize(("given", "found"), [("nowhere", "there are none"), ("empty", "holds no images")])
-def test_no_input_is_said(tmp_path, given, found):
+@pytest.mark.parametrize(("given", "found"), [("nowhere", "nowhere, found neither"), ("empty", "holds no images")])
+def test_a_missing_input_is_reported(tmp_path, given, found):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=found):
         source_at(str(tmp_path / given), field="x")

@@ -1,4 +1,4 @@
-"""A skipped picture is one line of two columns, whatever its file is called."""
+"""A skipped image is one line of two columns, for any file name."""
 
 import os
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_any_text_is_one_line_of_unicode(text: str, line: str) -> None:
     assert in_one_line(line) == line
 
 
-def test_the_list_has_a_row_for_each(tmp_path: Path) -> None:
+def test_the_list_has_one_row_per_image(tmp_path: Path) -> None:
     write_skipped(tmp_path, [("a\nb.jpg", "an empty file"), (os.fsdecode(b"\xff"), "of two\tparts")])
     rows = [line.split("\t") for line in (tmp_path / SKIPPED).read_text(encoding="utf-8").splitlines()]
     assert rows == [["name", "reason"], ["a b.jpg", "an empty file"], ["\\udcff", "of two parts"]]
