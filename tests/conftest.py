@@ -1,4 +1,4 @@
-"""What several tests share."""
+"""Shared fixtures."""
 
 import os
 import sys
@@ -12,8 +12,8 @@ from torch import nn
 from fast_style import save_image
 from fast_style.networks.loss_network import LossNetwork
 
-# TensorBoard brings absl, whose log handler closes the stream that it was made under when Hydra sets logging up: that
-# is pytest's own, unless it is the system's.
+# TensorBoard imports absl. The log handler of absl closes its stream when Hydra configures logging. Without this line,
+# that stream would be the one of pytest.
 absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 SHARED = Path(os.environ.get("FAST_STYLE_SHARED", Path(__file__).parents[2] / "shared"))
@@ -26,7 +26,7 @@ def _seed():
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_cache_of_our_own(tmp_path_factory: pytest.TempPathFactory):
-    """What runtimes prepare of the same network is prepared once, and nothing goes into the user's cache."""
+    """Share one cache of prepared runtimes between all tests, and keep the user's cache untouched."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -34,7 +34,7 @@ def _one_cache_of_our_own(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture
 def tiny_loss_network():
-    """Random layers of both kinds of depth: `conv1`, `relu1`, `pool1`, `conv2`, `relu2`."""
+    """A loss network with random layers before and after a pooling: `conv1`, `relu1`, `pool1`, `conv2`, `relu2`."""
     return LossNetwork(
         [
             ("conv1", nn.Conv2d(3, 4, 3, padding=1)),
@@ -50,7 +50,7 @@ def tiny_loss_network():
 
 @pytest.fixture
 def photo_folder(tmp_path):
-    """Ten small photos of different sizes in a tree; every one has a colour of its own."""
+    """Ten small photos in a folder tree, each with its own size and colour."""
     root = tmp_path / "photos"
     for i in range(10):
         pixels = torch.rand(1, 3, 20 + i, 30 - i) * 0.2 + torch.tensor([i / 15, 0.3, 0.7 - i / 15]).view(1, 3, 1, 1)

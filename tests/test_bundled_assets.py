@@ -1,4 +1,4 @@
-"""Everything that the project promises to bring is there, is what it says, and is small."""
+"""All bundled assets exist, match their cards, and are small."""
 
 import json
 import subprocess
@@ -37,8 +37,8 @@ def test_a_style_has_a_texture_and_its_card(style: str) -> None:
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_a_texture_is_of_its_own_style(style: str) -> None:
-    """Its Gram matrices are far from those of every other texture: no two files are mixed up or alike."""
+def test_textures_of_different_styles_differ(style: str) -> None:
+    """The Gram matrices of every two textures differ, so no two files are swapped or equal."""
     network, layers = builtin(), ["relu1_1", "relu2_1", "relu3_1"]
     own = network(load_image(CHECKOUT / STYLES[style].texture, size=256), layers)
     for other in STYLES.keys() - {style}:
@@ -61,8 +61,8 @@ def test_a_style_has_a_model_and_its_card(style: str) -> None:
 
 
 @pytest.mark.parametrize("style", ["starry_night", "the_scream", "van_gogh_2", "shipwreck"])
-def test_the_gallery_recipe_is_the_networks_recipe(style: str) -> None:
-    """In every number that decides the result; a setting that there was not yet has its neutral value."""
+def test_the_gallery_recipe_equals_the_recipe_of_the_networks(style: str) -> None:
+    """All settings that affect the result are equal; settings newer than the networks have a neutral value."""
     recipe = json.loads(read_tensors(MODELS / f"{style}.safetensors")[1]["recipe"])
     cfg = composed(["experiment=gallery", f"style={style}", "data.root=photos"])
     now = OmegaConf.to_container(cfg, resolve=True)
@@ -79,7 +79,7 @@ def test_the_gallery_recipe_is_the_networks_recipe(style: str) -> None:
     assert now["method"]["noise_std"] == now["method"]["stability"]["weight"] == 0
 
 
-def test_every_sample_photo_has_its_terms() -> None:
+def test_data_readme_lists_the_terms_of_every_sample_photo() -> None:
     table = (CHECKOUT / "data/README.md").read_text(encoding="utf-8")
     assert [sample.file for sample in SKIMAGE_PHOTOS if sample.file not in table] == []
 
@@ -87,6 +87,6 @@ def test_every_sample_photo_has_its_terms() -> None:
 def test_the_project_is_small() -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=CHECKOUT, capture_output=True, text=True, check=False)
     if listed.returncode:
-        pytest.skip("this is no git checkout")
+        pytest.skip("not a git checkout")
     files = [CHECKOUT / name for name in listed.stdout.split("\0") if name]
     assert sum(file.stat().st_size for file in files if file.is_file()) < 60e6
