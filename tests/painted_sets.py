@@ -1,4 +1,4 @@
-"""Small data sets to paint: a folder tree and tar shards, each with a broken picture."""
+"""Small data sets: a folder tree and tar shards, each with one broken image."""
 
 import pickle
 import tarfile
@@ -18,7 +18,7 @@ from fast_style.stylize.dataset.worker import Result
 
 
 def lay_out(folder: Path) -> None:
-    """`photos`, five in a tree, and `shards`, of 3, 3 and 2."""
+    """Create `photos`, five photos in a tree, and `shards` of 3, 3 and 2 photos."""
     for name in ("a.jpg", "b.png", "deep/a.png", "deep/er/e.jpg", "z.png"):
         save_image(torch.rand(3, 20, 24), folder / "photos" / name)
     (folder / "photos/b.png").write_text("no picture")
@@ -27,7 +27,7 @@ def lay_out(folder: Path) -> None:
 
 
 def spoil(path: Path, number: int) -> None:
-    """Overwrite a picture in a tar file, and let the index say so."""
+    """Overwrite an image in a tar file with zeros, and update the index."""
     members = pictures_in(str(path))
     with open(path, "r+b") as file:
         file.seek(members.offsets[number])
@@ -36,13 +36,13 @@ def spoil(path: Path, number: int) -> None:
 
 
 def times(folder: str) -> dict[str, int]:
-    """When each file below it was written, but for the list of those that were skipped, which is written each time."""
+    """Modification time of each file below the folder, except skipped.tsv, which every run writes."""
     files = (path for path in Path(folder).rglob("*") if path.is_file() and path.name not in ("skipped.tsv", ".lock"))
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in files}
 
 
 def members_of(path: str | Path) -> dict[str, bytes]:
-    """The files in a tar file, all of which can be read."""
+    """The files in a tar file; fails if one of them cannot be read."""
     with tarfile.open(path, "r:") as tar:
         return {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
 
@@ -50,7 +50,7 @@ def members_of(path: str | Path) -> dict[str, bytes]:
 def paint_here(
     units: Sequence[Unit], recipe: PaintSettings, stylizer: Mapping[str, Any], *, workers: int | None
 ) -> Iterator[Result]:
-    """As `workers.paint_units`, without Ray, which takes seconds to start."""
+    """Replaces `ray_pool.paint_units`, without Ray, which takes seconds to start."""
     painter = UnitPainter(recipe, stylizer)
     for unit in units:
         result = Result(**painter({"unit": pickle.dumps(unit)}))

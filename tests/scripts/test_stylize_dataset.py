@@ -63,7 +63,7 @@ def test_a_broken_photo_gives_exit_code_1_each_time(tmp_path, command):
 MISTAKES = [
     (["ckpt=stary_night"], "starry_night, "),
     (["input=nowhere"], "nowhere"),
-    (["output=photos/out"], "lie in one another"),
+    (["output=photos/out"], "lie inside one another"),
     (["output=text"], "text"),
     (["size=9"], "other settings (size)"),
     (["unit=0"], "unit"),
@@ -76,7 +76,7 @@ MISTAKES = [
 def test_a_mistake_is_one_sentence(tmp_path, command, arguments, hint):
     command()
     (tmp_path / "text").touch()
-    (tmp_path / "out/.finished/00001.json").unlink()  # So that there is something to do.
+    (tmp_path / "out/.finished/00001.json").unlink()  # So that one unit is unfinished.
     code, _, err = command(*arguments)
     assert code == 1
     (sentence,) = [line for line in err.splitlines() if line.startswith("Error: ")]

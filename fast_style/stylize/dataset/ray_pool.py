@@ -1,4 +1,4 @@
-"""Painting units with many workers, on Ray Data; the only file that knows Ray."""
+"""Stylize work units with many workers, on Ray Data. Only this file imports Ray."""
 
 import logging
 import math
@@ -17,19 +17,19 @@ from fast_style.stylize.memory_budget import MemoryBudget
 from fast_style.stylize.painter import Painter
 from fast_style.stylize.stylizer import load_stylizer
 
-# Nothing is reported to Ray's makers, and what Ray says of its own doings goes to its logs alone.
+# Ray sends no usage reports, and prints its messages to its log files only.
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_LOG_LEVEL": "CRITICAL", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 
 
 def check_installed() -> None:
-    """ValueError if Ray Data is not."""
+    """Raise a ValueError if Ray Data is not installed."""
     if not all(map(find_spec, ("ray", "pyarrow"))):
-        raise ValueError("Painting a data set takes Ray: pip install 'fast_style[ray]'.")
+        raise ValueError("Data sets need Ray, which is not installed: pip install 'fast_style[ray]'.")
 
 
 @contextmanager
 def ray_at(address: str | None) -> Iterator[None]:
-    """A Ray to work with, on this machine or at the address; one that the process has already stays."""
+    """Connect to the Ray cluster at the address, or start Ray on this machine; an initialised Ray is reused."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     import ray.data
@@ -42,7 +42,7 @@ def ray_at(address: str | None) -> Iterator[None]:
     try:
         ray.init(address=address or "local", include_dashboard=None if address else False, **quiet)
     except ConnectionError as error:
-        raise ValueError(f"No Ray answers at ray_address={address}; null starts one here.") from error
+        raise ValueError(f"No Ray cluster answers at ray_address={address}; use null to start Ray here.") from error
     try:
         yield
     finally:
@@ -52,30 +52,30 @@ def ray_at(address: str | None) -> Iterator[None]:
 def paint_units(
     units: Sequence[Unit], recipe: PaintSettings, stylizer: Mapping[str, Any], *, workers: int | None
 ) -> Iterator[Result]:
-    """Paint units; yield results as they come, in any order.
+    """Stylize units; yield their results in any order, as they finish.
 
     Args:
-        units: not finished yet.
-        recipe: how to paint them.
+        units: the unfinished units.
+        recipe: the settings for all units.
         stylizer: the arguments of `load_stylizer`.
-        workers: their number; None: one a GPU, or one for two cores.
+        workers: number of workers; None is one per GPU, or one per two CPU cores.
 
     Raises:
-        ValueError: a worker met what ends the run; its sentence.
+        ValueError: a worker met an error that ends the run; with its message.
     """
     import ray.data
 
     share = shares(ray.cluster_resources(), len(units), stylizer, workers)
-    # Bytes, since a path need not be Unicode and Arrow's texts are; a block each, since a block is a worker's task.
+    # Pickled: a path need not be valid Unicode, but Arrow strings must be. One block per unit: a block is one task.
     rows = ray.data.from_items([{"unit": pickle.dumps(unit)} for unit in units], override_num_blocks=len(units))
     results = rows.map(
         UnitPainter,
         fn_constructor_args=(recipe, dict(stylizer), share.workers, share.on_a_gpu),
-        # One at a time: a unit takes minutes, and none should wait for a slow worker while others are idle.
+        # One task at a time: a unit takes minutes, and must not wait for a busy worker while another is idle.
         compute=ray.data.ActorPoolStrategy(size=share.workers, max_tasks_in_flight_per_actor=1),
         num_cpus=share.cpus,
         num_gpus=share.gpus,
-        # Left alone, each worker would start as many threads as there are cores; all runtimes heed this.
+        # Otherwise each worker would start one thread per core. All runtimes obey this variable.
         runtime_env={"env_vars": {"OMP_NUM_THREADS": str(share.threads)}},
     )
     for row in results.iter_rows():
@@ -85,13 +85,13 @@ def paint_units(
 
 
 class UnitPainter:
-    """Paints units one after the other, with a network that it loads for the first.
+    """A worker: stylizes units one after the other; loads the network with the first unit.
 
     Args:
-        recipe: how.
+        recipe: the settings for all units.
         stylizer: the arguments of `load_stylizer`.
-        workers: how many there are, on this machine perhaps; they share its memory.
-        on_a_gpu: how many of them share one GPU.
+        workers: number of workers; they are assumed to share the memory of this machine.
+        on_a_gpu: number of workers that share one GPU.
     """
 
     def __init__(self, recipe: PaintSettings, stylizer: Mapping[str, Any], workers: int = 1, on_a_gpu: int = 1) -> None:
@@ -99,14 +99,14 @@ class UnitPainter:
         self.painter: Painter | None = None
 
     def __call__(self, row: Mapping[str, bytes]) -> dict[str, Any]:
-        """A row of Ray Data with a pickled `unit`, to one of `Result`; what ends the run is the result's problem."""
+        """Map a row of Ray Data with a pickled `unit` to the fields of a `Result`; errors go into its `problem`."""
         unit: Unit = pickle.loads(row["unit"])
         try:
             if self.painter is None:
                 self.painter = self._prepared()
             return asdict(paint_unit(unit, self.painter, self.recipe))
         except (ValueError, OSError) as error:
-            # Raised, it would come back wrapped in Ray's own errors, with the tracebacks of two processes.
+            # Returned, not raised: Ray wraps exceptions in its own errors with the tracebacks of two processes.
             return asdict(Result(unit.name, problem=_sentence(error)))
 
     def _prepared(self) -> Painter:
@@ -118,7 +118,7 @@ class UnitPainter:
 
 @dataclass(frozen=True)
 class Share:
-    """Number of workers, and what each gets: cores and GPUs, whole or in part, and threads."""
+    """Number of workers, and the CPU cores, GPUs (both may be fractions) and threads of each worker."""
 
     workers: int
     cpus: float
@@ -132,7 +132,7 @@ class Share:
 
 
 def shares(resources: Mapping[str, float], units: int, stylizer: Mapping[str, Any], workers: int | None) -> Share:
-    """Divide the `CPU` and `GPU` of a cluster among workers, of which there are no more than units."""
+    """Divide the `CPU` and `GPU` resources of a cluster among the workers; there are no more workers than units."""
     for_cpus = stylizer["runtime"] in ("openvino", "onnxruntime") and stylizer["device"] == "auto"
     gpus = 0 if for_cpus or stylizer["device"] not in ("auto", "cuda") else int(resources.get("GPU", 0))
     cpus = max(1, int(resources.get("CPU", 1)))

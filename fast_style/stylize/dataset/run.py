@@ -1,4 +1,4 @@
-"""Painting a whole data set: what is finished stays, the rest goes to the workers, and what was skipped is listed."""
+"""Stylize a whole data set: keep finished units, send the others to the workers, and list the skipped images."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -29,12 +29,12 @@ from fast_style.stylize.dataset.worker import Result
 
 @dataclass(frozen=True)
 class DatasetProgress:
-    """How far it is, in pictures.
+    """Progress in images.
 
     Attributes:
-        total: all there are.
-        before: those of units that an earlier run finished.
-        painted, skipped: so far, those of earlier runs included.
+        total: images of the data set.
+        before: images of units that an earlier run finished.
+        painted, skipped: stylized and skipped images so far, including earlier runs.
     """
 
     total: int
@@ -44,7 +44,7 @@ class DatasetProgress:
 
     @property
     def done(self) -> int:
-        """Pictures that were dealt with."""
+        """Stylized and skipped images together."""
         return self.painted + self.skipped
 
 
@@ -66,23 +66,23 @@ def paint_dataset(
     ray_address: str | None = None,
     progress: Callable[[DatasetProgress], None] = lambda _: None,
 ) -> DatasetProgress:
-    """Paint a folder tree, or tar shards; started again, it goes on with the units that are not finished.
+    """Stylize a folder tree or tar shards; a second call resumes with the unfinished units.
 
     Args:
-        source, output: of `plan_units`; all workers see both, and the network file.
-        ckpt, runtime, precision, device, cache: of `load_stylizer`.
-        size, quality, suffix, max_pixels, unit: of `PaintSettings`.
-        workers: processes that paint; None: one a GPU, or one for two cores.
-        ray_address: of a Ray cluster to join, as `auto`; None starts Ray on this machine and ends it.
-        progress: told after each unit.
+        source, output: as for `plan_units`; all workers must see both, and the network file.
+        ckpt, runtime, precision, device, cache: as for `load_stylizer`.
+        size, quality, suffix, max_pixels, unit: as for `PaintSettings`.
+        workers: number of worker processes; None is one per GPU, or one per two CPU cores.
+        ray_address: of a Ray cluster to join, such as `auto`; None starts and stops Ray on this machine.
+        progress: called after each unit.
 
     Raises:
-        ValueError: Ray is not installed, nothing to paint, bad settings, or an output begun with others.
-        OSError: the output can't be written.
+        ValueError: Ray is not installed, no images, invalid settings, or an output begun with other settings.
+        OSError: the output cannot be written.
     """
     check_installed()
     if workers is not None and workers < 1:
-        raise ValueError(f"workers is at least 1, or null for as many as fit; got {workers}.")
+        raise ValueError(f"workers is at least 1, or null for one per GPU or per two CPU cores; got {workers}.")
     choose(runtime, device)
     recipe = PaintSettings(read_network_file(ckpt).digest, size, quality, suffix, max_pixels, unit)
     stylizer: dict[str, str | None] = {"runtime": runtime, "precision": precision, "device": device}
@@ -109,7 +109,7 @@ def _alone_in(output: Path) -> Iterator[None]:
     lock = output / FINISHED / ".lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     try:
-        # Not waited for: who starts the same work twice wants to know.
+        # No waiting: starting the same work twice is a mistake.
         with FileLock(lock, timeout=0):
             try:
                 yield
@@ -117,11 +117,11 @@ def _alone_in(output: Path) -> Iterator[None]:
                 with suppress(OSError):
                     lock.unlink()
     except Timeout as error:
-        raise ValueError(f"Another process is painting into {output}; wait for it, or name another output.") from error
+        raise ValueError(f"Another process is writing to {output}; wait for it, or name another output.") from error
 
 
 def _tidy(output: Path, waiting: Sequence[Unit]) -> None:
-    """Remove what killed workers left half-written."""
+    """Remove partial files that killed workers left behind."""
     folders = {output, output / FINISHED}
     for unit in waiting:
         if isinstance(unit, FolderPart):
@@ -131,7 +131,7 @@ def _tidy(output: Path, waiting: Sequence[Unit]) -> None:
 
 
 def _start(units: Sequence[Unit], markers: Sequence[Marker]) -> DatasetProgress:
-    """Where a run begins, by the markers of earlier ones."""
+    """The progress at the start of a run, from the markers of earlier runs."""
     painted, skipped = sum(m.painted for m in markers), sum(len(m.skipped) for m in markers)
     return DatasetProgress(sum(unit.count for unit in units), painted + skipped, painted, skipped)
 

@@ -1,4 +1,4 @@
-"""A data set cut into units of work: a tar shard each, or so many pictures of a folder tree; and which are finished."""
+"""Split a data set into work units (a tar shard, or a number of images of a folder) and record finished units."""
 
 import json
 import os
@@ -21,18 +21,18 @@ FINISHED = ".finished"
 
 @dataclass(frozen=True)
 class PaintSettings:
-    """What decides how the paintings look and what they are called; one output has one recipe.
+    """All settings that determine the content and the names of the results; one output folder has one such recipe.
 
     Attributes:
         network: digest of the network file.
-        size: shorter side to paint at, in pixels; None keeps the photo's.
+        size: shorter side of the results in pixels; None keeps the photo's size.
         quality: of JPEG, WebP and AVIF, 1 to 100.
-        suffix: of the paintings; None keeps the photo's where it can be written, else .png.
-        max_pixels: larger pictures are skipped.
-        unit: pictures of a folder in a unit.
+        suffix: of the results; None keeps the photo's suffix if that format can be written, else .png.
+        max_pixels: larger images are skipped.
+        unit: images of a folder per unit.
 
     Raises:
-        ValueError: a number out of its range, or a suffix that can't be written.
+        ValueError: a number out of range, or a suffix that cannot be written.
     """
 
     network: str
@@ -53,12 +53,12 @@ class PaintSettings:
 
 @dataclass(frozen=True)
 class FolderPart:
-    """Some pictures of a folder tree, which go to the same places below another folder.
+    """Some images of a folder tree; their results go to the same relative paths in another folder.
 
     Attributes:
-        name: `00012`, by its place in the sorted tree.
-        root, output: the two folders.
-        pictures: photos and paintings, as paths below them.
+        name: the unit's number in the sorted tree, such as `00012`.
+        root, output: input and output folder.
+        pictures: pairs of photo and result, as paths relative to these folders.
     """
 
     name: str
@@ -68,29 +68,29 @@ class FolderPart:
 
     @property
     def count(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return len(self.pictures)
 
     @property
     def checksum(self) -> str:
-        """Of the list."""
+        """Checksum of the list of names."""
         return _digest(name for pair in self.pictures for name in pair)
 
     def is_there(self, _size: int | None) -> bool:
-        """Whether what was written is still there; of a folder nobody looks: it has a million files."""
+        """Whether the results still exist. Always True: checking a million files would take too long."""
         return True
 
 
 @dataclass(frozen=True)
 class TarShard:
-    """The pictures of a tar file, which go to a tar file of the same name in another folder.
+    """The images of a tar file; the results go to a tar file of the same name in another folder.
 
     Attributes:
-        name: the file's.
-        source: its path.
-        output: the folder.
-        count: of pictures.
-        checksum: of what tells it from another file, or from its own earlier state.
+        name: file name.
+        source: path of the input file.
+        output: output folder.
+        count: number of images.
+        checksum: identifies the content: of name, number of images, size in bytes, and SHA-256 if known.
     """
 
     name: str
@@ -101,11 +101,11 @@ class TarShard:
 
     @property
     def target(self) -> Path:
-        """The painted tar file."""
+        """Path of the output file."""
         return Path(self.output, self.name)
 
     def is_there(self, size: int | None) -> bool:
-        """Whether the tar file that was written is there, as large as it was."""
+        """Whether the output file exists and has this size in bytes."""
         return self.target.is_file() and self.target.stat().st_size == size
 
 
@@ -114,14 +114,14 @@ Unit = FolderPart | TarShard
 
 @dataclass(frozen=True)
 class Marker:
-    """What is left beside the paintings of a finished unit.
+    """The record of a finished unit, stored next to the results.
 
     Attributes:
-        recipe: how they were painted.
-        checksum: the unit's.
-        painted: number of paintings.
-        skipped: the other pictures, and why.
-        bytes: of the tar file; None for a folder's.
+        recipe: the settings.
+        checksum: of the unit.
+        painted: number of results.
+        skipped: names of the skipped images, with reasons.
+        bytes: size of the output tar file; None for a folder.
     """
 
     recipe: dict[str, Any]
@@ -132,16 +132,16 @@ class Marker:
 
 
 def plan_units(source: str, output: str, recipe: PaintSettings) -> list[Unit]:
-    """Cut a data set into units, the same ones each time.
+    """Split a data set into units; the same input always gives the same units.
 
     Args:
-        source: a folder of pictures, searched to its depths; or shards as `find_shards` finds them: a folder of tar
-            files, an index, a tar file, a pattern of them.
-        output: a folder.
-        recipe: how they will be painted.
+        source: a folder of images, searched recursively; or shards as in `find_shards`: a folder of tar files, an
+            index, a tar file or a pattern.
+        output: the output folder.
+        recipe: the settings.
 
     Raises:
-        ValueError: nothing to paint, shards from afar or of one name, or an output that would mix with the photos.
+        ValueError: no images, remote shards, shards of equal names, or input and output folders inside one another.
     """
     output = os.path.abspath(output)
     if _names_shards(source):
@@ -149,18 +149,18 @@ def plan_units(source: str, output: str, recipe: PaintSettings) -> list[Unit]:
     root = os.path.abspath(source)
     found = [os.path.relpath(path, root) for path in find_pictures(root)]
     if _nested(Path(root), Path(output)):
-        raise ValueError(f"The output {output} and the photos in {root} lie in one another; name another output.")
+        raise ValueError(f"The output {output} and the input {root} lie inside one another; name another output.")
     targets = target_names(found, recipe.suffix)
     if len(set(targets)) < len(targets):
         [(name, _)] = Counter(targets).most_common(1)
-        raise ValueError(f"Several photos in {root} would be painted to {name}; rename one of them.")
+        raise ValueError(f"Several photos in {root} have the same output {name}; rename one of them.")
     pairs = tuple(zip(found, targets, strict=True))
     starts = range(0, len(pairs), recipe.unit)
     return [FolderPart(f"{n:05d}", root, output, pairs[i : i + recipe.unit]) for n, i in enumerate(starts)]
 
 
 def target_names(names: Sequence[str], suffix: str | None) -> list[str]:
-    """What the paintings are called; `a.gif` becomes `a.png`, and `a.gif.png` beside an `a.png`."""
+    """Names of the results: `a.gif` becomes `a.png`, or `a.gif.png` if there is also an `a.png`."""
     endings = [_ending(name, suffix) for name in names]
     targets = [os.path.splitext(name)[0] + ending for name, ending in zip(names, endings, strict=True)]
     taken = Counter(targets)
@@ -171,24 +171,24 @@ def target_names(names: Sequence[str], suffix: str | None) -> list[str]:
 
 
 def marker_path(unit: Unit) -> Path:
-    """Where a unit's marker is once it is finished."""
+    """Path of the marker of a finished unit."""
     return Path(unit.output, FINISHED, f"{unit.name}.json")
 
 
 def write_marker(
     unit: Unit, recipe: PaintSettings, painted: int, skipped: Sequence[tuple[str, str]], size: int | None
 ) -> None:
-    """Say that a unit is finished; `size` is its tar file's, in bytes."""
+    """Record that a unit is finished; `size` is the size of its tar file in bytes."""
     marker = Marker(asdict(recipe), unit.checksum, painted, tuple(skipped), size)
     with atomic_write(marker_path(unit)) as file:
         file.write(json.dumps(asdict(marker), indent=1).encode())
 
 
 def finished(unit: Unit, recipe: PaintSettings) -> Marker | None:
-    """The marker of a unit that is finished; None if it is to be painted, for the first time or again.
+    """The marker of a finished unit; None if the unit must be stylized.
 
     Raises:
-        ValueError: it was painted by another recipe.
+        ValueError: the unit was stylized with other settings.
     """
     try:
         said = json.loads(marker_path(unit).read_text(encoding="utf-8"))
@@ -199,7 +199,7 @@ def finished(unit: Unit, recipe: PaintSettings) -> Marker | None:
     changed = sorted(key for key in now.keys() | marker.recipe.keys() if now.get(key) != marker.recipe.get(key))
     if changed:
         raise ValueError(
-            f"The paintings in {unit.output} were begun with other settings ({', '.join(changed)}); name another "
+            f"The results in {unit.output} were made with other settings ({', '.join(changed)}); name another "
             "output, or empty that folder."
         )
     return marker if marker.checksum == unit.checksum and unit.is_there(marker.bytes) else None
@@ -217,11 +217,11 @@ def _shards_as_units(shards: Sequence[Shard], output: str) -> Iterator[TarShard]
     for shard in shards:
         source = os.path.abspath(shard.url)
         if is_remote(shard.url):
-            raise ValueError(f"Shards are painted from folders that all workers see; copy {shard.url} to one.")
+            raise ValueError(f"Shards must be in a folder that all workers see; copy {shard.url} to one.")
         if names[shard.name] > 1:
-            raise ValueError(f"{names[shard.name]} shards are called {shard.name}; paint their folders one by one.")
+            raise ValueError(f"{names[shard.name]} shards are named {shard.name}; stylize their folders one by one.")
         if Path(source).parent.resolve() == Path(output).resolve():
-            raise ValueError(f"The output {output} is the folder of the shards themselves; name another output.")
+            raise ValueError(f"The output {output} is the folder of the input shards; name another output.")
         checksum = _digest([shard.name, str(shard.samples), str(shard.bytes), shard.sha256 or ""])
         yield TarShard(shard.name, source, output, shard.samples, checksum)
 
@@ -237,5 +237,5 @@ def _ending(name: str, suffix: str | None) -> str:
 
 
 def _digest(names: Iterator[str] | Sequence[str]) -> str:
-    # A file's name need not be Unicode.
+    # A file name need not be valid Unicode.
     return sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()

@@ -1,4 +1,4 @@
-"""Painting one unit of a data set, whole or not at all."""
+"""Stylize one unit of a data set, completely or not at all."""
 
 import os
 import tarfile
@@ -29,13 +29,13 @@ Skipped = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one unit.
+    """The result of one unit.
 
     Attributes:
-        unit: its name.
-        painted, skipped: numbers of pictures.
-        seconds: it took.
-        problem: the sentence that says why it could not be finished; else empty.
+        unit: name of the unit.
+        painted, skipped: numbers of images.
+        seconds: duration.
+        problem: the message of the error that stopped the unit; else empty.
     """
 
     unit: str
@@ -46,14 +46,14 @@ class Result:
 
 
 def paint_unit(unit: Unit, painter: Painter, recipe: PaintSettings) -> Result:
-    """Paint a unit and mark it finished; one that is finished already stays as it is.
+    """Stylize a unit and mark it as finished; a finished unit is left unchanged.
 
     Raises:
-        ValueError: a shard that is not whole, or an output with paintings of another recipe.
-        OSError: the disk is full, or closed.
+        ValueError: a damaged shard, or results made with other settings.
+        OSError: the disk is full or not writable.
     """
     began = time.monotonic()
-    # Asked here too: where a machine was lost, Ray repeats what it had not reported yet.
+    # Checked here again: after losing a machine, Ray repeats tasks that were not reported.
     done = finished(unit, recipe)
     if done is None:
         marker_path(unit).unlink(missing_ok=True)
@@ -76,12 +76,12 @@ def _paint_folder(part: FolderPart, painter: Painter, recipe: PaintSettings) -> 
 
 def _paint_shard(shard: TarShard, painter: Painter, recipe: PaintSettings) -> None:
     members = pictures_in(shard.source)
-    # An older one, as large by chance, would pass for the one that the marker speaks of.
+    # An older file of the same size would be taken for the new one.
     shard.target.unlink(missing_ok=True)
     with atomic_write(shard.target) as file:
         with tarfile.open(fileobj=file, mode="w") as tar:
             skipped = _paint_members(shard, members, tar, painter, recipe)
-        # Before the file takes its place: at no moment is a shard finished and not known to be.
+        # Before the file is moved into place, so that a complete shard always has its marker.
         write_marker(shard, recipe, len(members.names) - len(skipped), skipped, file.tell())
 
 
@@ -96,7 +96,7 @@ def _paint_members(
         except UnreadablePicture as error:
             skipped.append((name, str(error)))
             continue
-        # TarInfo's own owner and time are nobody and 1970: the same pictures make the same file.
+        # TarInfo's defaults (no owner, 1970) keep equal input giving equal files.
         member = tarfile.TarInfo(target)
         member.size = len(painting)
         tar.addfile(member, BytesIO(painting))
@@ -107,8 +107,8 @@ def _encoded(shard: TarShard, members: Members, number: int) -> bytes:
     try:
         return bytes_of(shard.source, members, number)
     except OSError as error:
-        # Not as an OSError, which would be taken for one of the file that is being written.
-        raise ValueError(f"{shard.source} can't be read: {error.strerror or error}.") from error
+        # Not an OSError, which would be attributed to the output file.
+        raise ValueError(f"{shard.source} cannot be read: {error.strerror or error}.") from error
 
 
 def _painted(name: str, data: bytes, target: str, painter: Painter, recipe: PaintSettings) -> bytes:
@@ -116,5 +116,5 @@ def _painted(name: str, data: bytes, target: str, painter: Painter, recipe: Pain
     try:
         levels = painter(picture)
     except ValueError as error:
-        raise UnreadablePicture(f"{name} can't be painted: {error}") from error
+        raise UnreadablePicture(f"{name} cannot be stylized: {error}") from error
     return encode_levels(levels, target, quality=recipe.quality, alpha=picture.alpha)

@@ -1,4 +1,4 @@
-"""A data set is painted by many workers; what is finished is not painted again, whatever ended the run before."""
+"""Data sets with many workers: finished units are not stylized again, whatever ended the previous run."""
 
 import logging
 import os
@@ -29,13 +29,13 @@ from fast_style.stylize.dataset.work_units import PaintSettings, TarShard, finis
 
 SCRIPT = SCRIPTS / "stylize_dataset.py"
 PLAIN = {"runtime": "torch", "precision": "fp32", "device": "cpu"}
-# Of each source, where a unit holds two photos: pictures, painted ones, units.
+# For each source, with units of two photos: number of images, of results, of units.
 SOURCES = {"photos": (5, 4, 3), "shards": (8, 7, 3)}
 
 
 @pytest.fixture(scope="module")
 def data_sets(tmp_path_factory):
-    """Laid out once: every whole file waits for the disk."""
+    """Created once: every complete file is flushed to disk, which takes time."""
     folder = tmp_path_factory.mktemp("data_sets")
     lay_out(folder)
     return folder
@@ -52,7 +52,7 @@ def here(data_sets, tmp_path, monkeypatch):
 
 @pytest.fixture
 def _no_ray(monkeypatch):
-    """The workers are this process, one unit after the other."""
+    """Run the units in this process, one after the other."""
     monkeypatch.setattr(run, "paint_units", paint_here)
     monkeypatch.setattr(run, "ray_at", lambda address: nullcontext())
 
@@ -68,7 +68,7 @@ def paint(source, **settings):
 
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.usefixtures("here", "_no_ray")
-def test_progress_is_told_and_what_was_skipped_is_listed(source):
+def test_progress_is_reported_and_skipped_images_are_listed(source):
     total, painted, units = SOURCES[source]
     told = paint(source)
     assert told[0] == DatasetProgress(total, 0, 0, 0)
@@ -81,12 +81,12 @@ def test_progress_is_told_and_what_was_skipped_is_listed(source):
 
 
 class Dies(Exception):  # noqa: N818 - as a process does.
-    """Stands for a kill: nothing handles it."""
+    """Stands for a killed process: nothing handles it."""
 
 
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.usefixtures("here", "_no_ray")
-def test_a_run_goes_on_with_the_units_that_are_not_finished(source):
+def test_a_run_resumes_with_the_unfinished_units(source):
     total, painted, units = SOURCES[source]
 
     def dying(progress):
@@ -96,7 +96,7 @@ def test_a_run_goes_on_with_the_units_that_are_not_finished(source):
     with pytest.raises(Dies):
         paint_dataset(source, "out", ckpt="wave.safetensors", unit=2, **PLAIN, progress=dying)
     before = times("out")
-    Path("out", f".{0:032x}.tmp").touch()  # As a kill leaves it.
+    Path("out", f".{0:032x}.tmp").touch()  # As a killed process leaves it.
     told = paint(source)
     assert told[0].before == told[0].done == {"photos": 2, "shards": 3}[source]
     assert len(told) == 1 + units - 1
@@ -120,13 +120,13 @@ def test_a_run_goes_on_with_the_units_that_are_not_finished(source):
     ],
 )
 @pytest.mark.usefixtures("here", "_no_ray")
-def test_mistakes_are_said(settings, sentence):
+def test_mistakes_are_reported(settings, sentence):
     with pytest.raises(ValueError, match=sentence):
         paint("photos", **settings)
 
 
 @pytest.mark.usefixtures("here", "_no_ray")
-def test_what_ends_a_worker_ends_the_run_in_one_sentence(monkeypatch):
+def test_an_error_of_a_worker_ends_the_run_with_one_sentence(monkeypatch):
     def full(*_, **__):
         raise OSError(28, "out/a.jpg can't be written: No space left on device.")
 
@@ -136,8 +136,8 @@ def test_what_ends_a_worker_ends_the_run_in_one_sentence(monkeypatch):
 
 
 @pytest.mark.usefixtures("here", "_no_ray")
-def test_two_runs_do_not_paint_the_same():
-    with run._alone_in(Path("out")), pytest.raises(ValueError, match="Another process is painting into out"):
+def test_two_runs_cannot_share_an_output():
+    with run._alone_in(Path("out")), pytest.raises(ValueError, match="Another process is writing to out"):
         paint("photos")
 
 
@@ -183,7 +183,7 @@ def two_workers():
 
 
 def kill_in_the_middle(source):
-    """Start the script, kill it when the first unit is finished, and wait until its workers are gone."""
+    """Start the script, kill it after the first finished unit, and wait until its workers have ended."""
     command = [
         sys.executable,
         str(SCRIPT),
@@ -198,7 +198,7 @@ def kill_in_the_middle(source):
     while not list(Path(f"{source}_out/.finished").glob("*.json")):
         assert run.poll() is None, Path(f"{source}.log").read_text()
         time.sleep(0.005)
-    # Ray's own two agents paint nothing, and take a minute to notice.
+    # Ray's two agents do no work, and need a minute to end.
     family = [child for child in psutil.Process(run.pid).children(recursive=True) if "Agent" not in child.name()]
     run.kill()
     run.wait()
@@ -211,11 +211,11 @@ def files_of(unit):
     return [marker_path(unit), *(file for file in paintings if file.exists())]
 
 
-# Ray's own, on importing and on starting it.
+# Warnings of Ray itself, on import and on start.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning")
 @pytest.mark.slow
-def test_two_workers_go_on_after_a_kill(here, monkeypatch):
-    # Ray would leave a token in the home.
+def test_two_workers_resume_after_a_kill(here, monkeypatch):
+    # Ray would write a token to the home folder.
     for name, value in (ray_pool.QUIET | {"HOME": str(here), "PYTHONPATH": os.pathsep.join(sys.path)}).items():
         monkeypatch.setenv(name, value)
     for number in range(40):

@@ -1,4 +1,4 @@
-"""A unit of a data set is the same each time, and is painted whole, or is not finished."""
+"""Work units: the same split every time, and each unit is either complete or unfinished."""
 
 import io
 import json
@@ -27,7 +27,7 @@ RECIPE = PaintSettings("digest", unit=2)
 
 @pytest.fixture(scope="module")
 def data_sets(tmp_path_factory):
-    """Laid out once: every whole file waits for the disk."""
+    """Created once: every complete file is flushed to disk, which takes time."""
     folder = tmp_path_factory.mktemp("data_sets")
     lay_out(folder)
     return folder
@@ -35,7 +35,7 @@ def data_sets(tmp_path_factory):
 
 @pytest.fixture
 def here(data_sets, tmp_path, monkeypatch):
-    """Five photos in a tree and three shards of 3, 3 and 2; a photo of each kind is broken."""
+    """Five photos in a tree and three shards of 3, 3 and 2 photos; one photo of each source is broken."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(data_sets, tmp_path, dirs_exist_ok=True)
     return tmp_path
@@ -87,7 +87,7 @@ def test_a_shard_is_a_unit(here, source):
         (["a.jpg", "a.jpg"], None, ["a.jpg", "a.jpg"]),
     ],
 )
-def test_paintings_are_called_as_their_photos(names, suffix, expected):
+def test_results_are_named_like_their_photos(names, suffix, expected):
     assert target_names(names, suffix) == expected
 
 
@@ -95,15 +95,15 @@ def test_paintings_are_called_as_their_photos(names, suffix, expected):
     ("source", "output", "sentence"),
     [
         ("nowhere", "out", "nowhere, found no folder"),
-        ("nowhere.tar", "out", "nowhere.tar, where there are none"),
+        ("nowhere.tar", "out", "nowhere.tar, found none"),
         ("empty", "out", "empty holds no images"),
-        ("photos", "photos", "lie in one another"),
-        ("photos", "photos/painted", "lie in one another"),
-        ("photos", ".", "lie in one another"),
-        ("shards", "shards", "folder of the shards themselves"),
-        ("{shards,more}/*.tar", "out", "2 shards are called shard-000000.tar"),
-        ("twice", "out", "would be painted to a.gif.png"),
-        ("cut.tar", "out", "cut.tar, which is none"),
+        ("photos", "photos", "lie inside one another"),
+        ("photos", "photos/painted", "lie inside one another"),
+        ("photos", ".", "lie inside one another"),
+        ("shards", "shards", "folder of the input shards"),
+        ("{shards,more}/*.tar", "out", "2 shards are named shard-000000.tar"),
+        ("twice", "out", "have the same output a.gif.png"),
+        ("cut.tar", "out", "cut.tar, found another file"),
     ],
 )
 def test_bad_plans_are_refused(here, source, output, sentence):
@@ -175,13 +175,13 @@ def test_a_finished_unit_is_not_painted_again(painter, source):
     units = plan_units(source, "out", RECIPE)
     first = [paint_unit(unit, painter, RECIPE) for unit in units]
     before = times("out")
-    again = [paint_unit(unit, None, RECIPE) for unit in units]  # Nobody is there who could paint.
+    again = [paint_unit(unit, None, RECIPE) for unit in units]  # None: there is no painter that could stylize.
     assert [replace(r, seconds=0) for r in again] == [replace(r, seconds=0) for r in first]
     assert times("out") == before
 
 
 class Dies(Exception):  # noqa: N818 - as a process does.
-    """Stands for a kill: nothing handles it."""
+    """Stands for a killed process: nothing handles it."""
 
 
 @pytest.mark.parametrize("source", ["photos", "shards"])
@@ -196,7 +196,7 @@ def test_a_unit_that_was_interrupted_is_not_finished(painter, source):
                 raise Dies
             return super().__call__(picture, **options)
 
-    unit = plan_units(source, "out", RECIPE)[-2]  # Without a broken photo before the second.
+    unit = plan_units(source, "out", RECIPE)[-2]  # The unit has no broken photo before its second one.
     with pytest.raises(Dies):
         paint_unit(unit, Dying(painter.stylizer), RECIPE)
     assert finished(unit, RECIPE) is None
@@ -208,7 +208,7 @@ def test_a_unit_that_was_interrupted_is_not_finished(painter, source):
 
 @pytest.mark.parametrize("moment", ["before the marker", "before the file is in place"])
 @pytest.mark.usefixtures("here")
-def test_no_shard_is_in_place_without_being_known_as_finished(painter, monkeypatch, moment):
+def test_a_complete_shard_always_has_its_marker(painter, monkeypatch, moment):
     unit = plan_units("shards", "out", RECIPE)[0]
 
     def dying(*_):
@@ -266,7 +266,7 @@ def add_photo(unit):
     ],
 )
 @pytest.mark.usefixtures("here")
-def test_a_unit_that_is_no_longer_what_its_marker_says_is_painted_again(painter, source, damage):
+def test_a_unit_that_differs_from_its_marker_is_stylized_again(painter, source, damage):
     paint_unit(plan_units(source, "out", RECIPE)[0], painter, RECIPE)
     assert finished(plan_units(source, "out", RECIPE)[0], RECIPE) is not None
     damage(plan_units(source, "out", RECIPE)[0])
@@ -278,7 +278,7 @@ def test_a_unit_that_is_no_longer_what_its_marker_says_is_painted_again(painter,
 
 @pytest.mark.parametrize("changed", [{"size": 32}, {"network": "another"}, {"quality": 90}, {"suffix": ".png"}])
 @pytest.mark.usefixtures("here")
-def test_an_output_has_one_recipe(painter, changed):
+def test_an_output_has_one_set_of_settings(painter, changed):
     unit = plan_units("photos", "out", RECIPE)[0]
     paint_unit(unit, painter, RECIPE)
     (name,) = changed
@@ -286,7 +286,7 @@ def test_an_output_has_one_recipe(painter, changed):
         finished(unit, replace(RECIPE, **changed))
 
 
-def test_names_that_are_no_unicode(tmp_path, painter):
+def test_names_that_are_not_unicode(tmp_path, painter):
     photo = os.fsdecode(os.fsencode(tmp_path / "photos") + b"/caf\xe9.png")
     save_image(torch.rand(3, 20, 24), photo)
     [unit] = plan_units(str(tmp_path / "photos"), str(tmp_path / "out"), RECIPE)
