@@ -88,7 +88,7 @@ def read_arrays(
             image.draft(None, (at_least, at_least))
         layers = _upright(image)
         colour, alpha = layers if size is None else _resized(layers, size, max_pixels)
-        # Resizing a float picture overshoots at edges, hence the clip.
+        # Resizing a float image overshoots at edges, so the values are clipped.
         values = np.array(colour) if colour.mode == "RGB" else np.array(colour).clip(0, 1)
         return Arrays(values, None if alpha is None else np.array(alpha))
 
