@@ -1,4 +1,4 @@
-"""A training and a painting with nothing named touch nothing but the project, its packages and the run's folder."""
+"""Training and stylizing with default settings access only the project, its packages and the run folder."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from checkout import CHECKOUT
 
-#: Python's own events of everything that looks at a path, or at the network (PEP 578).
+#: Python's audit events for access to paths and to the network (PEP 578).
 PATHS = (
     *("open", "os.listdir", "os.scandir", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"),
     *("os.link", "os.symlink", "os.truncate", "subprocess.Popen", "os.posix_spawn", "os.exec"),
@@ -30,14 +30,14 @@ def watch(event, said):
         for place in said[:2] if event in ("os.rename", "os.link", "os.symlink") else said[:1]:
             if isinstance(place, (str, bytes, os.PathLike)):
                 os.write(log, f"path\\t{{os.path.abspath(os.fsdecode(place))}}\\n".encode())
-    elif event in {NETWORK} and getattr(said[0], "family", None) != socket.AF_UNIX:  # Workers pass tensors by those.
+    elif event in {NETWORK} and getattr(said[0], "family", None) != socket.AF_UNIX:  # Data loader workers pass tensors through Unix sockets.
         os.write(log, f"network\\t{{event}} {{said!r}}\\n".encode())
 sys.addaudithook(watch)
 sys.argv = sys.argv[2:]
 sys.path.insert(0, os.path.dirname(sys.argv[0]))
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-#: What Python and the system are, and every program looks at.
+#: Folders of Python and the system, which every program accesses.
 SYSTEM = {
     sys.prefix,
     sys.base_prefix,
@@ -52,8 +52,8 @@ SYSTEM = {
 
 
 def watched(log: Path, home: Path, script: str, *arguments: str) -> list[str]:
-    """Run a script in the checkout with an empty home; the lines of all that it looked at."""
-    told = ("FAST_STYLE", "TORCHINDUCTOR")  # torch tells its own children where it compiles.
+    """Run a script in the checkout with an empty home folder; returns one line per access."""
+    told = ("FAST_STYLE", "TORCHINDUCTOR")  # torch sets this variable for its child processes.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(told)}
     command = [sys.executable, "-c", WATCHING, str(log), str(CHECKOUT / "scripts" / f"{script}.py"), *arguments]
     environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "TMPDIR": str(log.parent)}
@@ -63,17 +63,17 @@ def watched(log: Path, home: Path, script: str, *arguments: str) -> list[str]:
 
 
 def strange(lines: list[str], *allowed: Path) -> set[str]:
-    """What is neither the system's, nor the checkout's, nor allowed."""
+    """Accessed paths outside the system, the checkout and the allowed folders."""
     places = [Path(place) for place in (*SYSTEM, CHECKOUT, *allowed)]
     places += [place.resolve() for place in places]
     found = [line.split("\t", 1) for line in lines]
     paths = {Path(said) for kind, said in found if kind == "path"}
     outside = {str(path) for path in paths if not any(path.is_relative_to(place) for place in places)}
-    # Looking for the system's root or the folders on the way to the checkout is not looking into them.
+    # Accessing a parent folder of an allowed folder does not read its content.
     return outside - {str(parent) for place in places for parent in place.parents}
 
 
-def test_the_watch_sees(tmp_path: Path) -> None:
+def test_accesses_are_recorded(tmp_path: Path) -> None:
     script = tmp_path / "scripts" / "peeping.py"
     script.parent.mkdir()
     script.write_text(
@@ -89,7 +89,7 @@ def test_the_watch_sees(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_training_and_painting_look_at_nothing_else(tmp_path: Path) -> None:
+def test_training_and_stylizing_access_nothing_else(tmp_path: Path) -> None:
     home, run = tmp_path / "home", tmp_path / "run"
     home.mkdir()
     run.mkdir()

@@ -1,4 +1,4 @@
-"""What runtimes are given instead of a network: made once, kept in a cache folder, whole or not there."""
+"""Exported networks in a cache folder: made once for each network, written completely or not at all."""
 
 import hashlib
 import logging
@@ -26,8 +26,8 @@ class NetworkFile:
 
     Attributes:
         path: the file.
-        digest: of its bytes.
-        origin: what it says of itself.
+        digest: SHA-256 of its bytes, shortened to 20 hex digits.
+        origin: its metadata.
     """
 
     path: Path
@@ -36,10 +36,10 @@ class NetworkFile:
 
 
 def read_network_file(path: str | os.PathLike[str]) -> NetworkFile:
-    """The network file there; of a .safetensors nothing but its header is read, and that without torch.
+    """Read the metadata and digest of a network file; a .safetensors file needs no torch.
 
     Raises:
-        ValueError: no such file, or a damaged one.
+        ValueError: a missing or damaged file.
     """
     path = Path(path)
     if path.suffix == ".safetensors":
@@ -53,7 +53,7 @@ def read_network_file(path: str | os.PathLike[str]) -> NetworkFile:
 
 
 def default_cache() -> Path:
-    """Where the system keeps what can be made again."""
+    """The user's cache folder, such as ~/.cache/fast_style."""
     import platformdirs
 
     return platformdirs.user_cache_path("fast_style")
@@ -64,13 +64,13 @@ class RuntimeUnavailable(ValueError):  # noqa: N818 - a state, as UnreadablePict
 
 
 def model_path(network_file: NetworkFile, cache: Path, format: Literal["onnx", "openvino"]) -> Path:
-    """The network in another format; exported if it is not there as it was made, which takes PyTorch and some seconds.
+    """Path of the network in another format. A missing or damaged file is exported with PyTorch, in some seconds.
 
-    Whether a file is damaged is decided by its checksum alone. Both runtimes load some damaged weights without a word,
-    and their exceptions for a damaged file and for a bad option or too little memory are the same.
+    Only the checksum decides whether a file is damaged. Both runtimes load some damaged weights without an error, and
+    they raise the same exceptions for a damaged file, a bad option and too little memory.
 
     Raises:
-        RuntimeUnavailable: it can't be exported, or not kept.
+        RuntimeUnavailable: the network cannot be exported, or the file cannot be written.
     """
     path = cache / _name(network_file) / f"network.{'onnx' if format == 'onnx' else 'xml'}"
     try:
@@ -78,8 +78,8 @@ def model_path(network_file: NetworkFile, cache: Path, format: Literal["onnx", "
             _export_once(network_file, path, format)
     except OSError as error:
         raise RuntimeUnavailable(
-            f"The network for {format} can't be kept in {cache} ({error.strerror}): name another folder with "
-            "cache=..., or take runtime=torch, which keeps nothing."
+            f"The network for {format} cannot be written to {cache} ({error.strerror}); name another folder with "
+            "cache=..., or use runtime=torch, which needs no cache."
         ) from error
     return path
 
@@ -91,14 +91,18 @@ def _export_once(network_file: NetworkFile, path: Path, format: Literal["onnx", 
     try:
         check_installed(format)
     except ValueError as error:
-        raise RuntimeUnavailable(f"{error} Or take runtime=torch, which needs none of them.") from error
+        raise RuntimeUnavailable(f"{error} Or use runtime=torch, which needs no such package.") from error
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Of many workers that start at once, one exports.
+    # If many workers start at once, only one of them exports.
     with FileLock(path.with_suffix(".lock")):
         if not _is_intact(path):
             if _checksum_file(path).exists():
-                log.info("%s is damaged, and made again.", path)
-            log.info("Preparing %s for %s, once; this takes a quarter of a minute.", network_file.path.name, format)
+                log.info("%s is damaged; exporting again.", path)
+            log.info(
+                "Preparing %s for %s; this takes about 15 seconds, once for each network.",
+                network_file.path.name,
+                format,
+            )
             network, origin = load_network(network_file.path)
             export(network, path, origin=origin, format=format)
             with atomic_write(_checksum_file(path)) as file:
@@ -106,7 +110,7 @@ def _export_once(network_file: NetworkFile, path: Path, format: Literal["onnx", 
 
 
 def _is_intact(path: Path) -> bool:
-    """Whether the exported files are there, with the checksum that they were made with."""
+    """Whether the exported files exist and match their checksum."""
     try:
         return _checksum_file(path).read_bytes() == _checksum(path)
     except FileNotFoundError:
@@ -119,19 +123,19 @@ def _checksum_file(path: Path) -> Path:
 
 def _checksum(path: Path) -> bytes:
     digest = hashlib.sha256(path.read_bytes())
-    if path.suffix == ".xml":  # OpenVINO keeps the weights in a file of their own.
+    if path.suffix == ".xml":  # OpenVINO stores the weights in a second file.
         digest.update(path.with_suffix(".bin").read_bytes())
     return digest.hexdigest().encode()
 
 
 def blob_path(network_file: NetworkFile, cache: Path, kind: str, machine: str) -> Path:
-    """Where a runtime keeps what it compiled, for this machine."""
+    """Path of a runtime's compiled model for this machine."""
     fingerprint = hashlib.sha256(machine.encode()).hexdigest()[:12]
     return cache / _name(network_file) / f"{kind}-{fingerprint}.blob"
 
 
 def code_fingerprint() -> str:
-    """Of the source code that decides what an export computes: the networks, and the exporter. Takes about 1 ms."""
+    """Digest of the source code that determines an export: the networks and the exporter. Takes about 1 ms."""
     sources = [*(_PACKAGE / "networks").rglob("*.py"), _PACKAGE / "runtimes" / "export.py"]
     digest = hashlib.sha256()
     for source in sorted(sources):
@@ -141,5 +145,5 @@ def code_fingerprint() -> str:
 
 def _name(network_file: NetworkFile) -> str:
     style = re.sub(r"[^\w-]+", "_", network_file.origin.get("style", "network"))
-    # The version alone would not tell of a changed network between two releases.
+    # The fingerprint covers changes of the code between two releases, which share a version.
     return f"{style}-{network_file.digest}-{__version__}-{code_fingerprint()}"

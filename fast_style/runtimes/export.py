@@ -1,4 +1,4 @@
-"""A trained network as another runtime's file, checked against PyTorch before it is there."""
+"""Export a trained network for another runtime, and check the file against PyTorch before it gets its name."""
 
 import copy
 import json
@@ -29,22 +29,22 @@ NEEDED: dict[Format, tuple[str, ...]] = {
     "openvino": ("onnx", "onnxscript", "openvino"),
     "torch_export": (),
 }
-#: What a file is checked at: one picture and two, even sides and odd.
+#: Batch size, height and width of the two checks: one image and two, even and odd sides.
 SIZES = ((1, 96, 128), (2, 131, 77))
-#: The largest difference, of 1.0, that passes: sums in another order, and weights that were rounded to fp16.
+#: Largest allowed difference, of 1.0. Its causes: another order of summation, and weights rounded to fp16.
 TOLERANCES: dict[WeightPrecision, float] = {"fp32": 1e-4, "fp16": 2e-3}
-#: Pixels a side, about, of the picture that the graph is traced with.
+#: Approximate side in pixels of the image that the graph is traced with.
 _EXAMPLE = 64
-OPSET = 18  # The lowest that has all the graph needs; the older, the more can run it.
+OPSET = 18  # The lowest opset with all needed operators: older opsets run in more programs.
 
 
 class ParityError(ValueError):
-    """The written network paints something else than PyTorch does."""
+    """The exported network differs from PyTorch by more than the tolerance."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """The largest difference of any value, of 1.0, from PyTorch's in float32, at `(N, 3, H, W)`."""
+    """Largest absolute difference, of 1.0, from PyTorch in float32, for an input of `shape` `(N, 3, H, W)`."""
 
     shape: tuple[int, ...]
     difference: float
@@ -58,20 +58,20 @@ def export(
     format: Format = "onnx",
     precision: WeightPrecision = "fp32",
 ) -> list[Parity]:
-    """Write `network` so that any number of pictures of any size from the network's smallest up goes in, odd ones too.
+    """Export a network for any batch size and any image size from its smallest size up, including odd sizes.
 
     Args:
-        network: in eval mode, `(N, 3, H, W)` in 0..1 to the same.
-        target: the file; its folder is made. OpenVINO writes a second one beside it, `.bin`.
-        origin: text by name that the file carries, with what goes in and out.
-        format: `onnx` runs everywhere, in browsers too; `openvino`; `torch_export`, for torch.export.load.
-        precision: `fp16` stores weights in half of the bytes. What it computes in is the runtime's affair.
+        network: maps `(N, 3, H, W)` in 0..1 to the same shape and range.
+        target: the file; its folder is created if missing. OpenVINO writes a second file next to it, `.bin`.
+        origin: metadata for the file; a description of input and output is added.
+        format: `onnx` runs in most programs, and in browsers; `openvino`; `torch_export` is for torch.export.load.
+        precision: of the stored weights; `fp16` needs half the bytes. The runtime chooses the precision of computing.
 
     Returns:
-        How near the written file is to PyTorch.
+        The differences of the written file from PyTorch.
 
     Raises:
-        ValueError: another format, or a package is missing; ParityError above the tolerance; nothing is written then.
+        ValueError: an unknown format, or a missing package; ParityError above the tolerance. Then nothing is written.
     """
     check_installed(format)
     if precision not in get_args(WeightPrecision):
@@ -82,7 +82,9 @@ def export(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise ValueError(f"{error.filename} is a file, and was wanted as the folder of {target.name}.") from error
+        raise ValueError(
+            f"Expected a folder for {target.name} at {error.filename}, found a file; name another output."
+        ) from error
     network = copy.deepcopy(network).eval().cpu()
     about = describe(origin, precision, smallest=network.smallest)
     with tempfile.TemporaryDirectory(prefix=f".{target.stem}-", dir=target.parent) as folder:
@@ -92,17 +94,17 @@ def export(
         worst = max(p.difference for p in parities)
         if not worst <= TOLERANCES[precision]:
             raise ParityError(
-                f"The {format} file differs by {worst:.2g} from PyTorch, where {TOLERANCES[precision]:g} is allowed; "
-                "nothing was written. Take another version of the exporting package, or another format."
+                f"The {format} file differs from PyTorch by {worst:.2g}, and {TOLERANCES[precision]:g} is allowed; nothing was "
+                "written. Try another version of the exporting package, or another format."
             )
-        # The one that is asked for last: whoever sees it finds the other.
+        # The main file last: when it appears, its .bin file is already there.
         for part in sorted(Path(folder).iterdir(), key=lambda part: part == file):
             part.replace(target.parent / part.name)
     return parities
 
 
 def check_installed(format: Format) -> None:
-    """Raise a ValueError for a format that is not known, or whose packages are not there."""
+    """Raise a ValueError for an unknown format, or if its packages are not installed."""
     if format not in get_args(Format):
         raise ValueError(f"format is one of {', '.join(get_args(Format))}; got {format!r}.")
     missing = [package for package in NEEDED[format] if find_spec(package) is None]
@@ -113,17 +115,17 @@ def check_installed(format: Format) -> None:
 
 
 def describe(origin: Mapping[str, str], precision: WeightPrecision, *, smallest: int) -> dict[str, str]:
-    """What the file says: where the network came from, and what goes in and out."""
+    """Metadata of the file: origin of the network, input and output."""
     return {
         **{name: origin[name] for name in ("style", "direction", "recipe", "version") if name in origin},
-        "input": f"pictures: float32 (N, 3, H, W), RGB (sRGB), 0 to 1, H and W from {smallest} up",
+        "input": f"pictures: float32 (N, 3, H, W), RGB (sRGB), 0 to 1, H and W at least {smallest}",
         "output": "painted: the same shape and range",
         "weights": precision,
     }
 
 
 def parity(network: nn.Module, run: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> list[Parity]:
-    """How far `run` is from `network` at `SIZES`, on noise over slopes, which every value of a picture is in."""
+    """Differences of `run` from `network` at `SIZES`, on gradients with noise, which cover the range 0..1."""
     result = []
     for count, height, width in SIZES:
         generator = np.random.default_rng(height)
@@ -136,9 +138,9 @@ def parity(network: nn.Module, run: Callable[[NDArray[np.float32]], NDArray[np.f
 
 
 def exported(network: nn.Module) -> torch.export.ExportedProgram:
-    """The network as one graph of torch operations, of dynamic batch, height and width."""
+    """The network as one graph of torch operations with dynamic batch, height and width."""
     sizes = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
-    # Two, odd and unlike, so that nothing is taken for fixed.
+    # Batch 2 and two different sizes, so that torch.export does not treat a dimension as constant.
     example = torch.rand(2, 3, _EXAMPLE + 1, _EXAMPLE + 6)
     with _quiet():
         return torch.export.export(
@@ -147,7 +149,7 @@ def exported(network: nn.Module) -> torch.export.ExportedProgram:
 
 
 def onnx_bytes(network: nn.Module, about: Mapping[str, str], precision: WeightPrecision) -> bytes:
-    """An ONNX model: operators of the standard's own domain alone, weights that were computed from others computed."""
+    """The ONNX model: standard operators only, with computed weights folded into constants."""
     import onnxscript.optimizer
 
     with _quiet():
@@ -155,7 +157,7 @@ def onnx_bytes(network: nn.Module, about: Mapping[str, str], precision: WeightPr
             exported(network), opset_version=OPSET, input_names=["pictures"], output_names=["painted"], verbose=False
         )
         assert program is not None
-        # Its own limits spare large weights: the kernels that are made of smaller ones would be made in each call.
+        # The default limits skip large weights. The upsampling kernels would then be recomputed in every call.
         onnxscript.optimizer.optimize(program.model, input_size_limit=2**30, output_size_limit=2**30)
     model = program.model_proto
     for value in (*model.graph.input, *model.graph.output):
@@ -171,7 +173,7 @@ def onnx_bytes(network: nn.Module, about: Mapping[str, str], precision: WeightPr
 
 
 def _halve(graph: Any) -> None:
-    """Store large weights in float16 and cast them at the start, which every runtime does once."""
+    """Store large weights in float16, with a cast to float32 that every runtime computes once."""
     from onnx import TensorProto, helper, numpy_helper
 
     for tensor in graph.initializer:
@@ -182,7 +184,7 @@ def _halve(graph: Any) -> None:
 
 
 class _Halved(nn.Module):
-    """A network whose weights are stored in float16."""
+    """A network with weights stored in float16 and cast to float32 in every call."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -190,7 +192,7 @@ class _Halved(nn.Module):
         self.weights = nn.ParameterList(
             nn.Parameter(tensor.half(), requires_grad=False) for tensor in network.state_dict().values()
         )
-        self.run = [network]  # In a list: its own weights are not to be stored.
+        self.run = [network]  # In a list, so that its float32 weights are not registered and stored.
 
     def forward(self, pictures: Tensor) -> Tensor:
         weights = {name: weight.float() for name, weight in zip(self.names, self.weights, strict=True)}
@@ -239,7 +241,7 @@ READERS = {"onnx": _run_onnx, "openvino": _run_openvino, "torch_export": _run_to
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Exporting is chatty about what it takes care of."""
+    """Silence warnings and log messages of the exporters."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, or on a GPU."""
+"""ONNX Runtime on a CPU or a GPU."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ from fast_style.runtimes.runtime import ComputePrecision, OnTensorsByArrays, Run
 
 
 class OnnxRuntime(OnTensorsByArrays):
-    """ONNX Runtime on the CPU, or on a GPU with the package that has it.
+    """ONNX Runtime on a CPU, or on a GPU if the installed package supports it.
 
     Raises:
-        ValueError: a device that the installed package has not, or a precision other than float32.
+        ValueError: a device that the installed package does not support, or a precision other than float32.
     """
 
     name: RuntimeName = "onnxruntime"
@@ -23,10 +23,12 @@ class OnnxRuntime(OnTensorsByArrays):
         import onnxruntime
 
         if precision not in ("auto", "fp32"):
-            raise ValueError(f"runtime=onnxruntime computes in fp32; got {precision}. Take runtime=openvino or torch.")
+            raise ValueError(f"runtime=onnxruntime computes in fp32; got {precision}. Use runtime=openvino or torch.")
         provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(device)
         if provider not in onnxruntime.get_available_providers():
-            raise ValueError(f"The installed onnxruntime has nothing for device={device}; take cpu or runtime=torch.")
+            raise ValueError(
+                f"The installed onnxruntime does not support device={device}; use device=cpu or runtime=torch."
+            )
         self.device = device
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -35,6 +37,6 @@ class OnnxRuntime(OnTensorsByArrays):
         self._session = onnxruntime.InferenceSession(file, options, providers=[provider])
 
     def arrays(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Paint `(N, 3, H, W)`, float32 in 0..1."""
+        """Stylize `(N, 3, H, W)`, float32 in 0..1."""
         painted: NDArray[np.float32] = self._session.run(None, {"pictures": np.ascontiguousarray(pictures)})[0]
         return painted

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU."""
+"""OpenVINO on a CPU."""
 
 import logging
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ from fast_style.runtimes.runtime import ComputePrecision, OnTensorsByArrays, Run
 
 log = logging.getLogger(__name__)
 
-_DIGEST_BYTES = 32  # SHA-256 of the rest of a blob's file.
+_DIGEST_BYTES = 32  # Length of the SHA-256 digest at the start of a blob file.
 
 
 class OpenVino(OnTensorsByArrays):
-    """OpenVINO on the CPU; what it compiled is kept in the cache, and read again without PyTorch.
+    """OpenVINO on a CPU. The compiled model is kept in the cache and loaded again without PyTorch.
 
     Raises:
-        ValueError: another device, or a precision that this CPU does not compute in.
+        ValueError: another device, or a precision that this CPU does not support.
     """
 
     name: RuntimeName = "openvino"
@@ -33,7 +33,7 @@ class OpenVino(OnTensorsByArrays):
 
     def __init__(self, network_file: NetworkFile, *, precision: str = "auto", device: str = "cpu", cache: Path) -> None:
         if device != "cpu":
-            raise ValueError(f"runtime=openvino runs on the cpu here; got device={device}. Take runtime=torch.")
+            raise ValueError(f"runtime=openvino runs on the CPU only; got device={device}. Use runtime=torch.")
         core = import_openvino().Core()
         self.precision = _openvino_precision(precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         hint = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[self.precision]
@@ -50,8 +50,8 @@ class OpenVino(OnTensorsByArrays):
         self._alone = Lock()
 
     def arrays(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Paint `(N, 3, H, W)`, float32 in 0..1."""
-        # A request has one output; it takes all the threads there are, so that others gain nothing by going ahead.
+        """Stylize `(N, 3, H, W)`, float32 in 0..1."""
+        # A request has one output buffer. It uses all threads, so parallel requests would gain nothing.
         with self._alone:
             self._request.infer([np.ascontiguousarray(pictures)], share_inputs=True)
             painted: NDArray[np.float32] = self._request.get_output_tensor().data.copy()
@@ -59,7 +59,7 @@ class OpenVino(OnTensorsByArrays):
 
 
 def _openvino_precision(wanted: str, capabilities: list[str]) -> ComputePrecision:
-    """What is wanted, if the CPU computes in it; bfloat16 before float32 if nothing is."""
+    """The requested precision, if the CPU supports it; for `auto` bf16 if supported, else fp32."""
     has = {"fp32": True, "bf16": "BF16" in capabilities, "fp16": "FP16" in capabilities}
     if wanted == "auto":
         return "bf16" if has["bf16"] else "fp32"
@@ -67,23 +67,23 @@ def _openvino_precision(wanted: str, capabilities: list[str]) -> ComputePrecisio
         raise ValueError(f"precision is auto, fp32, bf16 or fp16; got {wanted!r}.")
     if not has[wanted]:
         able = ", ".join(name for name, here in has.items() if here)
-        raise ValueError(f"This CPU does not compute in {wanted}; precision is one of {able} here.")
+        raise ValueError(f"This CPU does not support {wanted}; use one of {able}.")
     return wanted  # type: ignore[return-value] # One of the three.
 
 
 def _imported(core: Any, blob: Path, config: Mapping[str, Any]) -> Any:
-    """What was compiled before; None if there is nothing, or nothing that does any more."""
+    """The compiled model from the cache; None if it is missing, damaged or from another version."""
     if not blob.is_file():
         return None
     content = blob.read_bytes()
     digest, compiled = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-    if sha256(compiled).digest() != digest:  # OpenVINO takes most damaged ones, and paints something else.
-        log.info("%s is damaged, and made again.", blob)
+    if sha256(compiled).digest() != digest:  # OpenVINO loads most damaged blobs and computes wrong results.
+        log.info("%s is damaged; compiling again.", blob)
         return None
     try:
         return core.import_model(compiled, "CPU", dict(config))
     except RuntimeError as error:
-        log.info("%s is of no use any more (%s), and made again.", blob, error)
+        log.info("%s cannot be loaded (%s); compiling again.", blob, error)
         return None
 
 
@@ -93,5 +93,5 @@ def _keep(compiled: Any, blob: Path) -> None:
             content = compiled.export_model().getbuffer()
             file.write(sha256(content).digest())
             file.write(content)
-    except OSError as error:  # It paints all the same; the next start takes longer.
-        log.warning("%s can't be kept: %s.", blob, error.strerror)
+    except OSError as error:  # Stylizing still works; the next start takes longer.
+        log.warning("%s cannot be written: %s.", blob, error.strerror)

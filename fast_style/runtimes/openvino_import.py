@@ -1,16 +1,16 @@
-"""OpenVINO as it is imported here."""
+"""Import OpenVINO without its telemetry package."""
 
 import sys
 from types import ModuleType
 
 
 def import_openvino() -> ModuleType:
-    """OpenVINO, without the package that tells its maker of every import and keeps an identity in the home folder.
+    """Import OpenVINO without `openvino_telemetry`, which reports every import and stores an ID in the home folder.
 
-    Without that package OpenVINO takes a stub of its own; painting is nobody else's business, and works offline.
+    OpenVINO uses its own stub if that package is missing. Stylizing thus makes no network connection.
     """
     if "openvino" not in sys.modules:
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # An ImportError, to whoever asks.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # Importing it raises ImportError.
     import openvino
 
     return openvino  # type: ignore[no-any-return]

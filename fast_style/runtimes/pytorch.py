@@ -1,4 +1,4 @@
-"""PyTorch as the one who executes."""
+"""PyTorch as a runtime: eager or compiled."""
 
 from pathlib import Path
 
@@ -14,16 +14,16 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Torch:
-    """Eager, or compiled.
+    """PyTorch, eager or compiled.
 
     Args:
-        network: `(N, 3, H, W)` in 0..1 to the same.
-        precision: `fp32`; `bf16` or `fp16` for the convolutions; `auto`: bf16 where the device computes in it.
+        network: maps `(N, 3, H, W)` in 0..1 to the same shape and range.
+        precision: `fp32`; `bf16` or `fp16` for the convolutions; `auto` is bf16 if the device supports it, else fp32.
         device: `cpu`, `cuda`, `mps`, ...
-        compile: with torch.compile: about a minute for the first picture, less once its own cache is filled.
+        compile: use torch.compile: the first image takes about a minute, less once torch's own cache is filled.
 
     Raises:
-        ValueError: a device that can't be used here.
+        ValueError: a device that cannot be used on this machine.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Torch:
 
     @torch.inference_mode()
     def tensors(self, pictures: Tensor) -> Tensor:
-        """Paint `(N, 3, H, W)` in 0..1; the result is on the device that they were on."""
+        """Stylize `(N, 3, H, W)` in 0..1; the result is on the device of the input."""
         moved = pictures.to(self.device, torch.float32, memory_format=torch.channels_last)
         enabled = self.precision != "fp32"
         dtype = _DTYPES.get(self.precision, torch.bfloat16)
@@ -48,7 +48,7 @@ class Torch:
         return painted.to(pictures.device, torch.float32).contiguous()
 
     def arrays(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The same for arrays."""
+        """Stylize an array `(N, 3, H, W)`, float32 in 0..1."""
         return self.tensors(torch.from_numpy(pictures)).cpu().numpy()
 
 
@@ -61,7 +61,7 @@ def _precision(wanted: str, device: torch.device) -> ComputePrecision:
 
 
 def keep_compiled_in(cache: Path) -> None:
-    """Let torch.compile keep what it made in this folder, unless it was told another one."""
+    """Set the folder of torch.compile's cache, unless the environment already sets one."""
     import os
 
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "inductor"))

@@ -1,4 +1,4 @@
-"""What every runtime is: a network that is ready to paint."""
+"""The interface of a runtime: a network that is ready to run."""
 
 import os
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class Runtime(Protocol):
     """A network that is ready to run.
 
     Attributes:
-        name, precision, device: what computes, in what, where.
+        name, precision, device: which runtime computes, at which precision, on which device.
     """
 
     name: RuntimeName
@@ -27,19 +27,19 @@ class Runtime(Protocol):
     device: str
 
     def arrays(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Paint `(N, 3, H, W)`, float32 in 0..1."""
+        """Stylize `(N, 3, H, W)`, float32 in 0..1."""
 
     def tensors(self, pictures: "Tensor") -> "Tensor":
-        """The same, for tensors on any device."""
+        """Stylize a tensor `(N, 3, H, W)` on any device."""
 
 
 class OnTensorsByArrays:
-    """`tensors` of a runtime that knows arrays alone."""
+    """Provides `tensors` for runtimes that only implement `arrays`."""
 
     arrays: Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
     def tensors(self, pictures: "Tensor") -> "Tensor":
-        """Through the memory of the CPU, and back."""
+        """Stylize a tensor through CPU memory; the result is on the input's device."""
         import torch
 
         painted = self.arrays(pictures.detach().float().cpu().numpy())
@@ -47,6 +47,6 @@ class OnTensorsByArrays:
 
 
 def allowed_threads() -> int | None:
-    """What OMP_NUM_THREADS allows on the CPU; PyTorch reads it itself, the other runtimes do not."""
+    """Number of CPU threads from OMP_NUM_THREADS; PyTorch reads it itself, the other runtimes do not."""
     said = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     return int(said) if said.isdecimal() and int(said) else None

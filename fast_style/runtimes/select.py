@@ -1,4 +1,4 @@
-"""Which runtime executes a network: PyTorch, or one that is faster on a CPU and starts without PyTorch."""
+"""Choose the runtime: PyTorch, or a runtime that is faster on a CPU and starts without importing PyTorch."""
 
 import os
 import platform
@@ -9,12 +9,12 @@ from typing import get_args
 
 from fast_style.runtimes.runtime import RuntimeName
 
-#: Fastest first, on a CPU; measured in benchmarks/stylize.py.
+#: CPU runtimes, fastest first, as measured by benchmarks/stylize.py.
 ON_CPU: tuple[RuntimeName, ...] = ("openvino", "onnxruntime", "torch")
 
 
 def choose(runtime: str, device: str) -> tuple[RuntimeName, str]:
-    """The runtime and the device that are meant by names or `auto`: the fastest that is here.
+    """Resolve `runtime` and `device`; `auto` is the fastest installed runtime, and a GPU if there is one.
 
     Raises:
         ValueError: an unknown name, or a runtime that is not installed.
@@ -22,7 +22,7 @@ def choose(runtime: str, device: str) -> tuple[RuntimeName, str]:
     if runtime not in ("auto", *get_args(RuntimeName)):
         raise ValueError(f"runtime is auto or one of {', '.join(get_args(RuntimeName))}; got {runtime!r}.")
     if runtime in ("onnxruntime", "openvino") and find_spec(runtime) is None:
-        raise ValueError(f"runtime={runtime} is not installed: pip install 'fast_style[{runtime}]', or take torch.")
+        raise ValueError(f"runtime={runtime} is not installed: pip install 'fast_style[{runtime}]', or use torch.")
     if device == "auto":
         device = "cpu" if runtime in ("onnxruntime", "openvino") else _best_device()
     if runtime != "auto":
@@ -31,12 +31,12 @@ def choose(runtime: str, device: str) -> tuple[RuntimeName, str]:
 
 
 def fastest(device: str) -> list[RuntimeName]:
-    """The runtimes that are installed, the fastest on this device first; PyTorch is always among them."""
+    """The installed runtimes for this device, fastest first; PyTorch is always included."""
     return [name for name in ON_CPU if find_spec(name) is not None] if device == "cpu" else ["torch"]
 
 
 def _best_device() -> str:
-    """A GPU where there is one. Asked of PyTorch, which takes seconds, only if there may be one."""
+    """`cuda`, `mps` or `cpu`. PyTorch, whose import takes seconds, is only imported if there may be a GPU."""
     driver = Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists() or os.name == "nt"
     apple = sys.platform == "darwin" and platform.machine() == "arm64"
     if not driver and not apple:

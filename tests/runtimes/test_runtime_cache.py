@@ -1,4 +1,4 @@
-"""What runtimes are given is made once: again if it is damaged or the code has changed, and for no other reason."""
+"""Exports in the cache are made once, and again only if they are damaged or the code has changed."""
 
 import sys
 import time
@@ -26,7 +26,7 @@ def network_file(tmp_path: Path) -> NetworkFile:
 
 @pytest.fixture
 def exports(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """What was exported, by an exporter that takes no time."""
+    """Paths exported so far, with a fake exporter that takes no time."""
     made: list[Path] = []
 
     def quick(network: object, target: Path, **_: object) -> None:
@@ -56,7 +56,7 @@ def test_a_network_is_exported_once(tmp_path: Path, network_file: NetworkFile, e
 
 @pytest.mark.parametrize("damage", ["truncated", "emptied", "one byte", "removed"])
 @pytest.mark.parametrize(("format", "name"), [(format, name) for format, names in FILES.items() for name in names])
-def test_damage_is_met_before_a_runtime_meets_it(
+def test_damage_is_found_before_a_runtime_loads_the_file(
     tmp_path: Path, network_file: NetworkFile, exports, format, name, damage
 ) -> None:
     path = model_path(network_file, tmp_path / "cache", format)
@@ -82,7 +82,7 @@ def test_an_export_that_was_killed_before_its_checksum_is_made_again(
 
 
 @pytest.mark.parametrize("error", [MemoryError("no room"), RuntimeError("the device is busy")], ids=str)
-def test_an_error_that_is_not_the_files_keeps_the_file(
+def test_an_error_unrelated_to_the_file_keeps_the_file(
     tmp_path: Path, network_file: NetworkFile, exports, monkeypatch, error
 ) -> None:
     calls = []
@@ -110,7 +110,7 @@ def test_an_error_that_is_not_the_files_keeps_the_file(
     assert all(path.is_file() for path in exports)
 
 
-def test_another_code_of_the_network_exports_it_again(
+def test_changed_code_exports_the_network_again(
     tmp_path: Path, network_file: NetworkFile, exports, monkeypatch
 ) -> None:
     package = tmp_path / "package"
@@ -128,7 +128,7 @@ def test_another_code_of_the_network_exports_it_again(
     assert model_path(network_file, tmp_path / "cache", "onnx") == paths[-1]
 
 
-def test_the_fingerprint_is_of_this_package_and_takes_no_time() -> None:
+def test_the_code_fingerprint_is_stable_and_fast() -> None:
     began = time.perf_counter()
     found = [code_fingerprint() for _ in range(20)]
     assert (time.perf_counter() - began) / 20 < 0.02
@@ -138,8 +138,8 @@ def test_the_fingerprint_is_of_this_package_and_takes_no_time() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["onnxruntime", "openvino"])
-def test_weights_that_were_changed_are_not_painted_with(tmp_path: Path, network_file: NetworkFile, kind) -> None:
-    """Both runtimes load them without a word."""
+def test_changed_weights_are_not_used(tmp_path: Path, network_file: NetworkFile, kind) -> None:
+    """Both runtimes load changed weights without an error."""
     runtime = {"onnxruntime": OnnxRuntime, "openvino": OpenVino}[kind]
     pictures = torch.rand(1, 3, 32, 32).numpy()
     wanted = runtime(network_file, precision="fp32", cache=tmp_path / "cache").arrays(pictures)

@@ -1,4 +1,4 @@
-"""Every runtime paints what PyTorch paints, keeps what it prepared, and then does without PyTorch."""
+"""Every runtime gives the results of PyTorch, keeps its prepared files, and then starts without PyTorch."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ PREPARING = ["onnxruntime", "openvino"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A network, and a cache in which both runtimes prepared it."""
+    """A network file, and a cache that holds it prepared for both runtimes."""
     folder = tmp_path_factory.mktemp("runtimes")
     torch.manual_seed(0)
     save_network(folder / "wave.safetensors", TransformNet(width=4, blocks=1), origin={"style": "wave"})
@@ -52,7 +52,7 @@ def test_every_runtime_paints_as_the_network_does(folder: Path, runtime, shape) 
     assert np.array_equal(array, painted.numpy())
     again = stylizer(1 - pictures)
     assert not torch.equal(again, painted)
-    assert np.array_equal(array, painted.numpy()), "a result changed with the next picture"
+    assert np.array_equal(array, painted.numpy()), "the next image changed an earlier result"
 
 
 @pytest.mark.slow
@@ -62,7 +62,7 @@ def test_half_precision_is_near(folder: Path, runtime) -> None:
     try:
         stylizer = load(folder, runtime, "bf16")
     except ValueError as error:
-        assert "does not compute in bf16" in str(error)  # noqa: PT017 - so it is where the CPU has none
+        assert "does not support bf16" in str(error)  # noqa: PT017 - the CPU may lack bf16
         return
     assert stylizer.runtime.precision == "bf16"
     torch.testing.assert_close(stylizer(pictures), load(folder, "torch")(pictures), rtol=0, atol=0.05)
@@ -70,7 +70,7 @@ def test_half_precision_is_near(folder: Path, runtime) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("runtime", PREPARING)
-def test_what_is_prepared_runs_without_torch(folder: Path, runtime) -> None:
+def test_a_prepared_network_runs_without_torch(folder: Path, runtime) -> None:
     code = f"""
 import sys, numpy
 from fast_style.stylize.stylizer import load_stylizer
@@ -84,7 +84,7 @@ sys.exit("torch" in sys.modules)
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["truncated", "emptied", "weights"])
 def test_a_damaged_blob_is_made_again(folder: Path, damage: str) -> None:
-    """OpenVINO itself loads one with other weights, and paints something else."""
+    """OpenVINO itself loads a blob with changed weights and computes wrong results."""
     pictures = torch.rand(1, 3, 20, 20)
     wanted = load(folder, "openvino")(pictures)
     (blob,) = (folder / "cache").glob("*/openvino-fp32-*.blob")
@@ -100,9 +100,9 @@ def test_a_damaged_blob_is_made_again(folder: Path, damage: str) -> None:
     assert torch.equal(load(folder, "openvino")(pictures), wanted)
     again = blob.read_bytes()
     assert again != damaged[damage]
-    assert len(again) == pytest.approx(len(whole), rel=0.01)  # OpenVINO's own differ by a few bytes.
+    assert len(again) == pytest.approx(len(whole), rel=0.01)  # OpenVINO's exports differ by a few bytes.
     assert torch.equal(load(folder, "openvino")(pictures), wanted)
-    assert blob.read_bytes() == again, "one that is whole was made again"
+    assert blob.read_bytes() == again, "an intact blob was made again"
 
 
 @pytest.mark.slow
@@ -119,7 +119,7 @@ def test_a_damaged_model_is_made_again(folder: Path, runtime, file) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("runtime", ON_CPU)
-def test_threads_do_not_get_one_anothers_paintings(folder: Path, runtime) -> None:
+def test_threads_get_their_own_results(folder: Path, runtime) -> None:
     stylizer = load(folder, runtime)
     pictures = [
         np.full((1, 3, 24, 24), share, np.float32) * np.linspace(0, 1, 24, dtype=np.float32)
@@ -132,13 +132,13 @@ def test_threads_do_not_get_one_anothers_paintings(folder: Path, runtime) -> Non
 
 
 @pytest.mark.slow
-def test_a_cache_that_can_not_be_written_is_done_without(folder: Path, tmp_path: Path, monkeypatch, caplog) -> None:
+def test_without_a_writable_cache_auto_uses_torch(folder: Path, tmp_path: Path, monkeypatch, caplog) -> None:
     monkeypatch.setattr(select, "_best_device", lambda: "cpu")
     (tmp_path / "file").touch()
     stylizer = load_stylizer(folder / "wave.safetensors", cache=tmp_path / "file")
     assert stylizer.runtime.name == "torch"
-    assert "can't be kept" in caplog.text
-    with pytest.raises(ValueError, match=r"can't be kept in .*file .*cache=.*runtime=torch"):
+    assert "cannot be written" in caplog.text
+    with pytest.raises(ValueError, match=r"cannot be written to .*file .*cache=.*runtime=torch"):
         load_stylizer(folder / "wave.safetensors", runtime="openvino", cache=tmp_path / "file")
 
 
@@ -181,15 +181,15 @@ def test_a_runtime_that_is_not_installed_says_what_to_do(monkeypatch, runtime) -
     ("settings", "sentence"),
     [
         ({"runtime": "tensorrt"}, "runtime is auto or one of torch, compile, onnxruntime, openvino; got 'tensorrt'"),
-        ({"runtime": "openvino", "device": "cuda"}, "runs on the cpu here; got device=cuda"),
-        ({"runtime": "onnxruntime", "device": "mps"}, "nothing for device=mps"),
+        ({"runtime": "openvino", "device": "cuda"}, "runs on the CPU only; got device=cuda"),
+        ({"runtime": "onnxruntime", "device": "mps"}, "does not support device=mps"),
         ({"runtime": "onnxruntime", "precision": "bf16"}, "computes in fp32; got bf16"),
         ({"runtime": "torch", "precision": "int8"}, "precision is auto, fp32, bf16 or fp16; got 'int8'"),
         ({"runtime": "openvino", "precision": "int8"}, "precision is auto, fp32, bf16 or fp16; got 'int8'"),
     ],
     ids=str,
 )
-def test_what_can_not_be_is_said(folder: Path, settings, sentence) -> None:
+def test_invalid_settings_are_refused(folder: Path, settings, sentence) -> None:
     with pytest.raises(ValueError, match=sentence):
         load_stylizer(folder / "wave.safetensors", cache=folder / "cache", **settings)
 
@@ -212,7 +212,7 @@ def test_threads_are_what_the_environment_allows(monkeypatch, said, allowed) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
 def test_runtimes_take_no_more_threads_than_allowed(folder: Path, monkeypatch, threads: int) -> None:
-    """What was prepared with other numbers of threads, too."""
+    """Also for a cache that was filled with another number of threads."""
     monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
     compiled = load(folder, "openvino").runtime._request.get_compiled_model()
     assert compiled.get_property("INFERENCE_NUM_THREADS") == threads
