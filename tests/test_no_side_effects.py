@@ -30,7 +30,7 @@ def watch(event, said):
         for place in said[:2] if event in ("os.rename", "os.link", "os.symlink") else said[:1]:
             if isinstance(place, (str, bytes, os.PathLike)):
                 os.write(log, f"path\\t{{os.path.abspath(os.fsdecode(place))}}\\n".encode())
-    elif event in {NETWORK} and getattr(said[0], "family", None) != socket.AF_UNIX:  # Data loader workers pass tensors through Unix sockets.
+    elif event in {NETWORK} and getattr(said[0], "family", None) != socket.AF_UNIX:  # Loader workers use those.
         os.write(log, f"network\\t{{event}} {{said!r}}\\n".encode())
 sys.addaudithook(watch)
 sys.argv = sys.argv[2:]
