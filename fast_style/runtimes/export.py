@@ -94,8 +94,8 @@ def export(
         worst = max(p.difference for p in parities)
         if not worst <= TOLERANCES[precision]:
             raise ParityError(
-                f"The {format} file differs from PyTorch by {worst:.2g}, and {TOLERANCES[precision]:g} is allowed; nothing "
-                "was written. Try another version of the exporting package, or another format."
+                f"The {format} file differs from PyTorch by {worst:.2g}, and {TOLERANCES[precision]:g} is allowed; "
+                "nothing was written. Try another version of the exporting package, or another format."
             )
         # The main file last: when it appears, its .bin file is already there.
         for part in sorted(Path(folder).iterdir(), key=lambda part: part == file):
