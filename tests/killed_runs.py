@@ -1,6 +1,6 @@
-"""Trainings that are killed and go on, each in a fork of one process: importing torch and Lightning takes seconds.
+"""Trainings that are killed and resumed, each in a fork of one process, because importing torch takes seconds.
 
-`python killed_runs.py FOLDER TRIALS` plays so many trials in FOLDER and leaves in report.json what happened.
+`python killed_runs.py FOLDER TRIALS` runs TRIALS trials in FOLDER and writes the results to report.json.
 """
 
 import json
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-os.environ["OMP_NUM_THREADS"] = "1"  # Threads would not outlive a fork.
+os.environ["OMP_NUM_THREADS"] = "1"  # Threads do not survive a fork.
 
 import psutil
 import torch
@@ -36,11 +36,11 @@ def overrides(folder: Path, trial: Path, workers: int) -> list[str]:
 
 
 class Attempt:
-    """A training in a process of its own, watched step by step."""
+    """A training in its own process, observed step by step."""
 
     def __init__(self, trial: Path, *, workers: int = 0, patch: Patch | None = None) -> None:
         self.trial = trial
-        self.begun: list[int] = []  # Steps already taken when a step began.
+        self.begun: list[int] = []  # Number of finished steps at the start of each step.
         reader, writer = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
@@ -52,7 +52,7 @@ class Attempt:
     def _train(self, given: list[str], pipe: int, patch: Patch | None) -> None:
         code = 1
         try:
-            os.setsid()  # So that its workers can be found when it is no more.
+            os.setsid()  # A session of its own, so that its workers can be found after its end.
             output = os.open(self.trial / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(output, 1)
             os.dup2(output, 2)
@@ -72,13 +72,13 @@ class Attempt:
             os._exit(code)
 
     def steps(self) -> Iterator[int]:
-        """The numbers of the steps as they begin, until the process ends."""
+        """Yield the number of finished steps at the start of each step, until the process ends."""
         while told := self._pipe.read(1):
             self.begun.append(told[0])
             yield told[0]
 
     def kill_at(self, step: int, delay: float) -> None:
-        """Kill so many seconds after a step began."""
+        """Kill the process `delay` seconds after the start of a step."""
         for begun in self.steps():
             if begun >= step:
                 time.sleep(delay)
@@ -86,7 +86,7 @@ class Attempt:
         os.kill(self.pid, signal.SIGKILL)
 
     def end(self, kind: str) -> dict[str, Any]:
-        """Wait for the end, and say what it was like."""
+        """Wait for the end, and return a record of the attempt."""
         for _ in self.steps():
             pass
         self._pipe.close()
@@ -98,14 +98,14 @@ class Attempt:
 
 
 def _number_curves(trial: Path, number: int) -> None:
-    """TensorBoard tells the order of files by the second they began in; these begin faster."""
+    """Number the event files: TensorBoard sorts them by the second of their start, and these start faster."""
     for path in trial.glob("runs/*/*/events*"):
         if ".numbered" not in path.name:
             path.rename(path.with_name(f"events.out.tfevents.{number:010d}.numbered"))
 
 
 def while_writing(moment: str, number: int) -> Patch:
-    """Be killed at a moment of writing checkpoint `number` of this process, the first being 1."""
+    """Kill the process while it writes checkpoint `number`, counted from 1."""
 
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -135,7 +135,7 @@ def while_writing(moment: str, number: int) -> Patch:
 
 
 def with_a_full_disk(number: int) -> Patch:
-    """No file can grow beyond 20 kB from checkpoint `number` of this process on."""
+    """Limit files to 20 kB from checkpoint `number` of this process on."""
 
     def patch() -> None:
         written = 0
@@ -153,7 +153,7 @@ def with_a_full_disk(number: int) -> Patch:
 
 
 def play(trial: Path, number: int, first: float, step: float) -> dict[str, Any]:
-    """Up to three kills, then a run to the end; `first` and `step` are what the first step and another one take."""
+    """Kill up to three times, then run to the end; `first` and `step` are seconds of the first and of a later step."""
     trial.mkdir()
     chance, workers = random.Random(number), 2 if number % 4 == 3 else 0
     ends = []
@@ -163,7 +163,7 @@ def play(trial: Path, number: int, first: float, step: float) -> dict[str, Any]:
         if kind == "step":
             attempt = Attempt(trial, workers=workers)
             attempt.kill_at(at, 1.5 * step * part)
-        elif kind == "start":  # From the first moment to the first steps.
+        elif kind == "start":  # At any time from the start to the first steps.
             attempt = Attempt(trial, workers=workers)
             time.sleep(part * (first + 3 * step))
             os.kill(attempt.pid, signal.SIGKILL)
@@ -181,7 +181,7 @@ def play_full_disk(trial: Path) -> dict[str, Any]:
 
 
 def left_alive(sessions: set[int], patience: float) -> list[str]:
-    """Processes of these sessions that still run after so many seconds."""
+    """Return the processes of these sessions that still run after `patience` seconds."""
     until = time.monotonic() + patience
     while True:
         alive = []

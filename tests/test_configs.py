@@ -1,4 +1,4 @@
-"""Every YAML composes, and every object in it can be built."""
+"""Every YAML file composes, and every object in it can be built."""
 
 import pytest
 import torch
@@ -33,8 +33,8 @@ ROOTS = [
     "export",
     "stylize_dataset",
 ]
-LEARNERS = {"muon", "fused_adam", "adam_gan"}  # Optimisers of networks; the others are for pictures.
-#: The script of each choice that scripts/train.py has no use for.
+LEARNERS = {"muon", "fused_adam", "adam_gan"}  # Optimisers for networks; the others are for image optimisation.
+#: The script of each choice that scripts/train.py does not use.
 ROOT_OF = {("loss", "image"): "optimize", ("loss", "distillation"): "distill", ("data", "distillation"): "distill"}
 
 
@@ -57,7 +57,7 @@ def test_every_choice_composes_and_resolves(group: str, choice: str) -> None:
 
 
 @pytest.mark.parametrize("choice", [choice for group, choice in CHOICES if group == "optimization"])
-def test_every_recipe_of_one_picture_can_be_built(choice: str) -> None:
+def test_every_recipe_of_image_optimisation_can_be_built(choice: str) -> None:
     cfg = composed("optimize", f"optimization={choice}", "loss_network=vgg19", "loss_network.weights=random")
     method = instantiate(cfg.method, _convert_="all")(
         loss_network=instantiate(cfg.loss_network, _convert_="all"), loss=instantiate(cfg.loss, _convert_="all")
@@ -97,7 +97,7 @@ def test_every_loss_network_has_the_layers_that_the_loss_asks_for(choice: str) -
     assert {*cfg.loss.content_layers, *cfg.loss.style_layers} <= set(known)
 
 
-def test_johnson2016_is_the_papers_recipe() -> None:
+def test_johnson2016_has_the_papers_numbers() -> None:
     cfg = composed("train", "experiment=johnson2016")
     assert cfg.loss_network.architecture == "vgg16"
     assert list(cfg.loss.style_layers) == ["relu1_2", "relu2_2", "relu3_3", "relu4_3"]
@@ -113,7 +113,7 @@ def test_johnson2016_is_the_papers_recipe() -> None:
 
 
 @pytest.mark.parametrize("choice", ["horse2zebra", "vangogh2photo", "cyclegan_tutorial"])
-def test_a_recipe_of_a_translation_is_the_papers(choice: str) -> None:
+def test_a_recipe_of_a_translation_has_the_papers_numbers(choice: str) -> None:
     cfg = composed("train", f"experiment={choice}", "data.root=photos")
     assert cfg.task == "translation"
     identity = 0.0 if choice == "horse2zebra" else 0.5
@@ -128,7 +128,7 @@ def test_a_recipe_of_a_translation_is_the_papers(choice: str) -> None:
         assert cfg.steps == 200 * {"horse2zebra": 1334, "vangogh2photo": 6287}[choice]
 
 
-def test_a_method_chooses_and_the_command_line_has_the_last_word() -> None:
+def test_the_command_line_overrides_the_method() -> None:
     cfg = composed("train", "method=cyclegan", "generator=slim", "data.root=photos", "steps=7")
     assert (cfg.generator.width, cfg.steps, cfg.method.schedule.total_steps) == (16, 7, 7)
     assert composed("train").task == "style"

@@ -1,4 +1,4 @@
-"""Tiny real trainings: random loss network, random photos, a few steps of a few pixels."""
+"""Tiny trainings: random loss network, random photos, few steps, few pixels."""
 
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def settings(folder: Path, **changes: Any) -> list[str]:
         "network_file": folder / "network.safetensors",
         "trainer.accelerator": "cpu",
     } | changes
-    # None: a setting that the chosen groups don't have.
+    # None removes a setting that the chosen groups do not have.
     return [f"{key}={value}" for key, value in values.items() if value is not None]
 
 

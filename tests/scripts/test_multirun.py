@@ -1,4 +1,4 @@
-"""Many styles with one command, for real: a folder and a network each, and one failure that stops nobody else."""
+"""Several styles with one command: a run folder and a network file each; a failure does not stop the others."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ def bulk(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
-def test_each_style_gets_its_folder_and_network_and_one_failure_is_said(tmp_path: Path, launcher: str) -> None:
+def test_each_style_gets_its_folder_and_network_and_a_failure_is_reported(tmp_path: Path, launcher: str) -> None:
     if launcher != "basic":
         pytest.importorskip(f"hydra_plugins.hydra_{launcher.split('_')[0]}_launcher", reason="needs the extra `bulk`")
     done = bulk(
@@ -56,7 +56,7 @@ def test_each_style_gets_its_folder_and_network_and_one_failure_is_said(tmp_path
 
 
 @pytest.mark.slow
-def test_two_trainings_never_write_one_network_and_a_recipes_name_gets_the_styles(tmp_path: Path) -> None:
+def test_two_trainings_never_write_one_file_and_a_recipes_file_gets_the_style_name(tmp_path: Path) -> None:
     done = bulk(
         tmp_path, "style.image=dots.png,stripes.png", "loss.tv_weight=1,2", "network_file=out/quick.safetensors"
     )
@@ -83,7 +83,7 @@ def test_workers_take_the_gpus_in_turn(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(multirun.multiprocessing, "current_process", lambda: SimpleNamespace(name=worker))
-    # Set before it is deleted, so that the test leaves no trace of what the function sets.
+    # Set, then delete, so that monkeypatch restores the variable after the test.
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible or "")
     if visible is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
@@ -93,7 +93,7 @@ def test_workers_take_the_gpus_in_turn(
 
 
 @pytest.mark.parametrize("settings", [["trainer=ddp", "trainer.devices=2"], ["trainer.devices=2"]])
-def test_many_processes_for_each_of_many_styles_are_refused(tmp_path: Path, settings: list[str]) -> None:
+def test_several_processes_per_style_are_refused(tmp_path: Path, settings: list[str]) -> None:
     done = bulk(tmp_path, "style.image=dots.png", *settings)
     assert done.returncode == 1
     assert "Error: Several trainings at once have one process each" in done.stderr

@@ -1,4 +1,4 @@
-"""The bar of pictures: closed at the end, and closed after an error."""
+"""The progress bar of images is closed at the end and after an error."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_the_bar_is_closed(pictures: int, fails: bool, monkeypatch: pytest.Monke
     assert closed
 
 
-def test_one_picture_without_parts_has_no_bar() -> None:
+def test_one_image_without_parts_has_no_bar() -> None:
     with PictureProgressBar(1, header="Runtime: none.") as bar:
         bar.next("photo.png")
         assert bar.bar is None

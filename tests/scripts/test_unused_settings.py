@@ -1,4 +1,4 @@
-"""A setting that nothing uses is one sentence: of another method, of another script, or of nobody."""
+"""An unused setting is one error sentence: a setting of another method, of another script, or an unknown one."""
 
 import logging
 import runpy
@@ -25,7 +25,7 @@ Command = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Command]:
-    """Run a script in this process from the folder `tmp_path`; its exit code, and what it says of an error."""
+    """Run a script in this process from the folder `tmp_path`; returns exit code and error output."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
     monkeypatch.setattr(logging.root, "level", logging.root.level)
@@ -57,7 +57,7 @@ def sentence(said: str) -> str:
         *("+loss.style_weight=3", "loss_network=squeezenet1_1"),
     ],
 )
-def test_a_translation_refuses_what_it_does_not_use(tmp_path: Path, command: Command, unused: str) -> None:
+def test_a_translation_refuses_settings_that_it_does_not_use(tmp_path: Path, command: Command, unused: str) -> None:
     code, said = command("train", *translation_settings(tmp_path), unused)
     assert code == 1
     assert f"method=cyclegan does not use {unused}: leave that out" in sentence(said)
@@ -65,14 +65,14 @@ def test_a_translation_refuses_what_it_does_not_use(tmp_path: Path, command: Com
 
 
 @pytest.mark.parametrize("unused", ["init_from=checkpoints/wave.safetensors", "trainer.gradient_clip_val=1"])
-def test_a_translation_refuses_what_it_can_not_do(tmp_path: Path, command: Command, unused: str) -> None:
+def test_a_translation_refuses_unsupported_settings(tmp_path: Path, command: Command, unused: str) -> None:
     code, said = command("train", *translation_settings(tmp_path), unused)
     assert code == 1
     assert unused.split("=")[0] in sentence(said)
 
 
 @pytest.mark.parametrize("unused", ["+name=x", "+discriminator.width=3", "name=x", "discriminator.width=3"])
-def test_a_style_refuses_what_a_translation_uses(tmp_path: Path, command: Command, unused: str) -> None:
+def test_a_style_refuses_settings_of_a_translation(tmp_path: Path, command: Command, unused: str) -> None:
     code, said = command("train", *settings(tmp_path), unused)
     assert code == 1
     assert unused.strip("+").split("=")[0].split(".")[0] in said
@@ -87,7 +87,7 @@ def test_a_recipe_of_a_style_is_refused_by_a_translation(tmp_path: Path, command
 
 
 @pytest.mark.parametrize("recipe", ["lbfgs", "gatys2016", "pytorch_tutorial", "adam_noise"])
-def test_a_recipe_of_one_picture_is_no_training(command: Command, recipe: str) -> None:
+def test_a_recipe_of_image_optimisation_is_no_training_recipe(command: Command, recipe: str) -> None:
     code, said = command("train", f"experiment={recipe}")
     assert code == 1
     assert recipe in said
@@ -107,7 +107,7 @@ def test_an_added_setting_that_nothing_takes_is_refused(command: Command, root: 
 
 
 @pytest.mark.parametrize("root", ["train", "distill"])
-def test_a_task_is_not_chosen(command: Command, root: str) -> None:
+def test_the_task_cannot_be_set(command: Command, root: str) -> None:
     code, said = command(root, "task=nothing")
     assert code == 1
     assert "task is one of style, translation, distillation; got nothing." in sentence(said)
@@ -143,7 +143,7 @@ CHOICES = [
 
 
 @pytest.mark.parametrize("chosen", CHOICES, ids=str)
-def test_all_that_a_training_can_be_told_is_used(monkeypatch: pytest.MonkeyPatch, chosen: list[str]) -> None:
+def test_all_training_choices_pass_the_checks(monkeypatch: pytest.MonkeyPatch, chosen: list[str]) -> None:
     cfg = with_hydra(monkeypatch, "train", chosen)
     check_keys(cfg, "train")
     task = TASKS[cfg.task]
@@ -160,7 +160,7 @@ def with_hydra(monkeypatch: pytest.MonkeyPatch, root: str, overrides: list[str])
     return cfg
 
 
-def test_a_library_refuses_them_too(tmp_path: Path) -> None:
+def test_the_python_function_refuses_unused_settings_too(tmp_path: Path) -> None:
     overrides = [*translation_settings(tmp_path), "style=wave"]
     with pytest.raises(ValueError, match="method=cyclegan does not use style=wave"):
         run(composed(overrides), overrides)

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or refused, the two newest kept, never a good one lost."""
+"""Checkpoints: damaged files are refused, the two newest are kept, a good one is never lost."""
 
 import errno
 import os
@@ -38,7 +38,7 @@ def test_any_torch_reads_a_sealed_checkpoint(checkpoint: Path) -> None:
 
 
 def test_torch_alone_would_not_see_a_flipped_byte(checkpoint: Path) -> None:
-    # If it does one day, the seal has done its duty.
+    # If this fails one day, torch checks its files and the checksum is no longer needed.
     content = checkpoint.read_bytes()
     place = content.index(torch.arange(500.0, 510.0).numpy().tobytes())
     checkpoint.write_bytes(flipped(content, place))
@@ -47,7 +47,7 @@ def test_torch_alone_would_not_see_a_flipped_byte(checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize("sealed", [True, False])
-def test_no_flipped_byte_brings_other_values(checkpoint: Path, sealed: bool) -> None:
+def test_flipped_bytes_are_detected(checkpoint: Path, sealed: bool) -> None:
     if not sealed:
         torch.save(CONTENT, checkpoint)
     content = checkpoint.read_bytes()
@@ -57,14 +57,14 @@ def test_no_flipped_byte_brings_other_values(checkpoint: Path, sealed: bool) -> 
         checkpoint.write_bytes(flipped(content, place))
         if is_valid(checkpoint):
             unnoticed.append(place)
-    if sealed:  # Nothing but the length of the seal itself is outside of it.
+    if sealed:  # Only the length field of the checksum is not covered by it.
         assert set(unnoticed) <= {len(content) - 72, len(content) - 73}
     else:
         assert len(unnoticed) < len(places) / 2
 
 
 @pytest.mark.parametrize("length", [0, 1, 100, 2000, -1, -2, -70, -71, -72, -73, -74, -300])
-def test_a_truncated_one_is_no_whole_one(checkpoint: Path, length: int) -> None:
+def test_a_truncated_checkpoint_is_refused(checkpoint: Path, length: int) -> None:
     checkpoint.write_bytes(checkpoint.read_bytes()[:length])
     assert not is_valid(checkpoint)
     with pytest.raises(ValueError, match=r"step-000007\.ckpt is damaged or not a checkpoint; resume from another"):
@@ -72,13 +72,13 @@ def test_a_truncated_one_is_no_whole_one(checkpoint: Path, length: int) -> None:
 
 
 @pytest.mark.parametrize("content", [{"weights": torch.ones(1)}, torch.ones(1), {"global_step": random.Random(0)}])
-def test_whole_files_that_are_no_checkpoints_are_refused(tmp_path: Path, content: Any) -> None:
+def test_undamaged_files_that_are_not_checkpoints_are_refused(tmp_path: Path, content: Any) -> None:
     write_checkpoint(content, tmp_path / "other.ckpt")
     with pytest.raises(ValueError, match=r"other\.ckpt is damaged or not a checkpoint"):
         read_checkpoint(tmp_path / "other.ckpt")
 
 
-def test_a_missing_one_and_a_folder_are_refused(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nowhere.ckpt"):
         assert not is_valid(path)
         with pytest.raises(ValueError, match="damaged or not a checkpoint"):
@@ -86,7 +86,7 @@ def test_a_missing_one_and_a_folder_are_refused(tmp_path: Path) -> None:
 
 
 class FullDisk:
-    """A file that takes so many bytes and no more."""
+    """A file that accepts `room` bytes and then fails like a full disk."""
 
     def __init__(self, file: Any, room: int) -> None:
         self.file, self.room = file, room
@@ -116,7 +116,7 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
 
 
 @pytest.mark.parametrize("room", [0, 100, 4500])
-def test_a_full_disk_leaves_the_one_before_and_says_how_to_go_on(
+def test_a_full_disk_keeps_the_previous_checkpoint_and_says_how_to_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
     folder = tmp_path / "checkpoints"
@@ -147,7 +147,7 @@ def test_other_errors_pass_unchanged(tmp_path: Path) -> None:
 
 
 class Recorder(pl.Trainer):
-    """Saves what a trainer would, without training."""
+    """A trainer that only writes checkpoints."""
 
     def save_checkpoint(self, path: Any, *_: Any, **__: Any) -> None:
         write_checkpoint(CONTENT, path)
@@ -174,7 +174,7 @@ def test_the_newest_and_the_one_before_it_are_kept(tmp_path: Path, monkeypatch: 
     assert kept(tmp_path) == [9, 12]
 
 
-def test_batches_that_make_no_step_save_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_that_complete_no_step_save_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keeper = PeriodicCheckpoint(tmp_path, every=3)
     steps(keeper, monkeypatch, range(4, 5))
     trainer = Recorder(accelerator="cpu", logger=False, enable_checkpointing=False)
@@ -185,7 +185,7 @@ def test_batches_that_make_no_step_save_nothing(tmp_path: Path, monkeypatch: pyt
     assert kept(tmp_path) == []
 
 
-def test_a_resumed_run_keeps_a_whole_one_before_its_own_and_no_damaged_one(
+def test_a_resumed_run_keeps_an_undamaged_checkpoint_before_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for age, step in enumerate((3, 6, 8)):
@@ -216,7 +216,7 @@ def test_a_failed_save_removes_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     assert kept(tmp_path) == [3, 6]
 
 
-def test_the_newest_whole_one_is_found_and_the_damaged_ones_named(
+def test_the_newest_undamaged_checkpoint_is_found_and_damaged_ones_are_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for age, name in enumerate(("old", "whole", "truncated", "empty")):

@@ -1,4 +1,4 @@
-"""When a training is compiled, and that a compiled one learns the same."""
+"""When a training is compiled, and whether a compiled training learns the same."""
 
 import logging
 
@@ -11,7 +11,7 @@ from fast_style.training import compile
 from fast_style.training.compile import compile_in_place, has_compiler, should_compile
 
 CPU = torch.device("cpu")
-# torch.compile looks at the generator's picture, which has no gradient kept.
+# torch.compile reads the gradient of the stylized image, which autograd does not keep.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
 
 
@@ -26,18 +26,18 @@ pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor"
         ("auto", 2000, 128, True),
     ],
 )
-def test_auto_compiles_where_it_repays(monkeypatch, choice, photos, size, expected):
+def test_auto_compiles_long_enough_runs(monkeypatch, choice, photos, size, expected):
     monkeypatch.setattr(compile, "has_compiler", lambda _: True)
     assert should_compile(choice, photos=photos, size=size, device=CPU) is expected
 
 
-def test_auto_does_without_a_compiler(monkeypatch):
+def test_auto_needs_a_compiler(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert not has_compiler(CPU)
     assert not should_compile("auto", photos=10**6, size=256, device=CPU)
 
 
-def test_auto_leaves_a_device_alone_that_nobody_measured():
+def test_auto_does_not_compile_on_unmeasured_devices():
     assert not should_compile("auto", photos=10**9, size=256, device=torch.device("mps"))
 
 
@@ -59,7 +59,7 @@ def test_a_compiler_that_fails_does_not_end_a_forgiven_run(monkeypatch, caplog):
 
 
 def count_compilations(monkeypatch):
-    """Have torch.compile only trace (seconds less than generating code), and note what it was given."""
+    """Let torch.compile only trace, which saves seconds of code generation, and record its calls."""
     traced = []
 
     def trace(graph, inputs):
@@ -89,7 +89,7 @@ def test_a_short_run_is_not_compiled(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.skipif(not has_compiler(CPU), reason="torch.compile needs a C++ compiler")
 def test_compiled_bfloat16_losses_follow_float32s(tmp_path):
-    """Over 50 steps of the same weights and photos: within 1 % at first, 8 % at every step, 1 % in the mean."""
+    """50 steps from the same weights: within 1 % in the first 10 steps, 8 % at every step, 1 % in the mean."""
     losses = {}
     for name, settings in {
         "exact": {"precision": "32-true", "compile": "false"},
@@ -100,7 +100,7 @@ def test_compiled_bfloat16_losses_follow_float32s(tmp_path):
         losses[name] = curve(outcome.folder, "train/total")
     ratio = losses["fast"] / losses["exact"]
     assert len(ratio) == 50
-    assert losses["exact"][-1] < 0.8 * losses["exact"][0]  # They learn, so that there is something to follow.
+    assert losses["exact"][-1] < 0.8 * losses["exact"][0]  # The training lowers the loss.
     assert (ratio[:10] - 1).abs().max() < 0.01
     assert (ratio - 1).abs().max() < 0.08
     assert (ratio - 1).mean().abs() < 0.01

@@ -1,4 +1,4 @@
-"""A run's folder that somebody else has made is data: resuming it builds what is on a closed list, and no more."""
+"""A received run folder is data: resuming it builds only classes on a closed list."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,7 +39,7 @@ def targets(value: Any) -> Iterator[str]:
             yield from targets(item)
 
 
-def test_all_that_the_configurations_of_a_training_build_is_known() -> None:
+def test_all_targets_of_training_configurations_are_known() -> None:
     named = {target for file in CONFIG_FILES for target in targets(OmegaConf.to_container(OmegaConf.load(file)))}
     assert len(named) > 15
     assert {target for target in named if not is_known(target)} == set()
@@ -73,7 +73,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("target", [*HOSTILE, None, 3, ["os.system"], {"_target_": "os.system"}], ids=repr)
-def test_everything_else_is_unknown(target: object) -> None:
+def test_other_targets_are_unknown(target: object) -> None:
     assert not is_known(target)
 
 
@@ -109,7 +109,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def received(finished: Path) -> Iterator[Path]:
-    """The folder of a run; its configuration is put back afterwards."""
+    """The folder of a run; its configuration is restored afterwards."""
     (run_folder,) = finished.glob("runs/*/*")
     config = run_folder / "config.yaml"
     before = config.read_text()
@@ -154,7 +154,7 @@ def test_a_received_run_runs_no_code(received: Path, tmp_path: Path, place: str,
 
 
 @pytest.mark.parametrize("how", ["folder", "auto"])
-def test_a_received_run_reads_no_environment(received: Path, how: str) -> None:
+def test_a_received_run_reads_no_environment_variable(received: Path, how: str) -> None:
     config = received / "config.yaml"
     config.write_text(config.read_text().replace("save_as: fp32", "save_as: ${oc.env:HOME}"))
     with pytest.raises(ValueError, match=r"save_as='\$\{oc\.env:HOME\}'|readable config"):
@@ -162,13 +162,13 @@ def test_a_received_run_reads_no_environment(received: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["a: [", "- a\n- b\n", "a: ${", "a: !!python/object/apply:os.system [ls]\n", "\0"])
-def test_a_configuration_that_is_none_is_one_sentence(received: Path, text: str) -> None:
+def test_an_invalid_configuration_is_one_sentence(received: Path, text: str) -> None:
     (received / "config.yaml").write_text(text)
     with pytest.raises(ValueError, match=r"config\.yaml is not a (readable )?run configuration"):
         resume(received, "folder")
 
 
-def test_a_class_of_ones_own_is_named_again_to_resume(received: Path) -> None:
+def test_an_own_class_must_be_named_again_to_resume(received: Path) -> None:
     change(received, lambda saved: saved.generator.update(_target_=OWN))
     named = f"generator._target_={OWN}"
     with pytest.raises(ValueError, match=f"name it again with {named}"):
@@ -176,7 +176,7 @@ def test_a_class_of_ones_own_is_named_again_to_resume(received: Path) -> None:
     found = find(received, named)
     assert found is not None
     assert found[1].generator._target_ == OWN
-    # Another place, or another name, is not what was said.
+    # The override allows the class at its own place only.
     change(received, lambda saved: saved.loss.update(_target_=OWN))
     with pytest.raises(ValueError, match=f"loss._target_='{OWN}'"):
         find(received, named)
@@ -187,7 +187,7 @@ def find(folder: Path, *overrides: str) -> tuple[Path, DictConfig] | None:
     return find_resumable(composed(given), given)
 
 
-def test_a_received_run_writes_to_no_place_of_its_choice(received: Path, tmp_path: Path) -> None:
+def test_a_received_run_does_not_choose_where_to_write(received: Path, tmp_path: Path) -> None:
     victim, file = tmp_path / "victim", tmp_path / "mine.safetensors"
     file.write_bytes(b"something else")
 
@@ -211,7 +211,7 @@ def test_a_received_run_writes_to_no_place_of_its_choice(received: Path, tmp_pat
     ],
     ids=lambda text: text[:20],
 )
-def test_a_broken_folder_is_passed_over_or_said_in_a_sentence(received: Path, file: str, text: str) -> None:
+def test_a_broken_folder_is_one_sentence(received: Path, file: str, text: str) -> None:
     kept = (received / file).read_text()
     try:
         (received / file).write_text(text)

@@ -1,4 +1,4 @@
-"""The batch over all processes, and the learning rate that follows it."""
+"""The effective batch over all processes, and the learning rate that follows it."""
 
 import json
 from pathlib import Path
@@ -55,12 +55,12 @@ def test_the_sentence(batch: EffectiveBatch, sentence: str) -> None:
 
 
 @pytest.mark.parametrize(("wrong", "named"), [({"rule": "cubic"}, "sqrt"), ({"reference": 0}, "lr_reference_batch")])
-def test_what_is_no_rule_is_said(wrong: dict[str, object], named: str) -> None:
+def test_an_unknown_rule_or_reference_is_refused(wrong: dict[str, object], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         EffectiveBatch(photos=4, **wrong)  # type: ignore[arg-type]
 
 
-def test_another_number_of_processes_does_not_go_on() -> None:
+def test_another_number_of_processes_does_not_resume() -> None:
     saved = BatchSizeCheck(EffectiveBatch(photos=4, processes=2)).state_dict()
     BatchSizeCheck(EffectiveBatch(photos=4, processes=2, rule="sqrt")).load_state_dict(saved)
     with pytest.raises(ValueError, match=r"4 photos x 2 processes.*trainer\.devices"):
@@ -88,8 +88,8 @@ def test_a_step_that_accumulates_is_one_step(tmp_path: Path) -> None:
     assert (
         read_checkpoint(outcome.folder / "checkpoints/step-000004.ckpt")["ImageFolderDataModule"]["batches_seen"] == 8
     )
-    # The same photos in one piece; a wrong sum, mean or order is another loss altogether. Rounding differs, and by how
-    # much depends on the machine.
+    # The same photos in one batch. A wrong sum, mean or order would give a very different loss. Rounding differs, by an
+    # amount that depends on the machine.
     whole = curves(
         train(tmp_path / "whole", **ACCUMULATING | {"trainer.accumulate_grad_batches": 1, "data.batch_size": 4})
     )
@@ -102,14 +102,14 @@ def test_images_of_every_batch_of_a_step_are_counted(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("fast_style.training.callbacks.progress.time.monotonic", lambda: float(next(now)))
     method = SimpleNamespace(log=lambda name, value: logged.append((name, value)))
     throughput = Throughput(2)
-    for step in (0, 1, 1, 2, 2, 3, 3, 4):  # After each of two batches a step.
+    for step in (0, 1, 1, 2, 2, 3, 3, 4):  # After each of the two batches of a step.
         trainer, batch = SimpleNamespace(global_step=step, world_size=3), torch.zeros(5, 3, 1, 1)
         throughput.on_train_batch_start(trainer, method, batch, 0)  # type: ignore[arg-type]
         throughput.on_train_batch_end(trainer, method, None, batch, 0)  # type: ignore[arg-type]
     assert logged == [("images_per_second", 15.0)] * 2
 
 
-def test_an_accumulating_run_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_an_accumulating_run_resumes_to_the_bit(tmp_path: Path) -> None:
     straight = train(tmp_path, **ACCUMULATING)
     expected = weights(straight, 4)
     resumed = train(tmp_path, **ACCUMULATING, resume=straight.folder / "checkpoints/step-000002.ckpt")
@@ -117,7 +117,7 @@ def test_an_accumulating_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def test_the_rule_makes_the_learning_rate_and_is_in_the_network_file(tmp_path: Path) -> None:
+def test_the_rule_scales_the_learning_rate_and_is_in_the_network_file(tmp_path: Path) -> None:
     constant = {"method.schedule": "null", "trainer.log_every_n_steps": 1, "steps": 2}
     outcome = train(tmp_path, **constant, lr_rule="linear", lr_reference_batch=1)
     assert [value for _, value in curves(outcome)["lr-Adam"]] == pytest.approx([2e-3, 2e-3])
@@ -129,7 +129,7 @@ def test_the_rule_makes_the_learning_rate_and_is_in_the_network_file(tmp_path: P
     assert curves(resumed)["lr-Adam"][-1][1] == pytest.approx(2e-3)
 
 
-def test_a_rule_for_a_learning_rate_that_is_not_there(tmp_path: Path) -> None:
+def test_a_rule_without_a_learning_rate_is_refused(tmp_path: Path) -> None:
     without = {"method.optimizer.lr": "null", "method.schedule": "null"}
     with pytest.raises(ValueError, match=r"method\.optimizer\.lr"):
         train(tmp_path, **without, lr_rule="sqrt")

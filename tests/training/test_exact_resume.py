@@ -1,4 +1,4 @@
-"""Killed at any moment and resumed: the same bits, little redone, nothing destroyed, nothing left behind."""
+"""Runs killed at any moment and resumed: same bits, few repeated steps, no damaged or leftover files."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 TRIALS = 20
 NAMES = [f"{number:02d}" for number in range(TRIALS)]
-#: What the weights and all that comes after depend on. Lightning's counts of epochs and validations do not belong.
+#: Checkpoint entries that later steps depend on. Lightning's counters of epochs and validations are not among them.
 STATES = ["state_dict", "optimizer_states", "lr_schedulers", "global_step", "callbacks", "ImageFolderDataModule"]
 Points = list[tuple[int, float]]
 
@@ -51,13 +51,13 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
 
 
 def finished_run(trial: Path) -> Path:
-    """Of a trial's runs, which are several if one was killed before its first checkpoint, the one that ended."""
+    """The finished run of a trial. A run killed before its first checkpoint leaves another folder."""
     (found,) = {path.parents[1] for path in trial.glob(f"runs/*/*/checkpoints/step-{STEPS:06d}.ckpt")}
     return found
 
 
 def differences(one: Any, other: Any, where: str = "") -> list[str]:
-    """Where two nests of values differ; tensors by their bits."""
+    """List the places where two nested values differ; tensors are compared by their bits."""
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         return [] if one.dtype == other.dtype and torch.equal(one, other) else [where]
     if isinstance(one, dict) and isinstance(other, dict):
@@ -83,20 +83,20 @@ def final_state(trial: Path) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("name", ["full", *NAMES])
-def test_all_that_is_learnt_equals_the_uninterrupted_runs_to_the_bit(played: Played, name: str) -> None:
+def test_weights_and_states_equal_the_uninterrupted_run_to_the_bit(played: Played, name: str) -> None:
     assert played.attempts(name)[-1]["code"] == 0
     assert differences(final_state(played.folder / "straight"), final_state(played.folder / name)) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_at_most_one_interval_is_redone(played: Played, name: str) -> None:
+def test_at_most_one_interval_is_repeated(played: Played, name: str) -> None:
     begun = [end["begun"] for end in played.attempts(name) if end["begun"]]
     for before, after in pairwise(begun):
         assert after == list(range(after[0], after[-1] + 1))
         assert before[-1] + 1 - after[0] <= EVERY
 
 
-def test_the_kills_fell_everywhere(played: Played) -> None:
+def test_kills_happened_at_all_moments(played: Played) -> None:
     killed = played.killed()
     assert {end["kind"] for end in killed} == {"step", "start", "half", "unplaced", "placed"}
     assert len(killed) >= TRIALS
@@ -108,16 +108,16 @@ def test_no_process_outlives_its_trainer(played: Played) -> None:
     assert played.alive == []
 
 
-def test_what_a_kill_left_half_written_is_removed_at_the_next_start(played: Played) -> None:
+def test_temporary_files_of_a_kill_are_removed_at_the_next_start(played: Played) -> None:
     assert any(file.endswith(".tmp") for end in played.killed() for file in end["checkpoints"])
     for name in NAMES:
         files = sorted(path.name for path in (finished_run(played.folder / name) / "checkpoints").iterdir())
-        # A third where the last one was just in its place when the kill came.
+        # A third file stays if the kill came just after the rename.
         assert files[-2:] == [f"step-{STEPS - EVERY:06d}.ckpt", f"step-{STEPS:06d}.ckpt"]
         assert len(files) <= 3
 
 
-def test_a_full_disk_ends_the_run_in_a_sentence_and_leaves_the_checkpoint_before(played: Played) -> None:
+def test_a_full_disk_ends_the_run_in_one_sentence_and_keeps_the_checkpoint_before(played: Played) -> None:
     failed, resumed = played.attempts("full")
     assert failed["code"] == 1
     assert failed["checkpoints"] == [f"step-{EVERY:06d}.ckpt", f"step-{2 * EVERY:06d}.ckpt"]
@@ -129,10 +129,10 @@ def test_a_full_disk_ends_the_run_in_a_sentence_and_leaves_the_checkpoint_before
 
 
 def curves(run: Path) -> dict[str, Points]:
-    """Steps and values by name, as TensorBoard shows a run."""
+    """Return steps and values by name, as TensorBoard shows a run."""
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
     events = EventAccumulator(str(run)).Reload()
-    # Lightning says the epoch with the training's losses and again with the validation's.
+    # Lightning logs the epoch twice, with the training losses and with the validation losses.
     tags = set(events.Tags()["scalars"]) - {"images_per_second", "epoch"}
     drawn: dict[str, Points] = {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
     for tag in events.Tags()["images"]:
@@ -143,7 +143,7 @@ def curves(run: Path) -> dict[str, Points]:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_curves_show_every_step_once(played: Played, name: str) -> None:
     wanted, drawn = curves(finished_run(played.folder / "straight")), curves(finished_run(played.folder / name))
-    # The losses of a checkpoint's own step are logged after it, and not done again: a kill in between loses them.
+    # Losses of a checkpoint's step are logged after the checkpoint. A kill in between loses them.
     excused = {end["begun"][-1] for end in played.attempts(name) if end["code"] is None and end["begun"]}
     for tag, points in wanted.items():
         found = drawn.get(tag, [])

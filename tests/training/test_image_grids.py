@@ -1,4 +1,4 @@
-"""What a person sees of a run."""
+"""Terminal output of a run."""
 
 import logging
 import sys
@@ -8,7 +8,7 @@ from training_runs import train
 from fast_style.training.callbacks.image_grids import ImageGridCallback
 
 
-def test_what_is_logged_has_lines_of_its_own_beside_the_bar(tmp_path, monkeypatch, capsys):
+def test_log_messages_get_their_own_lines_beside_the_bar(tmp_path, monkeypatch, capsys):
     def warn(self, trainer, *_):
         logging.getLogger("anything").warning("Something is to be known at step %d.", trainer.global_step)
 

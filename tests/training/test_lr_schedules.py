@@ -37,7 +37,7 @@ def test_a_short_training_has_the_same_shape() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"total_steps": 0}, {"total_steps": 5, "constant_epochs": 0, "decay_epochs": 0}])
-def test_no_steps_or_epochs_are_refused(wrong: dict[str, int]) -> None:
+def test_a_schedule_without_steps_or_epochs_is_refused(wrong: dict[str, int]) -> None:
     optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
     with pytest.raises(ValueError, match="at least one epoch and one step"):
         constant_then_linear(optimizer, **wrong)

@@ -1,4 +1,4 @@
-"""Muon against its formulas, and what it does to a whole training's needs: resuming, skipping, other CPUs."""
+"""Muon against its formulas, and its resuming and skipping."""
 
 import copy
 
@@ -10,7 +10,7 @@ from fast_style.training.muon import Muon, orthogonalised
 
 
 def newton_schulz(matrix: Tensor) -> Tensor:
-    """The five iterations as published, in float64."""
+    """Compute the five iterations as published, in float64."""
     x = matrix.double() / matrix.double().norm()
     for _ in range(5):
         gram = x @ x.T
@@ -36,7 +36,7 @@ def test_singular_values_come_near_one_and_directions_stay() -> None:
     assert (u.T @ found @ v - values.diag()).abs().max() < 1e-3
 
 
-def test_a_gradient_of_nothing_or_of_one_direction_stays_finite() -> None:
+def test_a_zero_gradient_or_one_direction_stays_finite() -> None:
     assert orthogonalised(torch.zeros(1, 6, 9)).abs().max() == 0
     one = torch.outer(torch.randn(64), torch.randn(200))[None]
     found = orthogonalised(one)
@@ -87,7 +87,7 @@ def test_a_step_that_is_not_finite_changes_nothing() -> None:
                 assert all(torch.equal(value, before[1][key][name]) for name, value in state.items())
 
 
-def test_its_state_goes_on() -> None:
+def test_its_state_can_be_restored() -> None:
     torch.manual_seed(0)
     start, gradients = torch.randn(8, 12), torch.randn(4, 8, 12)
     through = start.clone().requires_grad_()
@@ -120,6 +120,6 @@ def test_it_learns() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"lr": -1.0}, {"momentum": 1.0}, {"betas": (0.9, 1.0)}, {"adam_lr_scale": -0.1}])
-def test_numbers_that_cannot_be_are_refused(wrong: dict) -> None:
+def test_invalid_numbers_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Muon([torch.zeros(4, 4, requires_grad=True)], **wrong)

@@ -1,4 +1,4 @@
-"""A profiled run leaves a trace and a table of its steps; everything else is as without."""
+"""A profiled run writes a trace and a table of its steps."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 from training_runs import train
 
 
-def test_a_run_leaves_a_trace_and_a_table(tmp_path):
+def test_a_run_writes_a_trace_and_a_table(tmp_path):
     outcome = train(tmp_path, steps=10, profile="true")
     table = (outcome.folder / "profile" / "table.txt").read_text()
     assert table.startswith("3 steps")
@@ -19,7 +19,7 @@ def test_a_run_leaves_a_trace_and_a_table(tmp_path):
     }
 
 
-def test_without_it_there_is_none(tmp_path):
+def test_without_profile_no_folder_is_written(tmp_path):
     assert not (train(tmp_path).folder / "profile").exists()
 
 

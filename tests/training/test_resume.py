@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from when the newest one is damaged."""
+"""Which checkpoint a run resumes from if the newest one is damaged."""
 
 import logging
 import shutil
@@ -49,7 +49,7 @@ def resumable(folder: Path, resume: object) -> Path | None:
 
 @pytest.mark.parametrize("way", DAMAGES)
 @pytest.mark.parametrize("said", ["auto", "folder"])
-def test_a_damaged_newest_one_is_named_and_the_one_before_taken(
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(
     folder: Path, caplog: pytest.LogCaptureFixture, way: str, said: str
 ) -> None:
     older, newest = checkpoints(folder)
@@ -64,13 +64,13 @@ def test_a_damaged_newest_one_is_named_and_the_one_before_taken(
 
 
 @pytest.mark.parametrize("way", DAMAGES)
-def test_a_damaged_one_that_is_named_itself_is_refused(folder: Path, way: str) -> None:
+def test_a_damaged_checkpoint_given_by_path_is_refused(folder: Path, way: str) -> None:
     newest = damage(checkpoints(folder)[-1], way)
     with pytest.raises(ValueError, match=r"step-000004\.ckpt is not possible: the checkpoint is damaged"):
         resumable(folder, newest)
 
 
-def test_nothing_whole_is_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_with_damaged_checkpoints_only_is_refused(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     for path in checkpoints(folder):
         damage(path)
     with pytest.raises(ValueError, match=r"all its checkpoints are damaged\. Leave resume out to start a new run"):
@@ -80,7 +80,7 @@ def test_nothing_whole_is_said(folder: Path, caplog: pytest.LogCaptureFixture) -
         resumable(folder, checkpoints(folder)[0].parents[1])
 
 
-def test_a_run_goes_on_from_the_one_before_and_replaces_the_damaged_one(tmp_path: Path, finished: Path) -> None:
+def test_a_run_resumes_from_the_checkpoint_before_and_replaces_the_damaged_one(tmp_path: Path, finished: Path) -> None:
     first = train(tmp_path, steps=4)
     newest = damage(first.folder / "checkpoints" / "step-000004.ckpt", "zeroed")
     second = train(tmp_path, steps=4, resume="auto")
@@ -88,7 +88,7 @@ def test_a_run_goes_on_from_the_one_before_and_replaces_the_damaged_one(tmp_path
     assert is_valid(newest)
 
 
-def test_settings_younger_than_the_run_have_their_defaults(folder: Path) -> None:
+def test_settings_newer_than_the_run_have_their_defaults(folder: Path) -> None:
     config = checkpoints(folder)[0].parents[1] / "config.yaml"
     lines = config.read_text().splitlines()
     assert any(line.startswith("max_skips") for line in lines)
@@ -97,4 +97,4 @@ def test_settings_younger_than_the_run_have_their_defaults(folder: Path) -> None
     found = find_resumable(composed(given), given)
     assert found is not None
     assert found[1].max_skips == 3
-    assert (found[1].steps, found[1].checkpoint_every) == (4, 2)  # The run's own.
+    assert (found[1].steps, found[1].checkpoint_every) == (4, 2)  # The run's own values.

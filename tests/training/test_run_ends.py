@@ -1,4 +1,4 @@
-"""How a run ends: nothing broken in the place of a good network, two checkpoints, and the host program as it was."""
+"""The end of a run: no broken network overwrites a good one, two checkpoints stay, and global state is restored."""
 
 import logging
 import os
@@ -62,12 +62,12 @@ DIVERGED: list[dict[str, Any]] = [
 def test_weights_that_are_nan_never_replace_a_good_network(tmp_path: Path, changes: dict[str, Any]) -> None:
     good = train(tmp_path, steps=1, val_every=1).network_file
     before = good.read_bytes()
-    rate = {"method.optimizer.lr": "inf", "method.schedule": "null"}  # torch's Adam refuses nan.
+    rate = {"method.optimizer.lr": "inf", "method.schedule": "null"}  # torch's Adam refuses NaN.
     with pytest.raises(ValueError, match=r"so no network is written: start again with a lower method\.optimizer\.lr"):
         train(tmp_path, **(rate | changes))
     assert good.read_bytes() == before
     assert all(tensor.isfinite().all() for tensor in read_tensors(good)[0].values())
-    assert steps_kept(tmp_path) == ["step-000001"]  # The good run's alone.
+    assert steps_kept(tmp_path) == ["step-000001"]  # Only that of the good run.
 
 
 def test_a_translation_that_diverged_replaces_nothing(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_translation_that_diverged_replaces_nothing(tmp_path: Path) -> None:
 
 
 class Broken:
-    """Losses of training that are NaN in chosen steps, numbered from 1."""
+    """Makes the training loss NaN in the given steps, counted from 1."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, steps: range) -> None:
         weigh, self.step = PerceptualLoss.weigh, 0
@@ -109,7 +109,7 @@ def test_a_run_whose_last_steps_were_skipped_names_the_last_good_checkpoint(
     assert good.read_bytes() == before
 
 
-def test_one_bad_batch_at_the_end_costs_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_bad_batch_at_the_end_does_not_fail_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Broken(monkeypatch, range(4, 5))
     outcome = train(tmp_path, steps=4)
     assert all(tensor.isfinite().all() for tensor in read_tensors(outcome.network_file)[0].values())
@@ -134,7 +134,7 @@ def test_a_finished_run_of_broken_weights_writes_nothing_when_resumed(
     assert first.network_file.read_bytes() == before
 
 
-def test_losses_of_a_validation_are_looked_at_and_others_are_not(tmp_path: Path) -> None:
+def test_only_validation_losses_must_be_finite(tmp_path: Path) -> None:
     method = torch.nn.Linear(2, 2)
     require_finite(method, {"train/total": torch.nan, "val/total": 1.0}, checkpoints=tmp_path, step=3)
     with pytest.raises(ValueError, match=r"validation is not finite \(val/total\) after step 3"):
@@ -156,7 +156,7 @@ class Fails(pl.Callback):
 
 
 @pytest.mark.parametrize("hook", ["on_train_start", "on_train_batch_end", "on_train_end", "finalize"])
-def test_the_bar_is_closed_and_the_log_is_its_own_after_an_error(
+def test_the_bar_is_closed_and_log_handlers_are_restored_after_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str
 ) -> None:
     opened: list[Any] = []
@@ -189,7 +189,7 @@ LOGGERS = ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.
 
 
 @pytest.mark.parametrize("changes", [{}, {"data.root": "nowhere"}])
-def test_the_programs_warnings_and_loggers_are_as_before(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_warning_filters_and_log_levels_are_restored(tmp_path: Path, changes: dict[str, Any]) -> None:
     filters, levels = list(warnings.filters), [logging.getLogger(name).level for name in LOGGERS]
     try:
         train(tmp_path, steps=1, val_every=1, **changes)
@@ -211,9 +211,7 @@ def test_a_refused_setting_leaves_no_folder(tmp_path: Path) -> None:
     assert train(tmp_path, steps=1, val_every=1, network_file=file).network_file.is_file()
 
 
-def test_a_place_that_takes_no_network_is_refused_before_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unwritable_network_file_is_refused_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"file is not a folder\. Set network_file"):
         train(tmp_path, network_file=tmp_path / "file" / "deep" / "network.safetensors")

@@ -1,4 +1,4 @@
-"""The main job: every method trains, saves, resumes, and stops without losing anything."""
+"""A training of a style from start to end: it trains, saves, resumes, and stops without losing anything."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def checkpoint(folder: Path, step: int) -> Path:
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "fused_adam"])
-def test_two_steps_and_two_resumed_equal_four_straight(tmp_path: Path, optimizer: str) -> None:
+def test_two_steps_and_two_resumed_steps_equal_four_steps(tmp_path: Path, optimizer: str) -> None:
     chosen = {"optimizer@method.optimizer": optimizer}
     straight = train(tmp_path, network_file=tmp_path / "straight.safetensors", **chosen)
     again = {"network_file": tmp_path / "resumed.safetensors", "resume": checkpoint(tmp_path, 2)}
@@ -45,7 +45,7 @@ def test_two_steps_and_two_resumed_equal_four_straight(tmp_path: Path, optimizer
 
 
 def test_the_second_half_of_training_moves_the_weights(tmp_path: Path) -> None:
-    # Otherwise the equality above would hold for a run that does nothing.
+    # Without this, the equality above would also hold for a run that changes no weights.
     train(tmp_path, **{"method.average_decay": 0})
     assert not same(weights(checkpoint(tmp_path, 2)), weights(checkpoint(tmp_path, 4)))
 
@@ -68,9 +68,9 @@ def test_steps_of_a_schedule_do_not_change_on_resume(tmp_path: Path) -> None:
         train_again(tmp_path, f"resume={checkpoint(tmp_path, 2)}", "steps=3")
 
 
-def test_resume_auto_never_goes_on_with_another_painting(tmp_path: Path) -> None:
+def test_resume_auto_never_resumes_with_another_style_image(tmp_path: Path) -> None:
     first = train(tmp_path, steps=2)
-    other = tmp_path / "other" / "dots.png"  # Of the same name, so that it isn't another run that is asked for.
+    other = tmp_path / "other" / "dots.png"  # The same file name, so that the command asks for a run of the same name.
     other.parent.mkdir()
     save_image(torch.rand(1, 3, 40, 40), other)
     with pytest.raises(ValueError, match=r"resume=auto found no run .* does not have style\.image=.*other.dots\.png"):
@@ -93,9 +93,7 @@ def test_resume_needs_neither_the_folder_nor_the_environment_of_the_start(
     assert train_again(tmp_path, f"resume={first.folder}", "steps=3").folder == first.folder
 
 
-def test_a_run_with_a_named_style_goes_on_from_any_folder_and_knows_its_style(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_of_a_bundled_style_resumes_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings(tmp_path)
     monkeypatch.chdir(tmp_path)
     save_image(torch.rand(1, 3, 40, 40), tmp_path / "data" / "styles" / "wave.png")
@@ -110,7 +108,7 @@ def test_a_run_with_a_named_style_goes_on_from_any_folder_and_knows_its_style(
         train_again(tmp_path, f"resume={first.folder}", "style.source=painting")
 
 
-def test_an_unfinished_run_goes_first(tmp_path: Path) -> None:
+def test_an_unfinished_run_is_resumed_first(tmp_path: Path) -> None:
     constant = {"method.schedule": "null", "style.name": "unfinished"}
     unfinished = train(tmp_path, steps=2, **constant)
     config = unfinished.folder / "config.yaml"
@@ -119,7 +117,7 @@ def test_an_unfinished_run_goes_first(tmp_path: Path) -> None:
     assert train_again(tmp_path, "resume=auto").folder == unfinished.folder
 
 
-def test_a_damaged_checkpoint_is_said(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     train(tmp_path, steps=2)
     path = checkpoint(tmp_path, 2)
     path.write_bytes(path.read_bytes()[:1000])
@@ -128,7 +126,7 @@ def test_a_damaged_checkpoint_is_said(tmp_path: Path) -> None:
 
 
 class Draws(pl.Callback):
-    """Something that draws from the global generator at every step, as dropout would."""
+    """Draws from the global random generator at every step, as dropout would."""
 
     def __init__(self) -> None:
         self.drawn: list[float] = []
@@ -137,7 +135,7 @@ class Draws(pl.Callback):
         self.drawn.append(torch.rand(1).item())
 
 
-def test_random_numbers_go_on_where_they_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_states_are_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     straight, resumed = Draws(), Draws()
     for draws, changes in ((straight, {}), (resumed, {"resume": "CHECKPOINT"})):
         monkeypatch.setattr(
@@ -166,7 +164,7 @@ def test_a_run_of_other_groups_is_not_resumed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_finishes_the_step_saves_and_says_where(
+def test_a_signal_finishes_the_step_saves_and_says_where(
     tmp_path: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ask_during_step_2(self: Callback, trainer: pl.Trainer, *_: object) -> None:
@@ -207,7 +205,7 @@ def test_a_run_starts_from_the_weights_of_another_style(tmp_path: Path, kind: st
     first = train(tmp_path)
     start = first.network_file if kind == "network file" else checkpoint(tmp_path, 4)
     before = weights(first.network_file)
-    # The first step of one cycle moves little.
+    # The first step of the OneCycle schedule moves weights only a little.
     second = train(tmp_path, init_from=start, steps=1, network_file=tmp_path / "second.safetensors")
     assert all(torch.allclose(x, before[name], atol=0.05) for name, x in weights(second.network_file).items())
     third = train(tmp_path, steps=1, seed=1, network_file=tmp_path / "third.safetensors")
@@ -269,18 +267,18 @@ def test_gradients_are_clipped_by_config(tmp_path: Path, clip: str, moves: bool)
     assert (largest > 1e-5) is moves
 
 
-def test_a_prolonged_run_is_as_long_the_next_time(tmp_path: Path) -> None:
+def test_an_extended_run_keeps_its_length(tmp_path: Path) -> None:
     constant = {"method.schedule": "null"}
     first = train(tmp_path, steps=2, **constant)
     prolonged = train_again(tmp_path, f"resume={first.folder}", "steps=6", "checkpoint_every=2")
     for step in (6,):
-        checkpoint(tmp_path, step).unlink()  # As if it had been killed before the end.
+        checkpoint(tmp_path, step).unlink()  # As after a kill before the end.
     again = train_again(tmp_path, "resume=auto")
     assert again.folder == prolonged.folder
     assert checkpoint(tmp_path, 6).exists()
 
 
-def test_resume_auto_starts_no_other_run_where_none_fits_and_says_why(tmp_path: Path) -> None:
+def test_resume_auto_stops_and_says_why_if_no_run_fits(tmp_path: Path) -> None:
     first = train(tmp_path, steps=1)
     with pytest.raises(ValueError, match="resume=auto found no run below") as ended:
         train(tmp_path, steps=1, resume="auto", **{"generator.blocks": 2})
@@ -296,7 +294,7 @@ def test_resume_auto_of_another_method_starts_no_run_of_the_default_style(tmp_pa
 
 
 def test_resume_auto_may_start_another_style_that_the_command_names(tmp_path: Path) -> None:
-    """So one command for each style can be repeated by a scheduler."""
+    """So a scheduler can repeat one command per style."""
     train(tmp_path, steps=1)
     (tmp_path / "stripes.png").write_bytes((tmp_path / "dots.png").read_bytes())
     named = {"style.image": tmp_path / "stripes.png", "network_file": tmp_path / "stripes.safetensors"}
@@ -305,7 +303,7 @@ def test_resume_auto_may_start_another_style_that_the_command_names(tmp_path: Pa
     assert train(tmp_path, steps=1, resume="auto", **named).folder == started.folder
 
 
-def test_a_run_killed_before_its_first_checkpoint_is_no_run_to_resume(tmp_path: Path) -> None:
+def test_a_run_without_checkpoints_is_not_resumed(tmp_path: Path) -> None:
     first = train(tmp_path, steps=1)
     checkpoint(tmp_path, 1).unlink()
     again = train(tmp_path, steps=1, resume="auto")
@@ -313,7 +311,7 @@ def test_a_run_killed_before_its_first_checkpoint_is_no_run_to_resume(tmp_path: 
 
 
 @pytest.mark.parametrize("resume", ["auto", "folder"])
-def test_how_to_train_longer_is_said_and_true(tmp_path: Path, resume: str) -> None:
+def test_the_advice_on_training_longer_works(tmp_path: Path, resume: str) -> None:
     first = train(tmp_path, steps=2)
     where = "auto" if resume == "auto" else first.folder
     with pytest.raises(ValueError, match=r"built for steps=2\. To train longer, start a second training") as ended:
@@ -337,7 +335,7 @@ def test_a_translation_is_not_told_to_start_from_weights(tmp_path: Path) -> None
     assert (constant.folder / "checkpoints" / "step-000002.ckpt").exists()
 
 
-def test_a_network_that_will_be_replaced_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_network_file_that_will_be_overwritten_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     train(tmp_path, steps=1)
     assert "will be overwritten" not in caplog.text
@@ -345,7 +343,7 @@ def test_a_network_that_will_be_replaced_is_named(tmp_path: Path, caplog: pytest
     assert f"{tmp_path / 'network.safetensors'} will be overwritten" in caplog.text
 
 
-def test_other_photos_than_before_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_changed_number_of_photos_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     train(tmp_path, steps=2, **{"method.schedule": "null"})
     (tmp_path / "photos" / "more.png").write_bytes((tmp_path / "photos" / "0.png").read_bytes())
     train_again(tmp_path, f"resume={checkpoint(tmp_path, 2)}", "steps=3")
@@ -362,7 +360,7 @@ def test_other_photos_than_before_are_said(tmp_path: Path, caplog: pytest.LogCap
         ({"lr_rule": "sqrt", "data.batch_size": 8, "method.schedule.max_lr": 5e-3}, r"max_lr=0\.005 overrides it"),
     ],
 )
-def test_a_setting_that_does_not_do_is_refused_before_anything_is_written(
+def test_an_invalid_setting_is_refused_before_anything_is_written(
     tmp_path: Path, changes: dict[str, object], sentence: str
 ) -> None:
     with pytest.raises(ValueError, match=sentence):
@@ -373,4 +371,4 @@ def test_a_setting_that_does_not_do_is_refused_before_anything_is_written(
 def test_a_learning_rate_rule_reaches_the_schedule(tmp_path: Path) -> None:
     outcome = train(tmp_path, lr_rule="linear", lr_reference_batch=1, **{"trainer.log_every_n_steps": 1})
     rates = EventAccumulator(str(outcome.folder)).Reload().Scalars("lr-Adam")
-    assert max(event.value for event in rates) > 1.5e-3  # OneCycle's 1e-3, twice.
+    assert max(event.value for event in rates) > 1.5e-3  # Twice the maximum of 1e-3.

@@ -1,4 +1,4 @@
-"""Starting a script as many processes, the ways that people do: by itself, with torchrun, under SLURM."""
+"""Start a script as several processes: without a launcher, with torchrun, and like SLURM."""
 
 import os
 import socket
@@ -13,13 +13,13 @@ import psutil
 from checkout import SCRIPTS
 
 TRAIN = SCRIPTS / "train.py"
-#: Of no test, but of a starter, or of the machine that the tests run on.
+#: Prefixes of variables that launchers set, which a test must not inherit.
 OF_STARTERS = ("SLURM_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_", "TORCHELASTIC", "GROUP_RANK", "NODE_RANK")
 
 
 @dataclass
 class Ended:
-    """What the first process said and returned, how long all took to end, and which are left."""
+    """Output and exit code of the first process, seconds until all ended, and processes still alive."""
 
     code: int
     out: str
@@ -72,7 +72,7 @@ def _start(command: list[str], variables: dict[str, str]) -> subprocess.Popen[st
 def run(
     started: list[subprocess.Popen[str]], disturb: Callable[[list[psutil.Process]], None] = lambda _: None
 ) -> Ended:
-    """Wait for the end, after `disturb` was given the processes: the first and its children."""
+    """Call `disturb` with the list of processes, then wait for the end."""
     first = psutil.Process(started[0].pid)
     try:
         disturb([first])
@@ -88,7 +88,7 @@ def run(
 
 
 def once_there(pattern: str, folder: Path, process: psutil.Process) -> None:
-    """Wait for a file of that pattern."""
+    """Wait until a file matches the pattern."""
     until = time.monotonic() + 300
     while not any(folder.glob(pattern)):
         assert process.is_running(), f"the process ended before there was {pattern}"

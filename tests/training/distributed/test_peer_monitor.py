@@ -1,4 +1,4 @@
-"""The lines between processes, here between threads: who is told what when one of them goes."""
+"""Connections between processes, here between threads: who learns what when one of them ends."""
 
 import socket
 import threading
@@ -16,7 +16,7 @@ COUNT = 3
 
 
 class Meeting:
-    """Three ends, connected over the real network stack; what each was told of."""
+    """Three connected ends over real sockets, and what each `on_end` was called with."""
 
     def __init__(self) -> None:
         shared: list[Queue[Any]] = [Queue() for _ in range(COUNT)]
@@ -45,7 +45,7 @@ class Meeting:
 def meeting() -> Iterator[Meeting]:
     meeting = Meeting()
     yield meeting
-    # Hang up first: a listener that is about to look at its lines must find them open.
+    # Shut down before closing: a listener that is about to read a socket must find it open.
     for line in (line for lines in meeting.lines for line in lines.values()):
         with suppress(OSError):
             line.shutdown(socket.SHUT_RDWR)
@@ -56,7 +56,7 @@ def meeting() -> Iterator[Meeting]:
 
 
 @pytest.mark.parametrize("lost", [0, 1, 2])
-def test_all_others_learn_who_is_lost(meeting: Meeting, lost: int) -> None:
+def test_all_others_learn_which_process_died(meeting: Meeting, lost: int) -> None:
     others = {0, 1, 2} - {lost}
     meeting.live(*others)
     meeting.die(lost)
@@ -66,14 +66,14 @@ def test_all_others_learn_who_is_lost(meeting: Meeting, lost: int) -> None:
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2])
-def test_all_others_learn_that_one_ends_with_an_error(meeting: Meeting, failing: int) -> None:
+def test_all_others_learn_that_a_process_failed(meeting: Meeting, failing: int) -> None:
     meeting.live(0, 1, 2)
     meeting.ends[failing].leave(FAILED)
     for rank in {0, 1, 2} - {failing}:
         assert meeting.told[rank].get(timeout=5) == FAILED
 
 
-def test_a_farewell_is_no_loss(meeting: Meeting) -> None:
+def test_an_orderly_end_is_not_reported(meeting: Meeting) -> None:
     meeting.live(0, 1, 2)
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda end: end.leave(DONE), meeting.ends.values()))
@@ -83,14 +83,14 @@ def test_a_farewell_is_no_loss(meeting: Meeting) -> None:
         assert meeting.told[rank].empty()
 
 
-def test_one_who_left_is_not_missed_and_another_still_is(meeting: Meeting) -> None:
+def test_a_death_is_reported_after_another_process_ended_orderly(meeting: Meeting) -> None:
     meeting.live(0, 1)
     threading.Thread(target=meeting.ends[1].leave, args=[DONE], daemon=True).start()
     meeting.die(2)
     assert meeting.told[0].get(timeout=5) == 2
 
 
-def test_a_stranger_is_turned_away() -> None:
+def test_a_connection_without_the_token_is_closed() -> None:
     shared: Queue[Any] = Queue()
     with ThreadPoolExecutor() as pool:
         first = pool.submit(listen, 2, shared.put)
@@ -105,6 +105,6 @@ def test_a_stranger_is_turned_away() -> None:
         line.close()
 
 
-def test_who_never_comes_is_not_awaited_for_ever() -> None:
+def test_listening_for_a_missing_process_times_out() -> None:
     with pytest.raises(TimeoutError):
         listen(2, lambda _: None, timeout=0.1)

@@ -1,4 +1,4 @@
-"""What one process decides by itself; tests/training/distributed/test_two_processes.py has the rest."""
+"""Behaviour of a single process; test_two_processes.py has the rest."""
 
 import logging
 from pathlib import Path
@@ -21,7 +21,7 @@ def trainer() -> pl.Trainer:
     [{"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2"}, {"SLURM_STEP_NUM_TASKS": "2"}],
     ids=["torchrun", "srun"],
 )
-def test_many_processes_and_a_trainer_for_one_are_refused(
+def test_several_processes_and_a_trainer_for_one_are_refused(
     trainer: pl.Trainer, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
 ) -> None:
     for name, value in variables.items():
@@ -30,19 +30,19 @@ def test_many_processes_and_a_trainer_for_one_are_refused(
         pass
 
 
-def test_one_alone_agrees_with_itself(trainer: pl.Trainer, tmp_path: Path) -> None:
+def test_a_single_process_gets_its_own_values(trainer: pl.Trainer, tmp_path: Path) -> None:
     with connected(trainer) as processes:
         assert (processes.first, processes.count) == (True, 1)
         assert processes.broadcast("folder") == "folder"
         assert processes.all_gather(3) == [3]
-        assert [processes.lagged_max(number) for number in (0, 15)] == [0, 15]  # At once: nobody else is asked.
+        assert [processes.lagged_max(number) for number in (0, 15)] == [0, 15]  # Without a lag.
         assert agree_on_run_dir(processes, None, lambda: tmp_path / "new") == tmp_path / "new"
         checkpoint = tmp_path / "run" / "checkpoints" / "step-000001.ckpt"
         assert agree_on_run_dir(processes, checkpoint, lambda: tmp_path / "new") == tmp_path / "run"
 
 
 @pytest.mark.parametrize(("rank", "ended", "speaks"), [(0, 1, True), (1, 0, True), (2, 0, False), (1, 2, False)])
-def test_one_process_speaks_of_a_lost_one(rank: int, ended: int, speaks: bool) -> None:
+def test_one_process_reports_a_lost_process(rank: int, ended: int, speaks: bool) -> None:
     processes = Processes()
     processes.rank, processes.count, processes.advice = rank, 3, lambda: "Go on."
     sentence = processes.lost_message(ended)
@@ -51,11 +51,11 @@ def test_one_process_speaks_of_a_lost_one(rank: int, ended: int, speaks: bool) -
     assert processes.lost_message(ended) == ""
 
 
-def test_nobody_speaks_for_one_that_said_its_error_itself() -> None:
+def test_a_process_that_reported_its_own_error_is_not_reported_again() -> None:
     assert Processes().lost_message(FAILED) == ""
 
 
-def test_the_advice_names_the_folder_if_something_is_in_it(tmp_path: Path) -> None:
+def test_the_advice_names_the_folder_if_it_has_a_checkpoint(tmp_path: Path) -> None:
     assert "no checkpoint yet" in how_to_go_on(tmp_path)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "step-000001.ckpt").touch()
@@ -71,7 +71,7 @@ def test_the_first_process_reports(monkeypatch: pytest.MonkeyPatch, variables: d
 
 
 @pytest.mark.parametrize("variables", [{"RANK": "3"}, {"SLURM_PROCID": "1"}, {"LOCAL_RANK": "1"}])
-def test_the_others_only_warn(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+def test_the_other_processes_only_warn(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
     package, stopping = logging.getLogger("fast_style"), logging.getLogger("fast_style.interrupts")
     for logger in (package, stopping):
         monkeypatch.setattr(logger, "level", logging.NOTSET)

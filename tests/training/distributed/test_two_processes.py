@@ -1,4 +1,4 @@
-"""Two real processes on the CPU: they learn what one learns, and neither dies, nor stops, alone."""
+"""Two real processes on a CPU: they learn what one process learns, and they end together."""
 
 import signal
 from collections.abc import Callable
@@ -17,9 +17,9 @@ from fast_style.training.checkpoint_io import read_checkpoint
 pytestmark = pytest.mark.slow
 
 STEPS = 40
-#: A small learning rate, since the kinks of a network (ReLU, pooling) enlarge float32's differences.
+#: A small learning rate, because ReLU and max pooling amplify float32 rounding differences.
 RECIPE = {
-    # Linear upsampling hands biases without effect to a norm: Adam sees the rounding's sign alone, which differs.
+    # With linear upsampling a norm cancels some biases. Adam then follows the sign of rounding errors, which differs.
     "generator.upsample": "fractional",
     "steps": STEPS,
     "val_every": STEPS // 2,
@@ -74,7 +74,7 @@ def test_two_processes_learn_what_one_learns(home: Path, undisturbed: tuple[Path
         flat(final(home / "alone")),
         flat(final(runs)),
     )
-    # With the photos of one process only, or gradients that are not shared, it is above 0.3.
+    # With the photos of one process only, or without averaged gradients, the ratio is above 0.3.
     assert (by_one - by_two).norm() < 2e-3 * (by_one - before).norm()
     one, two = curves(home / "alone"), curves(runs)
     assert one.keys() == two.keys()
@@ -84,7 +84,7 @@ def test_two_processes_learn_what_one_learns(home: Path, undisturbed: tuple[Path
     assert alone.metrics["val/total"] == pytest.approx(two["val/total"][-1][1], rel=1e-3)
 
 
-def test_only_the_first_process_writes_and_speaks(undisturbed: tuple[Path, Ended]) -> None:
+def test_only_rank_0_writes_and_reports(undisturbed: tuple[Path, Ended]) -> None:
     runs, ended = undisturbed
     (folder,) = runs.glob("*/*")
     names = sorted(path.name.split(".")[0] for path in folder.iterdir())
@@ -105,7 +105,7 @@ def kill(rank: int, number: int, runs: Path) -> Callable[[list[psutil.Process]],
     return disturb
 
 
-def test_a_killed_process_ends_the_run_which_goes_on_under_slurm(home: Path, undisturbed: tuple[Path, Ended]) -> None:
+def test_a_killed_process_ends_the_run_which_resumes_under_slurm(home: Path, undisturbed: tuple[Path, Ended]) -> None:
     runs = home / "killed"
     ended = run(plainly(settings(home, **TWO, runs=runs)), kill(1, signal.SIGKILL, runs))
     assert ended.code == 1
@@ -129,7 +129,7 @@ def test_the_first_process_killed_ends_the_others(home: Path) -> None:
     assert "Error in process 1: Process 0 of 2 was lost" in ended.err
 
 
-def test_one_process_is_asked_and_all_stop_and_go_on_under_torchrun(
+def test_a_signal_to_one_process_stops_all_and_the_run_resumes_under_torchrun(
     home: Path, undisturbed: tuple[Path, Ended]
 ) -> None:
     runs = home / "stopped"

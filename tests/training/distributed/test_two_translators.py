@@ -1,4 +1,4 @@
-"""CycleGAN in two real processes on the CPU: they learn what one learns, and go on with the pools of both."""
+"""CycleGAN in two real processes on a CPU: same result as one process, and both image pools are resumed."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from fast_style.training.checkpoint_io import read_checkpoint
 
 pytestmark = pytest.mark.slow
 
-# All that comes before the pools are full is the same for one process of two pairs and two of one.
+# Until the pools are full, one process with two pairs equals two processes with one pair each.
 RECIPE = {"steps": 8, "val_every": 8, "checkpoint_every": 4, "method.optimizer.lr": 1e-4, "method.pool_size": 100}
 TWO = {"trainer": "ddp", "trainer.devices": 2, "data.batch_size": 1}
 
@@ -37,7 +37,7 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     before = flat(read_checkpoint(unmoved)["state_dict"])
     one, two = final(tmp_path / "one"), final(tmp_path / "two")
     by_one, by_two = flat(one["state_dict"]), flat(two["state_dict"])
-    # Adam turns the rounding of small gradients into steps; with the pictures of one process only it is far above.
+    # Adam turns rounding errors of small gradients into steps. With the images of one process only, it is far above.
     assert (by_one - by_two).norm() < 0.05 * (by_one - before).norm()
     for side in "AB":
         pictures = two["image_pools"][side]["pictures"]
