@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,12 +53,12 @@ SYSTEM = {
 }
 
 
-def watched(log: Path, home: Path, script: str, *arguments: str) -> list[str]:
+def watched(log: Path, home: Path, temporary: Path, script: str, *arguments: str) -> list[str]:
     """Run a script in the checkout with an empty home folder; returns one line per access."""
     told = ("FAST_STYLE", "TORCHINDUCTOR")  # torch sets this variable for its child processes.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(told)}
     command = [sys.executable, "-c", WATCHING, str(log), str(CHECKOUT / "scripts" / f"{script}.py"), *arguments]
-    environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "TMPDIR": str(log.parent)}
+    environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "TMPDIR": str(temporary)}
     ended = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     return log.read_text().splitlines()
@@ -73,6 +75,13 @@ def strange(lines: list[str], *allowed: Path) -> set[str]:
     return outside - {str(parent) for place in places for parent in place.parents}
 
 
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A temporary folder with a short path: the sockets of loading workers need one."""
+    with tempfile.TemporaryDirectory(prefix="t") as folder:
+        yield Path(folder)
+
+
 def test_accesses_are_recorded(tmp_path: Path) -> None:
     script = tmp_path / "scripts" / "peeping.py"
     script.parent.mkdir()
@@ -83,27 +92,27 @@ def test_accesses_are_recorded(tmp_path: Path) -> None:
         "try: socket.create_connection(('127.0.0.1', 9), timeout=1)\n"
         "except OSError: pass\n"
     )
-    lines = watched(tmp_path / "log", tmp_path / "home", str(script.with_suffix("")))
+    lines = watched(tmp_path / "log", tmp_path / "home", tmp_path, str(script.with_suffix("")))
     assert "/nowhere/else" in strange(lines)
     assert any(line.startswith("network") for line in lines)
 
 
 @pytest.mark.slow
-def test_training_and_stylizing_access_nothing_else(tmp_path: Path) -> None:
+def test_training_and_stylizing_access_nothing_else(tmp_path: Path, temporary: Path) -> None:
     home, run = tmp_path / "home", tmp_path / "run"
     home.mkdir()
     run.mkdir()
     network = run / "network.safetensors"
     training = ["experiment=quick", "style=starry_night", "steps=2", "data.size=32", "compile=false", "style.size=64"]
-    lines = watched(run / "train.log", home, "train", *training, f"runs={run}", f"network_file={network}")
+    lines = watched(run / "train.log", home, temporary, "train", *training, f"runs={run}", f"network_file={network}")
     painting = [
         f"ckpt={network}",
         "input=docs/images/cat_wave.jpg",
         f"output={run / 'painted.png'}",
         f"cache={run / 'cache'}",
     ]
-    lines += watched(run / "stylize.log", home, "stylize", *painting)
-    assert strange(lines, run) == set()
+    lines += watched(run / "stylize.log", home, temporary, "stylize", *painting)
+    assert strange(lines, run, temporary) == set()
     assert [line for line in lines if line.startswith("network")] == []
     assert list(home.iterdir()) == []
     assert (run / "painted.png").is_file()

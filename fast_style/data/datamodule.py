@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
 from abc import abstractmethod
 from collections import deque
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 #: Start method of loading workers. It is explicit because joblib's processes have a default of their own, which fails.
 _START = "fork" if sys.platform == "linux" else "spawn"
+#: Bytes. A socket's path has at most 107 (unix(7)), and multiprocessing adds `/pymp-xxxxxxxx/listener-xxxxxxxx`.
+LONGEST_TEMPORARY_FOLDER = 107 - len("/pymp-xxxxxxxx/listener-xxxxxxxx")
 
 
 class PhotoSplit(NamedTuple):
@@ -87,6 +90,8 @@ class InfiniteDataModule(pl.LightningDataModule):
         """Find the images once per run, because listing 120,000 files takes up to a second."""
         if self._opened:
             return
+        if self.workers:
+            check_temporary_folder(tempfile.gettempdir())
         self.training, self.validation, self.epoch_order = self.build_split()
         # Load one image of each now: an error raised here reaches the user as one line; one from a worker would not.
         self.training[next(iter(InfiniteSampler(self.epoch_order)))], self.validation[0, 0]
@@ -206,6 +211,24 @@ class PhotoDataModule(InfiniteDataModule):
             PhotoDataset(training, transform=self.augmentation(), seed=self.seed, at_least=enough),
             PhotoDataset(validation, transform=frame, seed=self.seed, at_least=self.size),
             epoch_order,
+        )
+
+
+def check_temporary_folder(folder: str) -> None:
+    """Refuse a temporary folder with a path that is too long for the sockets of loading workers.
+
+    Workers send tensors as file descriptors through a Unix socket in a subfolder of the temporary folder. A path of 108
+    bytes or more fails inside a worker's thread, and the training would wait for ever.
+
+    Raises:
+        ValueError: a path that leaves no room for the socket's name.
+    """
+    found = len(os.fsencode(folder))
+    strategy = torch.multiprocessing.get_sharing_strategy()  # type: ignore[no-untyped-call]
+    if strategy == "file_descriptor" and found > LONGEST_TEMPORARY_FOLDER:
+        raise ValueError(
+            f"The path of the temporary folder {folder} has {found} bytes, and loading workers need at most "
+            f"{LONGEST_TEMPORARY_FOLDER}; set TMPDIR to a shorter path, or use data.workers=0."
         )
 
 

@@ -4,7 +4,9 @@ import logging
 import multiprocessing
 import signal
 import subprocess
+import tempfile
 import time
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -209,3 +211,11 @@ def test_the_files_of_the_last_batches_are_remembered_while_training(photo_folde
     assert data.files_of() == loaded[2].files
     assert set(data.files_of()) <= set(find_pictures(photo_folder))
     assert data.batches_seen == 3
+
+
+@pytest.mark.parametrize(("workers", "length", "refused"), [(1, 76, True), (1, 75, False), (0, 76, False)])
+def test_a_temporary_folder_with_a_long_path_is_refused(photo_folder, monkeypatch, workers, length, refused):
+    monkeypatch.setattr(torch.multiprocessing, "get_sharing_strategy", lambda: "file_descriptor")
+    monkeypatch.setattr(tempfile, "tempdir", "/" + "x" * (length - 1))
+    with pytest.raises(ValueError, match=r"76 bytes.*at most 75; set TMPDIR") if refused else nullcontext():
+        photos(photo_folder, workers=workers)
