@@ -71,7 +71,8 @@ def check_keys(cfg: DictConfig, root: str) -> None:
     Raises:
         ValueError: a key of no root file or group, or an argument that a class or function does not take.
     """
-    strange = [str(key) for key in cfg if key not in _known_keys(root)] or list(_unknown_arguments(cfg))
+    known = _known_keys(root)
+    strange = [str(key) for key in cfg if key not in known] or list(_unknown_arguments(cfg))
     if not strange:
         return
     said = {override.split("=")[0].lstrip("+") for override in HydraConfig.get().overrides.task}
