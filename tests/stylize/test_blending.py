@@ -15,7 +15,7 @@ def pixels(seed: int, height: int = 12, width: int = 10) -> np.ndarray:
     return np.random.default_rng(seed).random((height, width, 3), np.float32)
 
 
-def test_strength_goes_straight_from_photo_to_painting() -> None:
+def test_strength_is_linear_between_photo_and_stylized_image() -> None:
     photo, painted = pixels(0), pixels(1)
     distances = [np.abs(Blending(strength=s)(photo, painted, top=0) - photo).mean() for s in (0, 0.25, 0.5, 1)]
     assert distances[0] == 0
@@ -57,7 +57,7 @@ def step(height: int, width: int) -> np.ndarray:
     return np.repeat((np.arange(width) >= width // 2).astype(np.float32)[None, :, None], height, 0).repeat(3, 2)
 
 
-def test_an_enlarged_painting_has_the_photos_sharp_edges() -> None:
+def test_an_enlarged_result_has_the_photos_sharp_edges() -> None:
     photo, small = step(64, 96), step(16, 24)
     painted = 0.2 + 0.5 * small  # Follows the photo.
     found = np.concatenate([rows for _, rows in upsampled(photo, small, painted)])

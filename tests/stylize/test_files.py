@@ -142,7 +142,7 @@ def test_unsupported_image_files_in_a_folder_are_counted(here):
     assert len(planned("photos")) == 4
 
 
-# ---- painting
+# ---- stylizing
 
 
 @pytest.fixture
@@ -258,7 +258,7 @@ def test_alpha_is_kept_where_the_format_can(painter):
 
 
 @pytest.mark.usefixtures("here")
-def test_a_picture_over_the_limit_is_skipped(painter):
+def test_an_image_over_the_limit_is_skipped(painter):
     [painted] = paint(painter, plan("photo.jpg", "out.png", style="wave"), max_pixels=100)
     assert "max_pixels" in painted.problem
 
@@ -275,7 +275,7 @@ def test_an_unwritable_result_is_skipped_with_its_reason(painter):
 
 @pytest.mark.parametrize("pictures", [1, 3])
 @pytest.mark.usefixtures("here")
-def test_large_pictures_are_in_memory_one_at_a_time(painter, monkeypatch, pictures):
+def test_large_images_are_in_memory_one_at_a_time(painter, monkeypatch, pictures):
     for i in range(3):
         save_image(torch.rand(3, 20, 20), f"many/{i}.png")
     alive, most = set(), []

@@ -79,7 +79,7 @@ def test_host_memory_counts_although_a_gpu_computes() -> None:
 
 
 @pytest.mark.parametrize("need", [80, 630, 1260])
-def test_on_the_cpu_a_picture_is_whole_if_it_fits(need: float) -> None:
+def test_on_the_cpu_an_image_is_whole_if_it_fits(need: float) -> None:
     pixels = 1000 * 1000
     for spare, whole in ((1.01, True), (0.99, False)):
         budget = MemoryBudget(int(PROCESS + pixels * (need * spare + PICTURE)))

@@ -58,7 +58,7 @@ def test_stylizing_keeps_no_graph_and_changes_no_input(network):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
-def test_any_float_picture_is_painted_in_float32(network, dtype):
+def test_any_float_image_is_stylized_in_float32(network, dtype):
     picture = torch.rand(1, 3, 16, 16).to(dtype)
     stylizer = Stylizer(Torch(network), origin=ORIGIN)
     assert torch.equal(stylizer(picture), stylizer(picture.float()))

@@ -126,7 +126,7 @@ def test_bad_settings_are_refused(settings):
         PaintSettings("digest", **settings)
 
 
-# ---- painting
+# ---- stylizing
 
 
 @pytest.mark.usefixtures("here")

@@ -53,7 +53,7 @@ def joined(tiles: Tiles, pixels: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize(("height", "width", "rows"), [(96, 64, 32), (75, 50, 8), (75, 50, 20), (131, 47, 1000)])
-def test_exact_statistics_give_the_untiled_picture(name: str, height: int, width: int, rows: int) -> None:
+def test_exact_statistics_give_the_untiled_image(name: str, height: int, width: int, rows: int) -> None:
     net, pixels = network(**NETWORKS[name]), picture(height, width)
     painted = joined(Tiles(net, rows=rows), pixels)
     assert painted.shape == pixels.shape
@@ -67,7 +67,7 @@ def test_strips_with_their_own_statistics_differ() -> None:
 
 
 @pytest.mark.parametrize("rows", [16, 40])
-def test_statistics_of_a_thumbnail_as_large_as_the_picture_are_exact(rows: int) -> None:
+def test_statistics_of_a_full_size_thumbnail_are_exact(rows: int) -> None:
     net, pixels = network(), picture(96, 64)
     painted = joined(Tiles(net, rows=rows, statistics="thumbnail"), pixels)
     np.testing.assert_allclose(painted, whole(net, pixels), atol=1e-5)
@@ -81,7 +81,7 @@ def test_statistics_of_a_thumbnail_have_no_seams(monkeypatch) -> None:
     assert len(thumbnail_moments(net, pixels)) == 9
 
 
-def test_a_float_picture_is_painted_too() -> None:
+def test_a_float_image_is_stylized_too() -> None:
     net, pixels = network(), picture(48, 40)
     same = joined(Tiles(net, rows=16), pixels.astype(np.float32) / 255)
     np.testing.assert_allclose(same, joined(Tiles(net, rows=16), pixels), atol=1e-6)

@@ -40,7 +40,7 @@ def test_a_still_clip_flickers_less(strength, noise, share):
 
 @pytest.mark.parametrize("step", [1, 2, 5])
 @pytest.mark.parametrize("contrast", [0.3, 0.8])
-def test_what_moves_has_no_ghost(step, contrast):
+def test_moving_objects_have_no_ghosts(step, contrast):
     photos = np.full((FRAMES, 1, 3, HEIGHT, WIDTH), 0.1, np.float32)
     for time, photo in enumerate(photos):
         photo[..., 8:20, 2 + step * time : 12 + step * time] += contrast
