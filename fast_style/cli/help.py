@@ -5,7 +5,7 @@ which keeps comments, would be one more dependency for this one use.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from omegaconf.errors import OmegaConfBaseException
 CONF = Path(__file__).resolve().parents[2] / "conf"
 #: Groups of recipes, which set values of all kinds.
 RECIPES = ("experiment", "optimization")
-LONGEST_VALUE = 60
+LONGEST_VALUE = 40
 WIDEST_COLUMN = 40
+#: The chosen option of a group, or several options, as `style=[wave,the_scream]`.
+Choice = str | Sequence[str] | None
 
 
 def register_help() -> None:
@@ -32,7 +34,8 @@ def help_text(cfg: DictConfig) -> str:
         cfg: the composed configuration with its `hydra` node.
     """
     root = str(cfg.hydra.job.config_name)
-    choices = {group: option for group, option in cfg.hydra.runtime.choices.items() if not group.startswith("hydra/")}
+    choices = _several(root)
+    choices |= {group: option for group, option in cfg.hydra.runtime.choices.items() if not group.startswith("hydra/")}
     explanations = explanations_of(root, choices)
     lines = ["== Groups, chosen by group=option ==", *_group_lines(choices, root), ""] if choices else []
     lines += ["== Settings, changed by key=value =="]
@@ -46,7 +49,7 @@ def help_text(cfg: DictConfig) -> str:
     return "\n".join(lines).replace("$", "$$")
 
 
-def explanations_of(root: str, choices: Mapping[str, str | None]) -> dict[str, str]:
+def explanations_of(root: str, choices: Mapping[str, Choice]) -> dict[str, str]:
     """The comment of each setting by its dotted key, from the root file and the chosen options.
 
     Args:
@@ -57,7 +60,7 @@ def explanations_of(root: str, choices: Mapping[str, str | None]) -> dict[str, s
     # A recipe's comment says why it changes a value, not what the setting does: it is the last to be asked.
     for group, option in sorted(choices.items(), key=lambda item: item[0] in RECIPES):
         folder, _, package = group.partition("@")
-        for file in _with_defaults(CONF / folder / f"{option}.yaml"):
+        for file in _files_of(CONF / folder, option):
             everywhere = "@package _global_" in file.read_text(encoding="utf-8")
             prefix = "" if everywhere else f"{package or folder}."
             for key, comment in comments_of(file).items():
@@ -95,6 +98,12 @@ def _above(lines: list[str], line: int) -> str:
         line -= 1
         words.insert(0, lines[line].strip(" #"))
     return " ".join(words)
+
+
+def _files_of(folder: Path, option: Choice) -> Iterator[Path]:
+    """The files of a chosen option, or of several options."""
+    for name in [option] if isinstance(option, str) else option or []:
+        yield from _with_defaults(folder / f"{name}.yaml")
 
 
 def _with_defaults(file: Path) -> Iterator[Path]:
@@ -141,13 +150,21 @@ def _row(key: str, value: str) -> str:
     return f"{key}={value if len(value) <= LONGEST_VALUE else value[:LONGEST_VALUE] + '...'}"
 
 
-def _group_lines(choices: Mapping[str, str | None], root: str) -> list[str]:
+def _several(root: str) -> dict[str, Choice]:
+    """Groups of which the root file chooses a list of options; Hydra's record of choices leaves them out."""
+    entries = OmegaConf.to_container(OmegaConf.load(CONF / f"{root}.yaml").defaults)
+    assert isinstance(entries, list)
+    pairs = (pair for entry in entries if isinstance(entry, dict) for pair in entry.items())
+    return {str(group): options for group, options in pairs if isinstance(options, list)}
+
+
+def _group_lines(choices: Mapping[str, Choice], root: str) -> list[str]:
     """Each group with its options, and what each option is."""
     lines = []
     for group, option in sorted(choices.items()):
         files = sorted((CONF / group.partition("@")[0]).glob("*.yaml"))
         rows = [(f"  {file.stem}", headline(file)) for file in files if _is_for(file, root)]
-        lines += [f"{group}={option or 'null'}, or one of" if rows else f"{group}={option}", *_aligned(rows)]
+        lines += [f"{group}={_as_text(option)}, one of" if rows else f"{group}={_as_text(option)}", *_aligned(rows)]
     return lines
 
 

@@ -17,7 +17,7 @@ class TemporalSmoothing:
     """Average stylized frames over time, without ghosting behind moving objects.
 
     `x` is the input frame, `p` the stylized frame and `s` the strength; `r` and `y` are the running averages of the
-    input frames and of the stylized frames. At every pixel:
+    input frames and of the stylized frames. At every pixel::
 
         d = largest within 2 pixels of (mean over 3x3 of (largest of the channels of |x - r|))
         w = s exp(-(d / TOLERANCE)^2)
