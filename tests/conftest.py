@@ -7,6 +7,7 @@ from pathlib import Path
 import absl.logging
 import pytest
 import torch
+from exported_networks import Exports
 from torch import nn
 
 from fast_style import save_image
@@ -30,6 +31,11 @@ def _one_cache_of_our_own(tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
+    return Exports(tmp_path_factory.mktemp("exports"))
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from exported_networks import ORIGIN, Exports, small_network
 
 from fast_style.networks.transform_net import TransformNet
 from fast_style.runtimes import export as exporting
 from fast_style.runtimes.export import NEEDED, READERS, SUFFIXES, ParityError, describe, export
 
-ORIGIN = {"style": "wave", "recipe": "{}", "version": "0.1.0", "format": "fast_style/1"}
 NETWORKS = {
     "linear": {},
     "nearest": {"upsample": "nearest"},
@@ -19,11 +19,6 @@ NETWORKS = {
     "the_papers": {"upsample": "fractional", "fractional_kernel": 3, "residual_padding": "none"},
     "cyclegan": {"upsample": "fractional", "fractional_kernel": 3, "output_gain": 1.0, "outer_kernel": 7},
 }
-
-
-def network(**settings) -> TransformNet:
-    torch.manual_seed(0)
-    return TransformNet(**({"width": 4, "blocks": 1} | settings)).eval()
 
 
 def worst(found: TransformNet, run, shapes) -> float:
@@ -41,12 +36,13 @@ def worst(found: TransformNet, run, shapes) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("format", NEEDED)
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_every_format_takes_any_batch_and_image_size(tmp_path: Path, format, precision) -> None:
-    file = tmp_path / "new" / f"wave{SUFFIXES[format]}"
-    parities = export(network(), file, origin=ORIGIN, format=format, precision=precision)
-    assert [p.shape for p in parities] == [(1, 3, 96, 128), (2, 3, 131, 77)]
+def test_every_format_takes_any_batch_and_image_size(exports: Exports, format, precision) -> None:
+    exported = exports.get(small_network(), format=format, precision=precision)
+    file = exported.file
+    assert file.name == f"wave{SUFFIXES[format]}"
+    assert [p.shape for p in exported.parities] == [(1, 3, 96, 128), (2, 3, 131, 77)]
     shapes = [(1, 3, 64, 64), (3, 3, 33, 50), (1, 3, 17, 16), (1, 3, 101, 200)]
-    assert worst(network(), READERS[format](file), shapes) < (1e-5 if precision == "fp32" else 2e-3)
+    assert worst(small_network(), READERS[format](file), shapes) < (1e-5 if precision == "fp32" else 2e-3)
     assert sorted(p.name for p in file.parent.iterdir()) == sorted(
         [file.name, "wave.bin"] if format == "openvino" else [file.name]
     )
@@ -54,19 +50,17 @@ def test_every_format_takes_any_batch_and_image_size(tmp_path: Path, format, pre
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_generator_is_exported(tmp_path: Path, name: str) -> None:
-    found = network(**NETWORKS[name])
-    export(found, tmp_path / "wave.onnx", origin=ORIGIN)
+def test_every_generator_is_exported(exports: Exports, name: str) -> None:
+    found = small_network(**NETWORKS[name])
     shapes = [(1, 3, 96, 64), (2, 3, 47, 90)]
-    assert worst(found, READERS["onnx"](tmp_path / "wave.onnx"), shapes) < 1e-5
+    assert worst(found, READERS["onnx"](exports.get(found).file), shapes) < 1e-5
 
 
 @pytest.mark.slow
-def test_an_onnx_file_has_metadata_and_standard_operators_only(tmp_path: Path) -> None:
+def test_an_onnx_file_has_metadata_and_standard_operators_only(exports: Exports) -> None:
     import onnx
 
-    export(network(), tmp_path / "wave.onnx", origin=ORIGIN, precision="fp16")
-    model = onnx.load(tmp_path / "wave.onnx")
+    model = onnx.load(exports.get(small_network(), precision="fp16").file)
     onnx.checker.check_model(model, full_check=True)
     said = {entry.key: entry.value for entry in model.metadata_props}
     assert said["style"] == "wave"
@@ -82,14 +76,13 @@ def test_an_onnx_file_has_metadata_and_standard_operators_only(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_other_formats_have_metadata(tmp_path: Path) -> None:
+def test_other_formats_have_metadata(exports: Exports) -> None:
     import openvino
 
-    export(network(), tmp_path / "wave.xml", origin=ORIGIN, format="openvino")
-    assert openvino.Core().read_model(tmp_path / "wave.xml").get_rt_info(["fast_style", "style"]).value == "wave"
-    export(network(), tmp_path / "wave.pt2", origin=ORIGIN, format="torch_export")
+    file = exports.get(small_network(), format="openvino").file
+    assert openvino.Core().read_model(file).get_rt_info(["fast_style", "style"]).value == "wave"
     extra = {"fast_style.json": ""}
-    torch.export.load(tmp_path / "wave.pt2", extra_files=extra)
+    torch.export.load(exports.get(small_network(), format="torch_export").file, extra_files=extra)
     assert json.loads(extra["fast_style.json"])["style"] == "wave"
 
 
@@ -112,14 +105,14 @@ def test_a_file_above_the_tolerance_is_not_written(tmp_path: Path, monkeypatch) 
 )
 def test_invalid_settings_are_refused(tmp_path: Path, settings, sentence) -> None:
     with pytest.raises(ValueError, match=sentence):
-        export(network(), tmp_path / "wave.onnx", origin=ORIGIN, **settings)
+        export(small_network(), tmp_path / "wave.onnx", origin=ORIGIN, **settings)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_package_is_named_with_what_to_install(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(exporting, "find_spec", lambda package: None if package == "openvino" else True)
     with pytest.raises(ValueError, match=r"needs openvino, not installed here: pip install 'fast_style\[openvino\]'"):
-        export(network(), tmp_path / "wave.xml", origin=ORIGIN, format="openvino")
+        export(small_network(), tmp_path / "wave.xml", origin=ORIGIN, format="openvino")
 
 
 def test_the_metadata_has_the_direction_of_a_translation() -> None:

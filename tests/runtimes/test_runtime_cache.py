@@ -7,6 +7,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+from exported_networks import ORIGIN, Exports, small_network
 
 from fast_style.networks.serialization import save_network
 from fast_style.networks.transform_net import TransformNet
@@ -25,7 +26,7 @@ def network_file(tmp_path: Path) -> NetworkFile:
 
 
 @pytest.fixture
-def exports(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+def fake_exports(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Paths exported so far, with a fake exporter that takes no time."""
     made: list[Path] = []
 
@@ -45,19 +46,19 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("format", FILES)
-def test_a_network_is_exported_once(tmp_path: Path, network_file: NetworkFile, exports, format) -> None:
+def test_a_network_is_exported_once(tmp_path: Path, network_file: NetworkFile, fake_exports, format) -> None:
     path = model_path(network_file, tmp_path / "cache", format)
     made = contents(path.parent)
     assert set(FILES[format]) < made.keys()
     assert model_path(network_file, tmp_path / "cache", format) == path
     assert contents(path.parent) == made
-    assert exports == [path]
+    assert fake_exports == [path]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "emptied", "one byte", "removed"])
 @pytest.mark.parametrize(("format", "name"), [(format, name) for format, names in FILES.items() for name in names])
 def test_damage_is_found_before_a_runtime_loads_the_file(
-    tmp_path: Path, network_file: NetworkFile, exports, format, name, damage
+    tmp_path: Path, network_file: NetworkFile, fake_exports, format, name, damage
 ) -> None:
     path = model_path(network_file, tmp_path / "cache", format)
     whole = contents(path.parent)
@@ -69,21 +70,21 @@ def test_damage_is_found_before_a_runtime_loads_the_file(
         damaged.write_bytes(changed[damage])
     assert model_path(network_file, tmp_path / "cache", format) == path
     assert contents(path.parent) == whole
-    assert exports == [path, path]
+    assert fake_exports == [path, path]
 
 
 def test_an_export_that_was_killed_before_its_checksum_is_made_again(
-    tmp_path: Path, network_file: NetworkFile, exports
+    tmp_path: Path, network_file: NetworkFile, fake_exports
 ) -> None:
     path = model_path(network_file, tmp_path / "cache", "onnx")
     path.with_name("network.onnx.sha256").unlink()
     model_path(network_file, tmp_path / "cache", "onnx")
-    assert exports == [path, path]
+    assert fake_exports == [path, path]
 
 
 @pytest.mark.parametrize("error", [MemoryError("no room"), RuntimeError("the device is busy")], ids=str)
 def test_an_error_unrelated_to_the_file_keeps_the_file(
-    tmp_path: Path, network_file: NetworkFile, exports, monkeypatch, error
+    tmp_path: Path, network_file: NetworkFile, fake_exports, monkeypatch, error
 ) -> None:
     calls = []
 
@@ -106,12 +107,12 @@ def test_an_error_unrelated_to_the_file_keeps_the_file(
     for runtime in (OnnxRuntime, OpenVino):
         with pytest.raises(type(error), match=str(error)):
             runtime(network_file, cache=tmp_path / "cache")
-    assert len(calls) == len(exports) == 2, "loaded or exported a second time"
-    assert all(path.is_file() for path in exports)
+    assert len(calls) == len(fake_exports) == 2, "loaded or exported a second time"
+    assert all(path.is_file() for path in fake_exports)
 
 
 def test_changed_code_exports_the_network_again(
-    tmp_path: Path, network_file: NetworkFile, exports, monkeypatch
+    tmp_path: Path, network_file: NetworkFile, fake_exports, monkeypatch
 ) -> None:
     package = tmp_path / "package"
     for name in ("networks/generator.py", "networks/deep/blocks.py", "runtimes/export.py"):
@@ -122,7 +123,7 @@ def test_changed_code_exports_the_network_again(
     for name in ("networks/generator.py", "networks/deep/blocks.py", "runtimes/export.py"):
         (package / name).write_text("GAIN = 2")
         paths.append(model_path(network_file, tmp_path / "cache", "onnx"))
-    assert exports == paths
+    assert fake_exports == paths
     assert len(set(paths)) == 4
     (package / "networks" / "notes.txt").touch()
     assert model_path(network_file, tmp_path / "cache", "onnx") == paths[-1]
@@ -138,9 +139,12 @@ def test_the_code_fingerprint_is_stable_and_fast() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["onnxruntime", "openvino"])
-def test_changed_weights_are_not_used(tmp_path: Path, network_file: NetworkFile, kind) -> None:
+def test_changed_weights_are_not_used(tmp_path: Path, exports: Exports, monkeypatch, kind) -> None:
     """Both runtimes load changed weights without an error."""
     runtime = {"onnxruntime": OnnxRuntime, "openvino": OpenVino}[kind]
+    monkeypatch.setattr(export, "export", exports.copy)
+    save_network(tmp_path / "wave.safetensors", small_network(), origin=ORIGIN)
+    network_file = read_network_file(tmp_path / "wave.safetensors")
     pictures = torch.rand(1, 3, 32, 32).numpy()
     wanted = runtime(network_file, precision="fp32", cache=tmp_path / "cache").arrays(pictures)
     (model,) = (tmp_path / "cache").glob(f"*/network.{'onnx' if kind == 'onnxruntime' else 'bin'}")

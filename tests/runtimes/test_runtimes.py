@@ -2,17 +2,19 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from exported_networks import ORIGIN, small_network
 
 from fast_style import load_stylizer
 from fast_style.networks.serialization import save_network
 from fast_style.networks.transform_net import TransformNet
-from fast_style.runtimes import select
+from fast_style.runtimes import export, select
 from fast_style.runtimes.cache import default_cache, read_network_file
 from fast_style.runtimes.runtime import allowed_threads
 from fast_style.runtimes.select import ON_CPU, choose
@@ -21,14 +23,15 @@ PREPARING = ["onnxruntime", "openvino"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory, exports) -> Iterator[Path]:
     """A network file, and a cache that holds it prepared for both runtimes."""
     folder = tmp_path_factory.mktemp("runtimes")
-    torch.manual_seed(0)
-    save_network(folder / "wave.safetensors", TransformNet(width=4, blocks=1), origin={"style": "wave"})
-    for runtime in PREPARING:
-        load_stylizer(folder / "wave.safetensors", runtime=runtime, precision="fp32", cache=folder / "cache")
-    return folder
+    save_network(folder / "wave.safetensors", small_network(), origin=ORIGIN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "export", exports.copy)
+        for runtime in PREPARING:
+            load_stylizer(folder / "wave.safetensors", runtime=runtime, precision="fp32", cache=folder / "cache")
+        yield folder
 
 
 def load(folder: Path, runtime: str, precision: str = "fp32"):

@@ -1,0 +1,47 @@
+"""A small network, exported only once for all tests of the runtimes: an export takes seconds."""
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fast_style.networks.transform_net import TransformNet
+from fast_style.runtimes.export import SUFFIXES, Parity, describe, export
+
+ORIGIN = {"style": "wave", "recipe": "{}", "version": "0.1.0", "format": "fast_style/1"}
+
+
+def small_network(**settings) -> TransformNet:
+    torch.manual_seed(0)
+    return TransformNet(**({"width": 4, "blocks": 1} | settings)).eval()
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that tests may read, but not change."""
+
+    file: Path
+    parities: list[Parity]
+
+
+class Exports:
+    """Files of exported networks; a file is made at its first use."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.made = folder, {}
+
+    def get(self, network: TransformNet, *, origin=ORIGIN, format="onnx", precision="fp32") -> Exported:
+        about = [network.architecture, format, *describe(origin, precision, smallest=network.smallest).items()]
+        weights = b"".join(weight.numpy().tobytes() for weight in network.state_dict().values())
+        key = hashlib.sha256(repr(about).encode() + weights).hexdigest()
+        if key not in self.made:
+            file = self.folder / key / f"wave{SUFFIXES[format]}"
+            self.made[key] = Exported(file, export(network, file, origin=origin, format=format, precision=precision))
+        return self.made[key]
+
+    def copy(self, network: TransformNet, target: Path, *, origin, format) -> None:
+        """Replaces `export`."""
+        for part in self.get(network, origin=origin, format=format).file.parent.iterdir():
+            shutil.copyfile(part, target.with_suffix(part.suffix))
