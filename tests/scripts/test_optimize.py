@@ -134,6 +134,7 @@ def test_without_runs_nothing_is_said_of_curves(paint: Paint) -> None:
     assert listing() - before == {"out.png"}
 
 
+@pytest.mark.slow
 def test_styles_are_found_by_name_or_by_file(paint: Paint) -> None:
     default, wave, mine = (painted(paint, *style) for style in ([], ["style=wave"], ["style.image=my.jpg"]))
     assert difference(default, painted(paint, "style=starry_night")) == 0
@@ -144,6 +145,7 @@ def test_styles_are_found_by_name_or_by_file(paint: Paint) -> None:
         assert difference(one, other) > 5
 
 
+@pytest.mark.slow
 def test_weights_go_with_the_styles_in_their_order(paint: Paint) -> None:
     wave, scream = painted(paint, "style=wave"), painted(paint, "style=the_scream")
     assert difference(wave, scream) > 5
@@ -157,6 +159,7 @@ def test_weights_go_with_the_styles_in_their_order(paint: Paint) -> None:
     assert min(difference(both, wave), difference(both, scream)) > 2
 
 
+@pytest.mark.slow
 def test_an_original_is_taken_where_it_is_asked_for_and_the_sentence_says_how_to_do_without(paint: Paint) -> None:
     original = ["style=wave", "style.source=painting", "style.cache=originals"]
     original += ["style.pictures.wave.url=none://at/w.jpg"]
@@ -181,6 +184,7 @@ def test_one_mask_is_named_with_or_without_brackets(paint: Paint, masks: str) ->
     assert difference(result[..., :24], photo[..., :24]) > 5
 
 
+@pytest.mark.slow
 def test_every_style_has_its_mask(paint: Paint) -> None:
     one = painted(paint, "style=[wave,the_scream]", "style.masks=[left.png,right.png]")
     other = painted(paint, "style=[wave,the_scream]", "style.masks=[right.png,left.png]")
@@ -197,6 +201,7 @@ def colourfulness(picture: torch.Tensor) -> float:
     return (picture.amax(1) - picture.amin(1)).mean().item()
 
 
+@pytest.mark.slow
 def test_the_photos_colours_can_be_kept_or_matched(paint: Paint) -> None:
     grey = [painted(paint, "content=grey_photo.png", f"color={color}") for color in ("style", "match", "keep")]
     found = [colourfulness(picture) for picture in grey]
@@ -208,6 +213,7 @@ def test_the_photos_colours_can_be_kept_or_matched(paint: Paint) -> None:
     assert difference(with_colours, painted(paint)) > 5
 
 
+@pytest.mark.slow
 def test_strength_paints_more_or_less_of_the_style(paint: Paint) -> None:
     photo = interpolate(load_image("photo.png"), size=(32, 43), mode="bicubic", antialias=True)
     gentle, strong, none = (
@@ -217,6 +223,7 @@ def test_strength_paints_more_or_less_of_the_style(paint: Paint) -> None:
     assert none < gentle < strong
 
 
+@pytest.mark.slow
 def test_pictures_on_the_way_are_kept_and_gone_on_from(paint: Paint) -> None:
     sizes = ["method.smallest=16", "save_every=4"]
     painted(paint, *sizes)
@@ -259,6 +266,7 @@ def test_every_recipe_paints(paint: Paint, recipe: str, more: list[str], terms: 
     assert kept == (["out_00002.png", "out_00004.png"] if more else [])
 
 
+@pytest.mark.slow
 def test_lbfgs_lowers_the_loss_further_than_adam(paint: Paint) -> None:
     totals = []
     for recipe in ([], ["optimization=lbfgs"]):
