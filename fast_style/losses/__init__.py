@@ -1,1 +1,1 @@
-"""What a stylized picture is compared by."""
+"""Loss functions."""

@@ -1,4 +1,4 @@
-"""What feature maps are compared by: pure functions, summed in float32 whatever the autocast."""
+"""Gram matrix, errors and total variation: pure functions, summed in float32, also under autocast."""
 
 from contextlib import nullcontext
 from typing import Any, Literal
@@ -13,28 +13,27 @@ def gram(features: Tensor, guide: Tensor | None = None) -> Tensor:
 
     Args:
         features: `(N, C, H, W)`.
-        guide: `(N or 1, 1, H, W)` in 0..1, where to look: `G = (T F)(T F)^T / (C sum(T^2))`, the spatially guided Gram
-            matrix of Gatys et al. (2017), section 4. None looks everywhere alike.
+        guide: mask `(N or 1, 1, H, W)` in 0..1 for the spatially guided Gram matrix of Gatys et al. (2017), section 4:
+            `G = (T F)(T F)^T / (C sum(T^2))`. None weighs all places equally.
 
     Returns:
-        `(N, C, C)`, float32: in a half-precision autocast the sum over all pixels would lose its small terms. For
-        bfloat16 features without a guide the products are bfloat16's, at its speed (17 times float32's where the
-        CPU has matrix units), and exact; up to 16 strips of rows are summed in float32, which leaves an error
-        of 5e-4.
+        `(N, C, C)`, float32. In half precision, the sum over all pixels would lose small terms. bfloat16 features
+        without a guide are multiplied in bfloat16, which is exact, and 17 times as fast on CPUs with matrix units. Up
+        to 16 strips of rows are then summed in float32; the remaining error is 5e-4.
     """
     _, c, h, w = features.shape
     if guide is None:
         return _products(features) / (c * h * w)
-    # A region smaller than one feature may weigh nothing; its matrix is then zero, not infinite.
+    # A region smaller than one feature can have a weight of 0. Its matrix is then zero, not infinite.
     area = guide.float().square().sum((2, 3)).clamp_min(1e-12)
     return _products(features.float() * guide.float()) / (c * area.unsqueeze(-1))
 
 
 class _Products(torch.autograd.Function):
-    """`F F^T` with its gradient `(D + D^T) F` as one product, where autograd takes two.
+    """`F F^T` with its gradient `(D + D^T) F` in one product; autograd needs two.
 
-    The gradient has the features' memory format: another one would cost a copy of every feature map in every backward
-    pass. And the features are kept as they are, not their float32 copy.
+    The gradient has the memory format of the features. Another format would copy every feature map in every backward
+    pass. The saved features stay in their own dtype, without a float32 copy.
     """
 
     @staticmethod
@@ -54,7 +53,7 @@ class _Products(torch.autograd.Function):
         n, c, h, w = features.shape
         exact = torch.bfloat16 if features.dtype == torch.bfloat16 else torch.float32
         both, flat = (gradient + gradient.mT).to(exact), _flat(features.to(exact))
-        # torch.compile can't trace a switch of autocast within a gradient.
+        # torch.compile cannot trace a change of autocast in a backward function.
         compiling = torch.compiler.is_compiling()
         with nullcontext() if compiling else torch.autocast(features.device.type, enabled=False):
             if features.is_contiguous():
@@ -65,7 +64,7 @@ class _Products(torch.autograd.Function):
 
 
 def _flat(features: Tensor) -> Tensor:
-    """`(N, H W, C)`: a view of either memory format."""
+    """Return `(N, H W, C)`, a view in both memory formats."""
     n, c, h, w = features.shape
     return features.permute(0, 2, 3, 1).reshape(n, h * w, c)
 
@@ -77,30 +76,30 @@ def _products(features: Tensor) -> Tensor:
 
 
 def squared_error(found: Tensor, wanted: Tensor) -> Tensor:
-    """`||x - y||^2` of each of the N items, float32, `(N,)`; `wanted` may be a single item for all."""
+    """`||x - y||^2` of each of the N items, float32, `(N,)`; `wanted` may be one item for all."""
     return _sum_of_squares(found.float() - wanted.float())
 
 
 def relative_error(found: Tensor, wanted: Tensor) -> Tensor:
     """`||x - y||^2 / ||y||^2` of each of the N items, float32, `(N,)`."""
-    # A flat black picture may have features of zero; the floor is far below any picture's energy.
+    # A black image can have features of 0. The floor is far below the energy of any other image.
     energy = _sum_of_squares(wanted.float()).clamp_min(1e-12)
     return squared_error(found, wanted) / energy
 
 
 def total_variation(pictures: Tensor, *, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
-    """Squared difference of neighbouring pixels, down plus across, of each of the N pictures, float32, `(N,)`.
+    """Squared difference of neighbouring pixels, down plus across, of each of the N images, float32, `(N,)`.
 
     Args:
         pictures: `(N, C, H, W)` in 0..1.
-        reduction: `mean` over each direction's pairs of pixels, or their `sum` (Johnson et al. 2016, section 3.2).
+        reduction: `mean` over the pairs of pixels of each direction, or `sum` (Johnson et al. 2016, section 3.2).
     """
     _, c, h, w = pictures.shape
     down, across = (
         (1.0, 1.0)
         if reduction == "sum"
         else (
-            # One row has no pairs down: a sum of nothing over one.
+            # An image of one row has no pairs down; 1 avoids a division by 0.
             1 / max(c * (h - 1) * w, 1),
             1 / max(c * h * (w - 1), 1),
         )
@@ -110,10 +109,10 @@ def total_variation(pictures: Tensor, *, reduction: Literal["mean", "sum"] = "me
 
 
 class _Variation(torch.autograd.Function):
-    """`a sum (x_ij - x_i+1,j)^2 + b sum (x_ij - x_i,j+1)^2` of each picture.
+    """`a sum (x_ij - x_i+1,j)^2 + b sum (x_ij - x_i,j+1)^2` of each image.
 
-    Its gradient `2 a (2 x_ij - x_i-1,j - x_i+1,j) + 2 b (2 x_ij - x_i,j-1 - x_i,j+1)`, the picture continued by its
-    border pixels, takes a ninth of the time that torch.compile makes of the differences' own on a CPU.
+    The gradient is `2 a (2 x_ij - x_i-1,j - x_i+1,j) + 2 b (2 x_ij - x_i,j-1 - x_i,j+1)`, with replicated border
+    pixels. On a CPU it takes a ninth of the time of the gradient that torch.compile derives.
     """
 
     @staticmethod
@@ -137,5 +136,5 @@ class _Variation(torch.autograd.Function):
 
 
 def _sum_of_squares(x: Tensor) -> Tensor:
-    # Not by flattening, which would copy tensors whose channels lie last.
+    # Flattening would copy tensors in channels_last format.
     return x.square().sum(tuple(range(1, x.dim())))

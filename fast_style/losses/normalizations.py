@@ -1,4 +1,4 @@
-"""What makes a number of a difference: every paper divides by something else, and its weights belong to that."""
+"""Formulas of the loss terms. Each paper divides by a different number, and its loss weights assume that number."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ LayerWeights = Sequence[str] | Mapping[str, float]
 
 @dataclass(frozen=True)
 class Normalization:
-    """The terms of one recipe; each function returns a number an item, `(N,)`.
+    """The formulas of one paper. Each function returns one number per image, `(N,)`.
 
     Attributes:
-        content: of features found and wanted, `(N, C, H, W)`.
-        style: of Gram matrices found and wanted, `(N, C, C)`, as `statistics.gram` makes them.
-        variation: of pictures in 0..1.
+        content: error between found and wanted features, `(N, C, H, W)`.
+        style: error between found and wanted Gram matrices, `(N, C, C)`, from `functional.gram`.
+        variation: total variation of images in 0..1.
     """
 
     content: Callable[[Tensor, Tensor], Tensor]
@@ -31,17 +31,17 @@ def _mean_square(found: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _paper_variation(pictures: Tensor) -> Tensor:
-    # On the 0..255 scale, to which the published weights, 1e-6 to 1e-4, belong.
+    # The published weights, 1e-6 to 1e-4, assume images in 0..255.
     return total_variation(pictures, reduction="sum") * 255**2
 
 
-#: `F` features, `G = F F^T / (C H W)` their Gram matrix, `_c` of the photo, `_s` of the painting.
+#: `F`: features, `G = F F^T / (C H W)`: Gram matrix, `_c`: of the photo, `_s`: of the style image.
 NORMALIZATIONS: dict[str, Normalization] = {
-    # ||F - F_c||^2 / ||F_c||^2 and ||G - G_s||^2 / ||G_s||^2: one set of weights for every style and loss network.
+    # ||F - F_c||^2 / ||F_c||^2 and ||G - G_s||^2 / ||G_s||^2: the same weights fit every style and loss network.
     "relative": Normalization(relative_error, relative_error, total_variation),
     # Gatys, Ecker and Bethge (2016), eq. 1 and 4: 1/2 ||F - F_c||^2 and 1/(4 N^2 M^2) ||F F^T - F_s F_s^T||^2, with
-    # N = C and M = H W, which with this G is 1/4 ||G - G_s||^2. The paper's painting has the photo's size; here each
-    # Gram matrix is divided by its own M, so that another size changes nothing. No variation in the paper.
+    # N = C and M = H W. With this G it is 1/4 ||G - G_s||^2. In the paper, the style image has the size of the photo.
+    # Here each Gram matrix is divided by its own M, so the size does not matter. The paper has no variation term.
     "gatys2016": Normalization(
         lambda found, wanted: squared_error(found, wanted) / 2,
         lambda found, wanted: squared_error(found, wanted) / 4,
@@ -55,10 +55,10 @@ NORMALIZATIONS: dict[str, Normalization] = {
 
 
 def normalization_of(name: str) -> Normalization:
-    """Look a recipe up.
+    """Return the formulas of this name.
 
     Raises:
-        ValueError: there is none of that name; lists those there are.
+        ValueError: an unknown name; the message lists the known names.
     """
     if name not in NORMALIZATIONS:
         raise ValueError(f"normalization is one of {', '.join(NORMALIZATIONS)}; got {name!r}.")
@@ -66,7 +66,7 @@ def normalization_of(name: str) -> Normalization:
 
 
 def layer_weights(layers: LayerWeights, overall: float) -> dict[str, float]:
-    """Layer names with the weight of each; no layers at all where the overall weight is 0."""
+    """Return each layer's weight by name, without layers of weight 0."""
     layers = [layers] if isinstance(layers, str) else layers
     shares = dict(layers) if isinstance(layers, Mapping) else dict.fromkeys(layers, 1.0)
     return {name: overall * share for name, share in shares.items() if overall * share}

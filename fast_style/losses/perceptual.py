@@ -1,4 +1,4 @@
-"""The perceptual losses of Johnson et al. (2016): content, style and smoothness as named terms."""
+"""The perceptual loss of Johnson et al. (2016): content, style and variation as named terms."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
@@ -14,18 +14,18 @@ StyleOver = Literal["photo", "batch"]
 
 
 class PerceptualLoss(nn.Module):
-    """How far a painted picture is from its photo's content and from a painting's style.
+    """Distance of stylized images from the content of their photos and from the style of a style image.
 
     Args:
-        loss_network: frozen features by name.
-        style: pictures `(1, 3, H, W)` of the style, sizes and crops of one painting; their Gram matrices are averaged.
-        content_layers: names, or names with weights.
-        style_layers: likewise.
-        content_weight, style_weight, tv_weight: of the three kinds of terms; 0 drops a term from the computation.
-        normalization: a name of `NORMALIZATIONS`, which say what each term is divided by.
-        style_over: whose Gram matrices are compared with the painting's: of each `photo`, as in the paper, or of the
-            `batch` (here: this process's) in the mean. A photo that is smooth by itself must find strokes or dots
-            somewhere to have a painting's statistics; among others it may stay smooth.
+        loss_network: frozen network that returns features by layer name.
+        style: style images `(1, 3, H, W)`, such as sizes and crops of one painting. Their Gram matrices are averaged.
+        content_layers: layer names, or layer names with weights.
+        style_layers: layer names, or layer names with weights.
+        content_weight, style_weight, tv_weight: weights of the three kinds of terms. 0 removes a term from the
+            computation.
+        normalization: the formulas of the terms, a name of `NORMALIZATIONS`.
+        style_over: compare the Gram matrix of each `photo`, as in the paper, or the mean Gram matrix of this process's
+            `batch`. With `photo`, even a smooth photo must show strokes or dots. With `batch` it may stay smooth.
     """
 
     def __init__(
@@ -43,28 +43,28 @@ class PerceptualLoss(nn.Module):
     ) -> None:
         super().__init__()
         if style_over not in get_args(StyleOver):
-            raise ValueError(f"style_over is one of {', '.join(get_args(StyleOver))}; got {style_over!r}.")
+            raise ValueError(f"style_over must be one of {', '.join(get_args(StyleOver))}; got {style_over!r}.")
         self.style_over = style_over
         self.normalization = normalization_of(normalization)
         if not style:
-            raise ValueError("A style needs at least one picture.")
+            raise ValueError("PerceptualLoss needs at least one style image; got none.")
         self.loss_network = loss_network
         self.content_layers = layer_weights(content_layers, content_weight)
         self.style_layers = layer_weights(style_layers, style_weight)
         check_names([*self.content_layers, *self.style_layers], loss_network.names)
-        #: The weight of every term by its name, as `forward` names them.
+        #: The weight of every term of `forward`, by name.
         self.weights: dict[str, float] = {
             **{f"content/{name}": weight for name, weight in self.content_layers.items()},
             **{f"style/{name}": weight for name, weight in self.style_layers.items()},
             **({"tv": tv_weight} if tv_weight else {}),
         }
         if not self.weights:
-            raise ValueError("Every loss weight is 0, so there is nothing to learn from; raise one.")
+            raise ValueError("At least one loss weight must be above 0; all are 0. Raise loss.style_weight.")
         for name, target in self._style_targets(style).items():
             self.register_buffer(f"target_{name}", target, persistent=False)
 
     def forward(self, painted: Tensor, photos: Tensor) -> dict[str, Tensor]:
-        """Unweighted terms, scalars averaged over the batch, of `(N, 3, H, W)` in 0..1 each."""
+        """Return the unweighted terms, scalars averaged over the batch, for images `(N, 3, H, W)` in 0..1."""
         features = self.loss_network(painted, {*self.content_layers, *self.style_layers})
         with torch.no_grad():
             content = self.loss_network(photos, self.content_layers)
@@ -82,7 +82,7 @@ class PerceptualLoss(nn.Module):
         return terms
 
     def weigh(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The terms times their weights; their sum is the loss."""
+        """Multiply the terms by their weights. The sum of the results is the loss."""
         return {name: self.weights[name] * term for name, term in terms.items()}
 
     @torch.no_grad()

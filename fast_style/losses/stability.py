@@ -1,4 +1,4 @@
-"""That a small change of the photo changes the painting little: what keeps a video from flickering."""
+"""Temporal stability: a small change of the photo must change the result little. Videos then do not flicker."""
 
 import math
 
@@ -8,17 +8,17 @@ from torch import Tensor, nn
 
 
 class Stability(nn.Module):
-    """How far the painting of a shifted, noisy photo is from the shifted painting.
+    """Distance of the stylized image of a shifted, noisy photo from the shifted stylized image.
 
-    As Gupta et al. (2017, "Characterizing and improving stability in neural style transfer") with flows of videos, but
-    with shifts, which are known; noise stands for what a camera adds to each frame anew. Whatever keeps its place in
-    the frame while the photo moves under it costs: flicker, and patterns that hang on the grid of strided convolutions.
+    Gupta et al. (2017, "Characterizing and improving stability in neural style transfer") use the optical flow of
+    videos. This loss uses shifts, which are known exactly. The noise stands for camera noise, which differs in every
+    frame. The loss penalises flicker, and patterns that follow the grid of the strided convolutions.
 
     Args:
-        weight: of the term in the loss; 0 drops it from the computation.
-        shift: most pixels, each way, along each axis.
-        noise: root of the mean square of the noise, in 0..1.
-        share: of each batch that is painted a second time; rounded up.
+        weight: weight of the term in the loss; 0 removes it from the computation.
+        shift: largest shift along each axis, in pixels.
+        noise: standard deviation of the noise (images are in 0 to 1).
+        share: share of each batch that is stylized a second time, rounded up.
     """
 
     def __init__(self, *, weight: float, shift: int = 8, noise: float = 0.02, share: float = 0.5) -> None:
@@ -31,25 +31,28 @@ class Stability(nn.Module):
         self.weight, self.shift, self.noise, self.share = weight, shift, noise, share
 
     def forward(self, generator: nn.Module, photos: Tensor, painted: Tensor, *, seed: int) -> Tensor:
-        """The unweighted term, a scalar: squared error relative to the painting's variance.
+        """Return the unweighted term, a scalar: squared error relative to the variance of the stylized image.
 
         Args:
-            generator: what painted.
+            generator: the network that stylized the photos.
             photos, painted: `(N, 3, H, W)` in 0..1.
-            seed: of shift and noise; another one for each batch.
+            seed: seed of shift and noise; use a new seed for each batch.
 
         Raises:
-            ValueError: photos of no more than twice the shift a side.
+            ValueError: photos with a side of at most twice the shift.
         """
         count = math.ceil(len(photos) * self.share)
         random = torch.Generator(photos.device).manual_seed(seed)
         down, right = torch.randint(-self.shift, self.shift + 1, (2,), generator=random, device=photos.device).tolist()
         noise = torch.randn(photos[:count].shape, generator=random, device=photos.device, dtype=photos.dtype)
         again = generator((shifted(photos[:count], down, right) + self.noise * noise).clamp(0, 1))
-        # What came in over the border is another picture there; the painting around it too.
+        # Near the border, the shifted photo has other content, which also changes the result around it.
         side = min(photos.shape[-2:])
         if side <= 2 * self.shift:
-            raise ValueError(f"A shift of {self.shift} pixels leaves nothing of crops of {side}; take a smaller one.")
+            raise ValueError(
+                f"method.stability.shift must be below half of the crop ({side} pixels); got {self.shift}. Use a "
+                "smaller shift, or larger crops (data.size)."
+            )
         m = 4 * self.shift if side > 16 * self.shift else self.shift
         inner = (..., slice(m, -m), slice(m, -m))
         wanted = shifted(painted[:count], down, right)[inner].float()
@@ -59,7 +62,7 @@ class Stability(nn.Module):
 
 
 def shifted(pictures: Tensor, down: int, right: int) -> Tensor:
-    """`(N, C, H, W)` moved by so many pixels; what comes in over the border is a reflection."""
+    """Shift images `(N, C, H, W)` by this number of pixels; the border is filled by reflection."""
     height, width = pictures.shape[-2:]
     extended = F.pad(pictures, (abs(right),) * 2 + (abs(down),) * 2, mode="reflect")
     top, left = abs(down) - down, abs(right) - right

@@ -135,8 +135,8 @@ def test_a_dropped_layer_is_not_computed(make, tiny_loss_network):
         ({"content_layers": ["relu9"]}, "no layer relu9; its layers are conv1, relu1, pool1, conv2, relu2"),
         ({"style_layers": {"relu8": 1.0}}, "no layer relu8"),
         ({"normalization": "gatys"}, "relative, gatys2016, johnson2016.*'gatys'"),
-        ({"style": []}, "at least one picture"),
-        ({"style_over": "epoch"}, "style_over is one of photo, batch; got 'epoch'"),
+        ({"style": []}, "at least one style image; got none"),
+        ({"style_over": "epoch"}, "style_over must be one of photo, batch; got 'epoch'"),
     ],
 )
 def test_bad_arguments_are_refused(make, changes, sentence):

@@ -67,7 +67,7 @@ def test_what_can_not_be_is_refused(changes: dict) -> None:
 
 
 def test_crops_that_a_shift_leaves_nothing_of_are_refused() -> None:
-    with pytest.raises(ValueError, match="shift of 8 pixels leaves nothing of crops of 16"):
+    with pytest.raises(ValueError, match=r"below half of the crop \(16 pixels\); got 8"):
         Stability(weight=1, shift=8)(Weave(0), photos(16), photos(16), seed=0)
     assert Stability(weight=1, shift=8, noise=0)(Weave(0), photos(17), photos(17), seed=0) == 0
 
