@@ -1,1 +1,1 @@
-"""Where the program meets a person: errors, progress bars, many runs at once."""
+"""The command line: errors, help, progress bars, many runs at once."""

@@ -1,4 +1,4 @@
-"""Where the program meets a person: an error is one sentence and exit code 1, a traceback only with debug=true."""
+"""Errors of the commands: one sentence and exit code 1; the traceback only with debug=true."""
 
 import functools
 import inspect
@@ -24,7 +24,7 @@ Main = Callable[[DictConfig], None]
 
 
 class OneFailed(CompactHydraException):
-    """One of several runs (`-m`) ended with an error; Hydra goes on, says the first at the end, and exits with 1."""
+    """One of several runs (`-m`) failed. Hydra runs the others, prints the first error at the end, and exits with 1."""
 
 
 def one_sentence_errors(main: Main) -> Main:
@@ -37,7 +37,7 @@ def one_sentence_errors(main: Main) -> Main:
     @functools.wraps(main)
     def guarded(cfg: DictConfig) -> None:
         for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, TextIOWrapper):  # A file's name that is no text ends nothing.
+            if isinstance(stream, TextIOWrapper):  # File names may hold bytes that are not text.
                 stream.reconfigure(errors="backslashreplace")
         try:
             main(cfg)
@@ -51,7 +51,7 @@ def one_sentence_errors(main: Main) -> Main:
         except Exception as error:
             number = getattr(error, "signal_number", None)
             if number is not None:
-                if str(error):  # Of many processes one speaks.
+                if str(error):  # Only one of several processes has the message.
                     print(error, file=sys.stderr)
                 sys.exit(128 + number)
             if cfg.get("debug"):
@@ -62,14 +62,14 @@ def one_sentence_errors(main: Main) -> Main:
 
 
 def check_keys(cfg: DictConfig, root: str) -> None:
-    """Refuse settings that this script, or what was chosen, does not know, such as those of another script's recipe.
+    """Refuse settings that neither this script nor its chosen options have, such as those of another script's recipe.
 
     Args:
         cfg: the composed settings of a script.
         root: the script's file in `conf/`, without its suffix.
 
     Raises:
-        ValueError: a key of no root file or group, or an argument that a class or function does not take.
+        ValueError: a key that is in no root file or group, or an argument that a class or function does not take.
     """
     known = _known_keys(root)
     strange = [str(key) for key in cfg if key not in known] or list(_unknown_arguments(cfg))
@@ -80,14 +80,14 @@ def check_keys(cfg: DictConfig, root: str) -> None:
     recipes = [f"{group}={choices[group]}" for group in RECIPES if choices.get(group)]
     if recipes and not said.issuperset(strange):
         raise ValueError(
-            f"{recipes[0]} sets {', '.join(strange)}, which this script, or what was chosen beside it, does not have: "
-            "it is a recipe of another script, or of another method; see --help."
+            f"{recipes[0]} sets {', '.join(strange)}, which this script or its other choices do not have. It is a "
+            "recipe of another script or of another method; see --help."
         )
-    raise ValueError(f"{', '.join(strange)}: no such setting of this script, or of what was chosen; see --help.")
+    raise ValueError(f"{', '.join(strange)}: neither this script nor its choices have this setting; see --help.")
 
 
 def _known_keys(root: str) -> set[str]:
-    """What the root file says, and its groups bring."""
+    """Return the keys of the root file and of its groups."""
     settings = OmegaConf.load(CONF / f"{root}.yaml")
     known = {str(key) for key in settings}
     for entry in OmegaConf.select(settings, "defaults", default=[]):
@@ -101,7 +101,7 @@ def _known_keys(root: str) -> set[str]:
 
 
 def _unknown_arguments(cfg: DictConfig) -> Iterator[str]:
-    """The places of settings that the class or function beside them does not take."""
+    """Yield the keys of settings that the class or function of their `_target_` does not take."""
     waiting: list[tuple[str, Any]] = [("", OmegaConf.to_container(cfg, resolve=False))]
     while waiting:
         place, node = waiting.pop(0)
@@ -116,12 +116,12 @@ def _unknown_arguments(cfg: DictConfig) -> Iterator[str]:
 
 
 def _arguments(target: object) -> set[str] | None:
-    """The names of what a class or function takes; None where that can't be told."""
+    """Return the argument names of a class or function; None if they are unknown."""
     if not isinstance(target, str):
         return None
     try:
         parameters = inspect.signature(get_object(target)).parameters.values()
-    except Exception:  # Hydra says it better, where the object is built.
+    except Exception:  # Hydra reports it when it builds the object.
         return None
     return None if any(p.kind is p.VAR_KEYWORD for p in parameters) else {p.name for p in parameters}
 
@@ -129,28 +129,28 @@ def _arguments(target: object) -> set[str] | None:
 def _end(words: str | int) -> None:
     if HydraConfig.get().mode != RunMode.MULTIRUN:
         sys.exit(words)
-    words = f"{words} (#{HydraConfig.get().job.num} of those above)"
+    words = f"{words} (run #{HydraConfig.get().job.num} above)"
     print(words, file=sys.stderr)
     raise OneFailed(words) from None
 
 
 def _exit_message(sentence: str) -> str | int:
-    """What the process ends with; of many, one that is not the first says which it is."""
+    """Return the exit message. A process of several that is not the first adds its rank."""
     variables = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
     rank = next((os.environ[name] for name in variables if name in os.environ), "0")
-    # Empty where another process says it.
+    # An empty sentence: another process prints it.
     return 1 if not sentence else f"Error: {sentence}" if rank == "0" else f"Error in process {rank}: {sentence}"
 
 
 def _sentence(error: BaseException) -> str:
-    # Hydra wraps what a constructor raises; the constructor's own sentence is the useful one.
+    # Hydra wraps the error of a constructor. The constructor's own sentence is the useful one.
     while isinstance(error, HydraException) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}." if error.filename else error.strerror
     if isinstance(error, MissingMandatoryValue):
-        return f"{str(error).splitlines()[0]}; say {error.full_key}=... (--help explains it)."
-    # A data loader's worker sends its whole traceback; what it raised stands in the last line.
+        return f"{str(error).splitlines()[0]}; set {error.full_key}=... (--help explains it)."
+    # A loading worker sends its whole traceback. The last line is the error itself.
     text = str(error).strip()
     last = text.splitlines()[-1] if "Original Traceback" in text else text
     return " ".join(last.split())

@@ -11,26 +11,26 @@ from omegaconf import DictConfig
 
 
 def is_multirun() -> bool:
-    """Whether this is one training of several."""
+    """Return whether this training is one of several."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def multirun_config(cfg: DictConfig) -> DictConfig:
-    """What a training among others is told: a network file and a GPU of its own.
+    """Give one training of several its own network file and its own GPU.
 
     Raises:
-        ValueError: it would write over another's network, or start processes that would train everything again.
+        ValueError: two trainings with the same network file, or settings that start more processes.
     """
     if not is_multirun():
         return cfg
-    # Processes that Lightning starts would read this command line, and each train all styles again.
+    # Processes that Lightning starts read the same command line, so each would train all styles again.
     starts_processes = (
         cfg.trainer.get("strategy") or str(cfg.trainer.devices) != "1" or cfg.trainer.get("num_nodes", 1) > 1
     )
     if starts_processes and int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) == 1:
         raise ValueError(
-            "Several trainings at once have one process each: say trainer=auto trainer.devices=1, or let SLURM start "
-            "more (hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=...)."
+            "With -m, each training must run in one process: use trainer=auto trainer.devices=1, or let SLURM start "
+            "the processes (hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=...)."
         )
     take_a_gpu()
     from fast_style.training.config_checks import network_file_of
@@ -39,7 +39,7 @@ def multirun_config(cfg: DictConfig) -> DictConfig:
     cfg = cfg.copy()
     name = TASKS[cfg.task].run_name(cfg)
     file = network_file_of(cfg, name)
-    # A recipe's name for its network, as quick's, is one for all styles.
+    # A recipe such as quick has one file name for all styles.
     cfg.network_file = str(file if name in file.stem else file.with_stem(f"{file.stem}_{name}"))
     if os.environ.get("SLURM_PROCID", "0") == "0":
         _claim(cfg.network_file)
@@ -53,13 +53,13 @@ def _claim(network_file: str) -> None:
             file.write("\n".join(HydraConfig.get().overrides.task))
     except FileExistsError:
         raise ValueError(
-            f"Another of these trainings writes {network_file}, too; tell them apart, as with "
-            "network_file='checkpoints/trained/${style.name}_${loss.style_weight}.safetensors'."
+            f"Another of these trainings also writes {network_file}; name the files by what differs, such as "
+            "network_file='checkpoints/trained/weight_${loss.style_weight}.safetensors'."
         ) from None
 
 
 def take_a_gpu() -> None:
-    """Let the workers of the joblib launcher, which are numbered from 1, take the GPUs in turn, one each."""
+    """Give each worker of the joblib launcher one GPU; the workers are numbered from 1 and take the GPUs in turn."""
     import torch
 
     worker = re.fullmatch(r"LokyProcess-(\d+)", multiprocessing.current_process().name)

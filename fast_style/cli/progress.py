@@ -1,4 +1,4 @@
-"""What is seen of a painting while it takes its time."""
+"""Progress bars of stylizing."""
 
 import sys
 from typing import NoReturn, Self
@@ -7,26 +7,26 @@ from tqdm import tqdm
 
 
 class PictureProgressBar:
-    """Pictures and how many a second; of a single one, the share that is done, if it takes longer.
+    """Count finished images and images per second. For a single image, show the finished share instead.
 
-    `header` goes before the first of them that is painted: a mistake is then one sentence and nothing else. As a
-    context it is closed at the end, after an error too.
+    `header` is printed before the first result, so an error before that is the only line of output. Used as a context
+    manager, the bar is also closed after an error.
     """
 
     def __init__(self, pictures: int, *, header: str) -> None:
         self.header: str | None = header
         self.single = pictures == 1
-        # A single one that is painted whole has no parts to tell of, and no bar.
+        # A single image that is not split into strips has no bar.
         self.bar: tqdm[NoReturn] | None = None if self.single else tqdm(total=pictures, unit="picture")
 
     def within(self, share: float) -> None:
-        """A part of a picture is done."""
+        """Show the finished share, 0 to 1, of a single image."""
         if self.single:
             self.bar = self.bar or tqdm(total=100, unit="%", leave=False)
             self.bar.update(round(100 * share) - self.bar.n)
 
     def next(self, line: str) -> None:
-        """A picture is done."""
+        """Count a finished image and print a line."""
         if self.header:
             tqdm.write(self.header, file=sys.stderr)
             self.header = None

@@ -76,7 +76,7 @@ def test_each_style_gets_its_folder_and_network_and_a_failure_is_reported(
         code, err = in_a_process(tmp_path, arguments)
     assert code == 1
     number = styles.index("nowhere")
-    sentence = f"Error: Expected an image at nowhere.png, found nothing; check the path (#{number} of those above)"
+    sentence = f"Error: Expected an image at nowhere.png, found nothing; check the path (run #{number} above)"
     assert sentence in err.splitlines()
     assert "Traceback" not in err
     trained = [style for style in styles if style != "nowhere"]
@@ -95,7 +95,7 @@ def test_two_trainings_never_write_one_file_and_a_recipes_file_gets_the_style_na
     several = ["style.image=dots.png,stripes.png", "loss.tv_weight=1,2", "network_file=out/quick.safetensors"]
     code, _, err = command("train", *bulk(tmp_path, *several))
     assert code == 1
-    assert err.count("Another of these trainings writes out/quick_dots.safetensors, too") >= 1
+    assert err.count("Another of these trainings also writes out/quick_dots.safetensors") >= 1
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "quick_dots.safetensors",
         "quick_stripes.safetensors",
@@ -130,4 +130,4 @@ def test_workers_take_the_gpus_in_turn(
 def test_several_processes_per_style_are_refused(tmp_path: Path, command: Command, settings: list[str]) -> None:
     code, _, err = command("train", *bulk(tmp_path, "style.image=dots.png", *settings))
     assert code == 1
-    assert "Error: Several trainings at once have one process each" in err
+    assert "Error: With -m, each training must run in one process" in err

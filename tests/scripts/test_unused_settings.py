@@ -103,7 +103,7 @@ def test_an_added_setting_that_nothing_takes_is_refused(command: Command, root: 
     needed = ["content=photo.jpg"] if root == "optimize" else []
     code, said = command(root, *needed, setting)
     assert code == 1
-    assert sentence(said) == f"Error: {hint}: no such setting of this script, or of what was chosen; see --help."
+    assert sentence(said) == f"Error: {hint}: neither this script nor its choices have this setting; see --help."
 
 
 @pytest.mark.parametrize("root", ["train", "distill"])
@@ -128,7 +128,7 @@ def test_a_recipe_with_settings_of_another_script_is_named(
 ) -> None:
     code, said = command("train", *own_recipe(tmp_path, content))
     assert code == 1
-    assert f"experiment=mine sets {hint}, which this script, or what was chosen beside it, does not" in sentence(said)
+    assert f"experiment=mine sets {hint}, which this script or its other choices do not have" in sentence(said)
 
 
 RECIPES = [path.stem for path in sorted((CONF / "experiment").glob("*.yaml"))]
