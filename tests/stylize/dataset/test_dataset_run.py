@@ -4,10 +4,11 @@ import logging
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 import psutil
@@ -17,8 +18,6 @@ from checkout import SCRIPTS
 from painted_sets import lay_out, paint_here, times
 
 from fast_style import save_image
-from fast_style.data.shards.sources import PictureFolder
-from fast_style.data.shards.writer import ShardSettings, write_shards
 from fast_style.networks.serialization import save_network
 from fast_style.networks.transform_net import TransformNet
 from fast_style.runtimes.cache import read_network_file
@@ -168,35 +167,77 @@ def test_a_machine_is_divided_among_its_workers(cpus, gpus, units, wanted, expec
     assert all(shares(resources, units, place, wanted).gpus == 0 for place in on_cpu)
 
 
+# ---- real kills
+
+
+def files_of(unit):
+    paintings = [unit.target] if isinstance(unit, TarShard) else [Path(unit.output, name) for _, name in unit.pictures]
+    return [marker_path(unit), *(file for file in paintings if file.exists())]
+
+
+def finished_files(source, recipe):
+    """Modification times of the files of the finished units. The killed run left finished and unfinished units."""
+    units = plan_units(source, f"{source}_out", recipe)
+    done = [unit for unit in units if finished(unit, recipe)]
+    assert 0 < len(done) < len(units)
+    return {file: file.stat().st_mtime_ns for unit in done for file in files_of(unit)}
+
+
+def check_resumed(source, recipe, before):
+    """The finished files were not written again, and all files equal those of an uninterrupted run."""
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    painter = UnitPainter(recipe, PLAIN | {"path": "wave.safetensors"})
+    for unit in plan_units(source, f"{source}_straight", recipe):
+        assert not painter({"unit": pickle.dumps(unit)})["problem"]
+        for file in files_of(unit):
+            other = Path(str(file).replace("_straight", "_out"))
+            assert file.suffix == ".json" or file.read_bytes() == other.read_bytes()
+    assert not [path for path in Path().rglob("*.tmp") if path.parent.name != "tmp"]
+
+
+DYING = """
+import os, signal
+from contextlib import nullcontext
+from itertools import count
+from painted_sets import paint_here
+from fast_style.stylize.dataset import run, worker
+
+def encode_or_die(*arguments, encode=worker.encode_levels, calls=count(1), **settings):
+    if next(calls) == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return encode(*arguments, **settings)
+
+worker.encode_levels, run.paint_units, run.ray_at = encode_or_die, paint_here, lambda address: nullcontext()
+run.paint_dataset("shards", "shards_out", ckpt="wave.safetensors", unit=2, PLAIN)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_no_ray")
+def test_a_run_resumes_after_a_kill_within_a_shard(here):
+    code = DYING.replace("PLAIN", ", ".join(f"{key}={value!r}" for key, value in PLAIN.items()))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    died = subprocess.run([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True, check=False)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert list(here.glob("shards_out/*.tmp")), "no shard was half written"
+    recipe = PaintSettings(read_network_file("wave.safetensors").digest, unit=2)
+    before = finished_files("shards", recipe)
+    done = paint_dataset("shards", "shards_out", ckpt="wave.safetensors", unit=2, **PLAIN)
+    assert (done.total, done.painted, done.skipped) == (8, 7, 1)
+    check_resumed("shards", recipe, before)
+
+
 # ---- on Ray
 
 
-@contextmanager
-def two_workers():
-    import ray
-
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def kill_in_the_middle(source):
+def kill_in_the_middle():
     """Start the script, kill it after the first finished unit, and wait until its workers have ended."""
-    command = [
-        sys.executable,
-        str(SCRIPT),
-        "ckpt=wave.safetensors",
-        f"input={source}",
-        f"output={source}_out",
-        "unit=2",
-    ]
-    command += ["workers=2", *(f"{key}={value}" for key, value in PLAIN.items())]
-    with open(f"{source}.log", "wb") as log:
+    settings = {"ckpt": "wave.safetensors", "input": "photos", "output": "photos_out", "unit": 2, "workers": 2} | PLAIN
+    command = [sys.executable, str(SCRIPT), *(f"{key}={value}" for key, value in settings.items())]
+    with open("photos.log", "wb") as log:
         run = subprocess.Popen(command, stdout=log, stderr=log)
-    while not list(Path(f"{source}_out/.finished").glob("*.json")):
-        assert run.poll() is None, Path(f"{source}.log").read_text()
+    while not list(Path("photos_out/.finished").glob("*.json")):
+        assert run.poll() is None, Path("photos.log").read_text()
         time.sleep(0.005)
     # Ray's two agents do no work, and need a minute to end.
     family = [child for child in psutil.Process(run.pid).children(recursive=True) if "Agent" not in child.name()]
@@ -206,38 +247,24 @@ def kill_in_the_middle(source):
     assert not alive
 
 
-def files_of(unit):
-    paintings = [unit.target] if isinstance(unit, TarShard) else [Path(unit.output, name) for _, name in unit.pictures]
-    return [marker_path(unit), *(file for file in paintings if file.exists())]
-
-
 # Warnings of Ray itself, on import and on start.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning")
 @pytest.mark.slow
 def test_two_workers_resume_after_a_kill(here, monkeypatch):
+    import ray
+
     # Ray would write a token to the home folder.
     for name, value in (ray_pool.QUIET | {"HOME": str(here), "PYTHONPATH": os.pathsep.join(sys.path)}).items():
         monkeypatch.setenv(name, value)
     for number in range(40):
         save_image(torch.rand(3, 200, 200), f"photos/many/{number:02d}.jpg")
-    write_shards(PictureFolder("photos/many"), "many", ShardSettings(shard_samples=2))
     recipe = PaintSettings(read_network_file("wave.safetensors").digest, unit=2)
-    before = {}
-    for source in ("photos", "many"):
-        kill_in_the_middle(source)
-        units = plan_units(source, f"{source}_out", recipe)
-        done = [unit for unit in units if finished(unit, recipe)]
-        assert 0 < len(done) < len(units)
-        before[source] = {file: file.stat().st_mtime_ns for unit in done for file in files_of(unit)}
-    painter = UnitPainter(recipe, PLAIN | {"path": "wave.safetensors"})
-    with two_workers():
-        for source, pictures, skipped in (("photos", 45, 1), ("many", 40, 0)):
-            done = paint_dataset(source, f"{source}_out", ckpt="wave.safetensors", unit=2, workers=2, **PLAIN)
-            assert (done.total, done.painted, done.skipped) == (pictures, pictures - skipped, skipped)
-            assert {file: file.stat().st_mtime_ns for file in before[source]} == before[source]
-            for unit in plan_units(source, f"{source}_straight", recipe):
-                assert not painter({"unit": pickle.dumps(unit)})["problem"]
-                for file in files_of(unit):
-                    other = Path(str(file).replace("_straight", "_out"))
-                    assert file.suffix == ".json" or file.read_bytes() == other.read_bytes()
-    assert not [path for path in here.rglob("*.tmp") if path.parent.name != "tmp"]
+    kill_in_the_middle()
+    before = finished_files("photos", recipe)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        done = paint_dataset("photos", "photos_out", ckpt="wave.safetensors", unit=2, workers=2, **PLAIN)
+    finally:
+        ray.shutdown()
+    assert (done.total, done.painted, done.skipped) == (45, 44, 1)
+    check_resumed("photos", recipe, before)
