@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,25 +39,31 @@ def part_of(name):
     return "fast_style" if first == "__init__" else first
 
 
+@cache
 def imports(name):
-    """Yield the full name of every import of a file, including imports inside functions."""
+    """The full name of every import of a file, including imports inside functions."""
+    found = []
     for node in ast.walk(TREES[name]):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{name}:{node.lineno} imports relatively"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
 
 
+@cache
 def own_imports(name):
-    """Yield the files of the package that a file imports, as keys of FILES."""
+    """The files of the package that a file imports, as keys of FILES."""
+    found = []
     for full in imports(name):
         steps = full.split(".")
         if steps[0] != "fast_style":
             continue
         candidates = ["/".join(steps[1:end]) for end in range(len(steps), 1, -1)]
         modules = [c + ending for c in candidates for ending in (".py", "/__init__.py") if c + ending in FILES]
-        yield modules[0] if modules else "__init__.py"
+        found.append(modules[0] if modules else "__init__.py")
+    return found
 
 
 def reached_from(name):

@@ -1,6 +1,7 @@
 """The metrics are the relative errors of the losses, averaged over the photos, at the best style size."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -153,10 +154,13 @@ def test_smaller_photos_can_keep_their_size(tmp_path):
 
 # ---- published stylized images
 
+# The mean over these two of the 16 photos is near the mean over all.
+TYPICAL = ("n02231487_walking_stick", "n02909870_bucket")
 PUBLISHED = {"wave": (0.016, 1.26, 0.33), "the_scream": (0.057, 0.68, 0.27)}  # Reference values, measured on 16 photos.
 
 
 @pytest.mark.shared
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the stylized images of the published models in {SHARED}")
 @pytest.mark.parametrize("style", PUBLISHED)
 def test_published_models_score_as_they_did_before(style):
@@ -164,7 +168,7 @@ def test_published_models_score_as_they_did_before(style):
     network = vgg_mix(
         shallow=str(weights / "vgg19_relu3_1.safetensors"), deep=str(weights / "vgg19_distilled_16x.safetensors")
     )
-    photos = find_pictures(SHARED / "photos" / "val")[:6]
+    photos = [photo for photo in find_pictures(SHARED / "photos" / "val") if Path(photo).stem in TYPICAL]
     metrics = compute_style_metrics(
         from_folder(str(SHARED / "reference" / style), photos),
         {size: load_image(SHARED / "styles" / f"{style}.jpg", size=size) for size in (384, 512)},
@@ -174,5 +178,5 @@ def test_published_models_score_as_they_did_before(style):
     )
     assert metrics.style_size == 512
     found = (metrics.style_error, metrics.content["relu3_1"], metrics.content["relu4_1"])
-    # Measured on 6 of the 16 photos.
-    assert found == pytest.approx(PUBLISHED[style], rel=0.35)
+    assert metrics.photos == 2
+    assert found == pytest.approx(PUBLISHED[style], rel=0.15)
