@@ -1,4 +1,4 @@
-"""The losses of an unpaired translation against plain float64 loops."""
+"""The losses of CycleGAN against plain float64 loops."""
 
 import pytest
 import torch
@@ -63,7 +63,7 @@ def test_half_precision_is_summed_in_float32(loss) -> None:
     assert found.item() == pytest.approx(loss(torch.full((3000,), 0.69921875)).item(), rel=1e-5)
 
 
-def test_the_perfect_generator_and_the_perfect_discriminator_lose_nothing() -> None:
+def test_a_perfect_generator_and_a_perfect_discriminator_have_no_loss() -> None:
     ones, zeros = torch.ones(1, 1, 3, 3), torch.zeros(1, 1, 3, 3)
     assert least_squares_generator(ones) == 0
     assert least_squares_discriminator(ones, zeros) == 0

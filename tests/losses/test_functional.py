@@ -48,7 +48,7 @@ def test_the_gram_matrix_is_equation_3(shape):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
-def test_the_gram_matrix_is_float32_of_any_features(dtype):
+def test_the_gram_matrix_is_float32_for_every_dtype(dtype):
     features = torch.randn(1, 3, 6, 6).to(dtype)
     assert gram(features).dtype == torch.float32
     torch.testing.assert_close(gram(features), gram(features.float()))
@@ -70,7 +70,7 @@ def test_bfloat16_features_are_summed_in_float32(side, band, layout):
     assert (features.grad - exact.grad).norm() < 5e-3 * exact.grad.norm()
 
 
-def test_autocast_takes_nothing_from_the_gram_matrix():
+def test_autocast_does_not_change_the_gram_matrix():
     features = torch.randn(1, 3, 32, 32) + 3
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert (features.flatten(2) @ features.flatten(2).mT).dtype == torch.bfloat16  # So it would be without care.
@@ -81,7 +81,7 @@ def test_autocast_takes_nothing_from_the_gram_matrix():
 
 @pytest.mark.parametrize("guides", [1, 2])
 @pytest.mark.parametrize("soft", [False, True])
-def test_a_guide_says_where_the_gram_matrix_looks(guides, soft):
+def test_the_guided_gram_matrix_is_its_formula(guides, soft):
     features, guide = torch.randn(2, 3, 4, 5), torch.rand(guides, 1, 4, 5)
     guide = guide if soft else guide.round()
     before = [features.clone(), guide.clone()]
@@ -92,19 +92,19 @@ def test_a_guide_says_where_the_gram_matrix_looks(guides, soft):
     assert torch.equal(guide, before[1])
 
 
-def test_a_guide_of_black_and_white_cuts_the_features_out():
+def test_a_binary_guide_selects_features():
     features, guide = torch.randn(1, 3, 6, 7), torch.zeros(1, 1, 6, 7)
     guide[..., 1:4, 2:6] = 1
     torch.testing.assert_close(gram(features, guide), gram(features[..., 1:4, 2:6]))
 
 
 @pytest.mark.parametrize("grey", [1.0, 0.3])
-def test_a_guide_that_is_everywhere_alike_changes_nothing(grey):
+def test_a_constant_guide_changes_nothing(grey):
     features = torch.randn(2, 3, 4, 5)
     torch.testing.assert_close(gram(features, torch.full((1, 1, 4, 5), grey)), gram(features))
 
 
-def test_a_guide_to_nowhere_finds_nothing_and_pulls_at_nothing():
+def test_an_empty_guide_gives_a_zero_matrix_and_a_zero_gradient():
     features = torch.randn(1, 3, 4, 5, requires_grad=True)
     found = gram(features, torch.zeros(1, 1, 4, 5))
     found.sum().backward()
@@ -112,7 +112,7 @@ def test_a_guide_to_nowhere_finds_nothing_and_pulls_at_nothing():
     assert not features.grad.any()
 
 
-def test_only_what_is_guided_to_gets_a_gradient():
+def test_only_guided_features_get_a_gradient():
     features, guide = torch.randn(1, 3, 4, 5, requires_grad=True), torch.zeros(1, 1, 4, 5)
     guide[..., :2] = 0.5
     gram(features, guide).square().sum().backward()
@@ -129,7 +129,7 @@ FORMATS = {
 
 @pytest.mark.parametrize("place", FORMATS)
 @pytest.mark.parametrize("guided", [False, True])
-def test_the_gradient_is_the_formulas_whatever_the_memory_format(guided, place):
+def test_the_gradient_is_its_formula_in_every_memory_format(guided, place):
     features, slopes = FORMATS[place](torch.randn(2, 3, 4, 5)).requires_grad_(), torch.randn(2, 3, 3)
     guide = torch.rand(2, 1, 4, 5) if guided else None
     (found,) = torch.autograd.grad((gram(features, guide) * slopes).sum(), features)
@@ -156,7 +156,7 @@ def test_the_gradient_has_the_features_dtype_and_is_computed_in_float32(guided, 
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_nothing_but_the_features_is_kept_for_the_gradient(dtype):
+def test_only_the_features_are_saved_for_the_gradient(dtype):
     features, kept = torch.randn(1, 3, 6, 6).to(dtype).requires_grad_(), []
     with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda _: None):
         gram(features)
@@ -164,7 +164,7 @@ def test_nothing_but_the_features_is_kept_for_the_gradient(dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
-def test_the_guided_gram_matrix_is_float32_of_any_features(dtype):
+def test_the_guided_gram_matrix_is_float32_for_every_dtype(dtype):
     features, guide = torch.randn(1, 3, 16, 16).to(dtype), torch.rand(1, 1, 16, 16).to(dtype)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = gram(features, guide)
@@ -173,7 +173,7 @@ def test_the_guided_gram_matrix_is_float32_of_any_features(dtype):
 
 
 @pytest.mark.parametrize("items", [1, 3])
-def test_errors_are_of_each_item(items):
+def test_errors_are_computed_per_item(items):
     found, wanted = torch.randn(3, 2, 4, 5), torch.randn(items, 2, 4, 5)
     for i in range(3):
         x, y = found[i].double(), wanted[i % items].double()
@@ -189,7 +189,7 @@ def test_half_precision_errors_are_computed_in_float32():
     assert relative_error(wanted, found).tolist() == [1.0]
 
 
-def test_the_relative_error_to_nothing_is_a_number():
+def test_the_relative_error_to_zero_is_finite():
     nothing = torch.zeros(1, 2, 3, 3)
     assert relative_error(nothing, nothing).tolist() == [0.0]
     assert relative_error(nothing + 1, nothing).isfinite().all()

@@ -1,4 +1,4 @@
-"""The perceptual loss is a sum of named terms, each of them a formula of the paper or its relative form."""
+"""The perceptual loss is a sum of named terms. Each term is a formula of the paper, or its relative form."""
 
 import pytest
 import torch
@@ -90,7 +90,7 @@ def test_the_weighted_terms_add_up_to_the_loss(make, normalization):
     assert total.item() == pytest.approx(sum(by_hand[name] * terms[name].item() for name in terms))
 
 
-def test_the_style_of_a_batch_is_that_of_its_mean_gram_matrix(make, tiny_loss_network):
+def test_style_over_batch_uses_the_mean_gram_matrix(make, tiny_loss_network):
     style, painted, photos = torch.rand(1, 3, 14, 18), torch.rand(3, 3, 16, 12), torch.rand(3, 3, 16, 12)
     terms = make([style], style_over="batch")(painted, photos)
     found, wanted = features(tiny_loss_network, painted), features(tiny_loss_network, style)
@@ -102,7 +102,7 @@ def test_the_style_of_a_batch_is_that_of_its_mean_gram_matrix(make, tiny_loss_ne
     assert all(terms[f"style/{name}"] < alone[f"style/{name}"] for name in STYLE)  # The norm is convex.
 
 
-def test_layers_by_name_alone_weigh_the_same(make):
+def test_a_list_of_layers_gives_equal_weights(make):
     loss = make([torch.rand(1, 3, 8, 8)], content_layers=["relu2", "relu1"], style_layers=("conv2",))
     assert loss.weights == {"content/relu2": 3.0, "content/relu1": 3.0, "style/conv2": 5.0, "tv": 7.0}
 
@@ -117,13 +117,13 @@ def test_layers_by_name_alone_weigh_the_same(make):
     ],
     ids=["tv", "content", "style", "layer"],
 )
-def test_a_zero_weight_drops_the_term(make, changes, left):
+def test_a_weight_of_zero_removes_the_term(make, changes, left):
     loss = make([torch.rand(1, 3, 8, 8)], **changes)
     assert set(loss.weights) == left
     assert set(loss(torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8))) == left
 
 
-def test_a_dropped_layer_is_not_computed(make, tiny_loss_network):
+def test_a_removed_layer_is_not_computed(make, tiny_loss_network):
     loss = make([torch.rand(1, 3, 8, 8)], content_weight=0, style_layers=["relu1"])
     tiny_loss_network.layers["conv2"].register_forward_hook(lambda *_: pytest.fail("conv2 ran"))
     loss(torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8))
@@ -145,7 +145,7 @@ def test_bad_arguments_are_refused(make, changes, sentence):
 
 
 @pytest.mark.parametrize("normalization", ["relative", "johnson2016"])
-def test_the_photo_has_no_content_error_and_the_painting_no_style_error(make, normalization):
+def test_the_photo_has_no_content_error_and_the_style_image_no_style_error(make, normalization):
     painting, photo = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8)
     loss = make([painting], normalization=normalization)
     of_photo, of_painting = loss(photo, photo), loss(painting, photo)
@@ -167,7 +167,7 @@ def test_the_targets_follow_the_module(make):
     assert {"target_relu1", "target_conv2"} <= dict(loss.named_buffers()).keys()
 
 
-def test_the_gradient_reaches_the_painted_picture_only_and_nothing_is_changed(make):
+def test_only_the_stylized_image_gets_a_gradient_and_no_argument_changes(make):
     style = torch.rand(1, 3, 8, 8, requires_grad=True)
     painted, photos = torch.rand(1, 3, 8, 8, requires_grad=True), torch.rand(1, 3, 8, 8, requires_grad=True)
     before = [x.detach().clone() for x in (style, painted, photos)]
