@@ -2,6 +2,7 @@
 
 import io
 from contextlib import suppress
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -46,14 +47,16 @@ def _as_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     # Broken or mismatched profiles are common; the pixels are then used unchanged.
     with suppress(Exception):
         if profile:
-            return _through_profile(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+            transform = _to_srgb(profile, image.mode)
+            return transform.apply(image.convert(transform.input_mode))
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _through_profile(image: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Image:
+@lru_cache(maxsize=16)  # Building one takes milliseconds, and most photos of a folder have the same profile.
+def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform:
+    source, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
     # Grey and palette images often carry an RGB profile; other mismatches raise an error.
-    image = image.convert("RGB") if source.profile.xcolor_space.strip() == "RGB" else image
-    srgb = ImageCms.createProfile("sRGB")
+    mode = "RGB" if source.profile.xcolor_space.strip() == "RGB" else mode
     # As in browsers; the default intent, perceptual, needs tables that few profiles have.
     intent, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
-    return ImageCms.buildTransform(source, srgb, image.mode, "RGB", intent, flags).apply(image)
+    return ImageCms.buildTransform(source, srgb, mode, "RGB", intent, flags)
