@@ -142,7 +142,7 @@ SITUATIONS = {
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
-@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize("normalization", FORMULAS)
 def test_every_term_is_its_formula(make, tiny_loss_network, normalization, situation):
     styles, content = SITUATIONS[situation](), torch.rand(1, 3, HEIGHT, WIDTH)
     picture = torch.rand(1, 3, HEIGHT, WIDTH) * 1.6 - 0.3  # Values below 0 and above 1.
