@@ -51,6 +51,7 @@ def test_every_photo_exists_and_has_its_terms():
         assert sample.terms
 
 
+@pytest.mark.slow
 def test_no_import_of_scikit_image_no_network_access_and_no_new_file(tmp_path):
     code = """
 import sys

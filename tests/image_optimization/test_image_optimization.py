@@ -341,6 +341,7 @@ def test_a_photo_is_painted_in_a_line(photo, painting, tiny_loss_network, make):
     assert torch.equal(texture, make().run(None, [Style(painting)], size=(9, 13), seed=3))
 
 
+@pytest.mark.slow
 def test_painting_needs_neither_lightning_nor_hydra():
     code = """
 import sys, torch, fast_style

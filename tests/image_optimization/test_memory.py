@@ -81,6 +81,7 @@ def test_lbfgs_remembers_24_bytes_a_pixel_and_step(make, tmp_path):
     assert (many - few) / (size[0] * size[1]) == pytest.approx(10 * 24, rel=0.05)
 
 
+@pytest.mark.slow
 def test_recomputing_takes_less():
     network, needed = vgg("vgg19", weights="random"), []
     layers = {"content_layers": ["relu3_2"], "style_layers": ["relu1_1", "relu2_1", "relu3_1"]}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ SIZE = (40, 48)
 Terms = dict[str, Tensor]
 
 
+@cache
 def composed(recipe: str, *overrides: str) -> DictConfig:
     chosen = [] if recipe == "default" else [f"optimization={recipe}"]
     with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -183,6 +183,7 @@ def test_only_the_stylized_image_gets_a_gradient_and_no_argument_changes(make):
     assert all(torch.equal(x, y) for x, y in zip((style, painted, photos), before, strict=True))
 
 
+@pytest.mark.slow
 def test_it_can_be_compiled_under_autocast(make):
     painting, photo = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16)
     results = []

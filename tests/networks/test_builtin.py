@@ -59,6 +59,7 @@ def test_distances_between_images_agree_with_the_teacher(pair: tuple[str, str]) 
 
 
 @pytest.mark.shared
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the teacher and pictures in {SHARED}")
 def test_distances_to_a_style_agree_with_the_teacher() -> None:
     weights = SHARED / "weights"
