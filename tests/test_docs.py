@@ -94,7 +94,7 @@ def test_the_readme_is_short() -> None:
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     if importlib.util.find_spec("sphinx") is None:
-        pytest.skip("Sphinx is not installed: pip install '.[docs]'.")
+        pytest.skip("Sphinx is not installed: pip install -e '.[docs]'.")
     source = tmp_path / "repository" / "docs"
     copy_repository(source.parent)
     arguments = ["--fail-on-warning", "--keep-going", "--quiet", "-b", "html", str(source), str(tmp_path / "site")]

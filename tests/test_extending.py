@@ -1,17 +1,12 @@
 """The examples of docs/extending.md work: each is applied to a copy of the repository, and its commands are run."""
 
-import json
-import os
 import re
 import shlex
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from checkout import CHECKOUT
-from documents import blocks
+from documents import blocks, copy_repository, run_python, run_scripts, script_of
 
 PAGE = (CHECKOUT / "docs" / "extending.md").read_text(encoding="utf-8")
 SECTIONS = {part.splitlines()[0]: part for part in PAGE.split("\n## ")[1:]}
@@ -28,26 +23,12 @@ SMALL = {
     "optimize": ["size=32", "method.steps=2", "method.smallest=null"],
     "stylize": [],
 }
-#: Runs all commands in one process, since importing torch takes seconds.
-RUNNER = """
-import json, runpy, sys
-from hydra.core.global_hydra import GlobalHydra
-for script, arguments in json.loads(sys.argv[1]):
-    GlobalHydra.instance().clear()
-    sys.argv = [script, *arguments]
-    runpy.run_path(script, run_name="__main__")
-"""
 
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what the examples change or run."""
-    root = tmp_path_factory.mktemp("extending") / "repository"
-    for name in ("fast_style", "conf", "scripts", "tests", "data", "checkpoints"):
-        shutil.copytree(CHECKOUT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "trained"))
-    shutil.copy(CHECKOUT / "pyproject.toml", root)
-    shutil.copy(CHECKOUT / "docs" / "images" / "vangogh2photo.jpg", root / "photo.jpg")
-    return root
+    """A copy of the repository, which the examples change."""
+    return copy_repository(tmp_path_factory.mktemp("extending"))
 
 
 def apply(section: str, root: Path) -> set[str]:
@@ -70,13 +51,6 @@ def apply(section: str, root: Path) -> set[str]:
     return changed
 
 
-def run(root: Path, *command: str) -> str:
-    environment = os.environ | {"PYTHONPATH": str(root), "XDG_CACHE_HOME": str(root / "cache")}
-    done = subprocess.run([sys.executable, *command], cwd=root, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def test_the_sections_are_the_list():
     assert list(SECTIONS) == list(FILES)
 
@@ -87,15 +61,14 @@ def test_an_example_works(title: str, repository: Path) -> None:
     section = SECTIONS[title]
     files = apply(section, repository)
     assert len(files) == FILES[title]
-    run(repository, "-m", "ruff", "check", *sorted(file for file in files if file.endswith(".py")))
+    run_python(repository, "-m", "ruff", "check", *sorted(file for file in files if file.endswith(".py")))
     scripts = []
     for line in "".join(block.code for block in blocks(section) if block.language == "bash").splitlines():
-        words = shlex.split(line)
-        assert words[0] == "python"
-        if words[1] == "-m":
-            out = run(repository, *words[1:], "-q", "-p", "no:cacheprovider")
+        found = script_of(line)
+        if found is None:
+            out = run_python(repository, *shlex.split(line)[1:], "-q", "-p", "no:cacheprovider")
             assert re.search(r"[1-9]\d* passed", out), out
             continue
-        given = [*SMALL[Path(words[1]).stem], *words[2:]]
-        scripts.append((words[1], [argument.replace("steps=4000", "steps=3") for argument in given]))
-    assert run(repository, "-c", RUNNER, json.dumps(scripts))
+        script, arguments = found
+        scripts.append((script, [*SMALL[script], *(word.replace("steps=4000", "steps=3") for word in arguments)]))
+    assert run_scripts(repository, scripts)

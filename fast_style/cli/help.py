@@ -151,7 +151,7 @@ def _row(key: str, value: str) -> str:
 
 
 def _several(root: str) -> dict[str, Choice]:
-    """Groups of which the root file chooses a list of options; Hydra's record of choices leaves them out."""
+    """Return the groups for which the root file chooses a list. Hydra does not record these choices."""
     entries = OmegaConf.to_container(OmegaConf.load(CONF / f"{root}.yaml").defaults)
     assert isinstance(entries, list)
     pairs = (pair for entry in entries if isinstance(entry, dict) for pair in entry.items())

@@ -27,7 +27,7 @@ def dead_leaves(generator: torch.Generator, size: int) -> Tensor:
     image looks alike at every scale, and its power falls with the square of the frequency.
     """
     ground = _natural_colours(generator, 1).view(3, 1, 1).expand(3, size, size)
-    return _to_bytes(_strewn(ground, _DEEP, generator))
+    return _to_bytes(_dead_leaves(ground, _DEEP, generator))
 
 
 def gradient(generator: torch.Generator, size: int) -> Tensor:
@@ -35,7 +35,7 @@ def gradient(generator: torch.Generator, size: int) -> Tensor:
     patches = int(torch.randint(2, 5, (1,), generator=generator))
     colours = _natural_colours(generator, patches**2).view(1, 3, patches, patches)
     smooth = interpolate(colours, (size, size), mode="bicubic", align_corners=True)[0]
-    return _to_bytes(_strewn(smooth, _SPARSE, generator) + _noise(generator, size))
+    return _to_bytes(_dead_leaves(smooth, _SPARSE, generator) + _noise(generator, size))
 
 
 def flat(generator: torch.Generator, size: int) -> Tensor:
@@ -47,7 +47,7 @@ def flat(generator: torch.Generator, size: int) -> Tensor:
     colour = _natural_colours(generator, 1).view(3, 1, 1)
     axis = torch.linspace(-1, 1, size)
     fall_off = 0.15 * torch.rand(1, generator=generator) * (axis[:, None] ** 2 + axis**2) / 2
-    return _to_bytes(_strewn(colour * (1 - fall_off), _SPARSE, generator) + _noise(generator, size))
+    return _to_bytes(_dead_leaves(colour * (1 - fall_off), _SPARSE, generator) + _noise(generator, size))
 
 
 class SyntheticPictures:
@@ -77,7 +77,7 @@ class SyntheticPictures:
         return self.drawings[place[1]](generator, self.size)
 
 
-def _strewn(ground: Tensor, depth: float, generator: torch.Generator) -> Tensor:
+def _dead_leaves(ground: Tensor, depth: float, generator: torch.Generator) -> Tensor:
     """Leaves over a ground, float `(3, size, size)`, with `depth` leaves over a point on average."""
     size = ground.shape[-1]
     finest, coarsest = _SMALLEST

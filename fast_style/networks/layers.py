@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 def is_compiling() -> bool:
-    """Return whether torch.compile traces the code; false in an export, whose runtime knows torch's layers best."""
+    """Return whether torch.compile traces the code. False in an export: runtimes optimise torch's own layers best."""
     return torch.compiler.is_compiling() and not torch.compiler.is_exporting()
 
 

@@ -96,6 +96,11 @@ def rebuild(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, sourc
             f"{source} is no network file of fast_style: expected format {FORMAT!r}, found "
             f"{metadata.get('format', 'none')!r}; train a network with scripts/train.py."
         )
+    if metadata.get("network") not in GENERATORS:
+        raise ValueError(
+            f"{source} needs the generator {metadata.get('network')}, but GENERATORS only has {', '.join(GENERATORS)}: "
+            "add the class to fast_style/networks/serialization.py."
+        )
     try:
         build = GENERATORS[metadata["network"]]
         # On the meta device, without memory: a damaged file may state any width, and initial weights are not needed.

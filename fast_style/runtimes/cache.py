@@ -60,7 +60,7 @@ def default_cache() -> Path:
 
 
 class RuntimeUnavailable(ValueError):  # noqa: N818 - a state, as UnreadablePicture
-    """A runtime is installed and can't be given its network: a package or a place to write is missing."""
+    """An installed runtime cannot be used: a package is missing, or the cache is not writable."""
 
 
 def model_path(network_file: NetworkFile, cache: Path, format: Literal["onnx", "openvino"]) -> Path:

@@ -73,7 +73,8 @@ def test_bfloat16_features_are_summed_in_float32(side, band, layout):
 def test_autocast_does_not_change_the_gram_matrix():
     features = torch.randn(1, 3, 32, 32) + 3
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert (features.flatten(2) @ features.flatten(2).mT).dtype == torch.bfloat16  # So it would be without care.
+        # A plain product is bfloat16 under autocast.
+        assert (features.flatten(2) @ features.flatten(2).mT).dtype == torch.bfloat16
         found = gram(features)
     assert found.dtype == torch.float32
     assert torch.equal(found, gram(features))

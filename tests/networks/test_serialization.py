@@ -127,7 +127,10 @@ SPOILS = {
     "text": (lambda f: f.write_text("<html>\n<body>404\n</html>\n" * 20), "not a complete safetensors file"),
     "something-else": (lambda f: save_file({"x": torch.zeros(3)}, f), "no network file of fast_style"),
     "newer-format": (lambda f: retold(f, format="fast_style/2"), "found 'fast_style/2'"),
-    "unknown-network": (lambda f: retold(f, network="UNet"), "damaged.*UNet"),
+    "unknown-network": (
+        lambda f: retold(f, network="UNet"),
+        "needs the generator UNet, but GENERATORS only has TransformNet",
+    ),
     "another-width": (lambda f: retold(f, architecture=described(width=3)), "damaged: its weights do not fit"),
     "more-blocks": (lambda f: retold(f, architecture=described(blocks=2)), "damaged: its weights do not fit"),
     "fewer-blocks": (lambda f: retold(f, architecture=described(blocks=0)), "damaged: its weights do not fit"),

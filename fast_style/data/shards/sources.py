@@ -91,7 +91,9 @@ class RecordFiles:
 
     def __init__(self, files: Sequence[str], *, field: str) -> None:
         if not all(map(importlib.util.find_spec, ("google_crc32c", "google.protobuf"))):
-            raise ValueError("Reading TFRecord files needs two more packages; run pip install '.[tfrecord]'")
+            raise ValueError(
+                "Reading TFRecord files needs two packages that are not installed: pip install 'fast_style[tfrecord]'."
+            )
         self.files, self.field = files, field
         self.count: int | None = None
         sizes = [os.path.getsize(file) for file in files]

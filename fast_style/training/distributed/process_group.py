@@ -102,7 +102,7 @@ def connected(trainer: pl.Trainer) -> Iterator[Processes]:
         ProcessLost: a process was killed or ended with an error of its own.
         ValueError: several processes were started, but the trainer uses one.
     """
-    _refuse_strays(trainer.world_size)
+    _require_all_processes(trainer.world_size)
     if trainer.world_size == 1:
         yield Processes()
         return
@@ -112,7 +112,7 @@ def connected(trainer: pl.Trainer) -> Iterator[Processes]:
     try:
         _start(trainer, children)
         processes = Processes(trainer.global_rank, trainer.world_size)
-        with _all_or_none(processes, _lifeline(trainer, processes)):
+        with _all_or_none(processes, _peer_monitor(trainer, processes)):
             yield processes
         patience = 3 * GRACE
     finally:
@@ -147,7 +147,7 @@ def _restore(environment: dict[str, str]) -> None:
     os.environ.update(environment)
 
 
-def _refuse_strays(wanted: int) -> None:
+def _require_all_processes(wanted: int) -> None:
     """Refuse several started processes with a trainer for one: they would overwrite each other's files."""
     starter = "WORLD_SIZE" if dist.is_torchelastic_launched() else "SLURM_STEP_NUM_TASKS"
     started = int(os.environ.get(starter, "1"))
@@ -177,7 +177,7 @@ def _start(trainer: pl.Trainer, children: list[subprocess.Popen[bytes]]) -> None
     strategy.launcher.launch(meet, trainer=trainer)
 
 
-def _lifeline(trainer: pl.Trainer, processes: Processes) -> PeerMonitor:
+def _peer_monitor(trainer: pl.Trainer, processes: Processes) -> PeerMonitor:
     strategy: Any = trainer.strategy
     if processes.first:
         lines = listen(processes.count, processes.broadcast)
