@@ -35,7 +35,11 @@ def _one_cache_of_our_own(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="session")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
-    return Exports(tmp_path_factory.mktemp("exports"))
+    base = tmp_path_factory.getbasetemp()
+    # pytest-xdist gives each worker a folder of its own below the one of the run.
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exports"
+    folder.mkdir(exist_ok=True)
+    return Exports(folder)
 
 
 @pytest.fixture

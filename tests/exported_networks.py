@@ -1,11 +1,13 @@
 """A small network, exported only once for all tests of the runtimes: an export takes seconds."""
 
 import hashlib
+import pickle
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 
 from fast_style.networks.transform_net import TransformNet
 from fast_style.runtimes.export import SUFFIXES, Parity, describe, export
@@ -27,19 +29,22 @@ class Exported:
 
 
 class Exports:
-    """Files of exported networks; a file is made at its first use."""
+    """Files of exported networks; a file is made at its first use, by one of the processes that run the tests."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.made = folder, {}
+        self.folder = folder
 
     def get(self, network: TransformNet, *, origin=ORIGIN, format="onnx", precision="fp32") -> Exported:
         about = [network.architecture, format, *describe(origin, precision, smallest=network.smallest).items()]
         weights = b"".join(weight.numpy().tobytes() for weight in network.state_dict().values())
-        key = hashlib.sha256(repr(about).encode() + weights).hexdigest()
-        if key not in self.made:
-            file = self.folder / key / f"wave{SUFFIXES[format]}"
-            self.made[key] = Exported(file, export(network, file, origin=origin, format=format, precision=precision))
-        return self.made[key]
+        folder = self.folder / hashlib.sha256(repr(about).encode() + weights).hexdigest()
+        file, record = folder / f"wave{SUFFIXES[format]}", folder.with_suffix(".pickle")
+        with FileLock(folder.with_suffix(".lock")):
+            if not record.exists():
+                record.write_bytes(
+                    pickle.dumps(export(network, file, origin=origin, format=format, precision=precision))
+                )
+        return Exported(file, pickle.loads(record.read_bytes()))
 
     def copy(self, network: TransformNet, target: Path, *, origin, format) -> None:
         """Replaces `export`."""
