@@ -1,6 +1,6 @@
 """Trainings that are killed and resumed, each in a fork of one process, because importing torch takes seconds.
 
-`python killed_runs.py FOLDER TRIALS` runs TRIALS trials in FOLDER and writes the results to report.json.
+`python killed_runs.py FOLDER` runs the trials in FOLDER and writes the results to report.json.
 """
 
 import json
@@ -152,23 +152,35 @@ def with_a_full_disk(number: int) -> Patch:
     return patch
 
 
+#: Kills of each trial, in their order: at a step, at any moment of the start, or while checkpoint 1, 2, ... is written.
+KILLS: list[list[tuple[str, int]]] = [
+    [("step", 0)],
+    [("step", 2), ("start", 0)],
+    [("half", 1), ("step", 4)],
+    [("step", 6), ("unplaced", 1)],
+    [("placed", 2), ("step", 8)],
+    [("unplaced", 3), ("step", 10)],
+    [("start", 0), ("half", 2), ("placed", 1)],
+    [("placed", 1), ("half", 1), ("step", 9)],
+]
+
+
 def play(trial: Path, number: int, first: float, step: float) -> dict[str, Any]:
-    """Kill up to three times, then run to the end; `first` and `step` are seconds of the first and of a later step."""
+    """Kill as planned, then run to the end; `first` and `step` are seconds of the first and of a later step."""
     trial.mkdir()
     chance, workers = random.Random(number), 2 if number % 4 == 3 else 0
     ends = []
-    for _ in range(chance.choice([1, 1, 2, 3])):
-        kind = chance.choice(["step", "step", "step", "start", "half", "unplaced", "placed"])
-        at, part, written = chance.randrange(STEPS), chance.random(), chance.randint(1, 3)
+    for kind, at in KILLS[number]:
+        part = chance.random()
         if kind == "step":
             attempt = Attempt(trial, workers=workers)
-            attempt.kill_at(at, 1.5 * step * part)
+            attempt.kill_at(at, step * part)
         elif kind == "start":  # At any time from the start to the first steps.
             attempt = Attempt(trial, workers=workers)
             time.sleep(part * (first + 3 * step))
             os.kill(attempt.pid, signal.SIGKILL)
         else:
-            attempt = Attempt(trial, workers=workers, patch=while_writing(kind, written))
+            attempt = Attempt(trial, workers=workers, patch=while_writing(kind, at))
         ends.append(attempt.end(kind))
     ends.append(Attempt(trial, workers=workers).end("whole"))
     return {"trial": trial.name, "workers": workers, "attempts": ends}
@@ -196,7 +208,7 @@ def left_alive(sessions: set[int], patience: float) -> list[str]:
         time.sleep(0.2)
 
 
-def main(folder: Path, trials: int) -> None:
+def main(folder: Path) -> None:
     torch.set_num_threads(1)
     (folder / "straight").mkdir(parents=True)
     began = time.monotonic()
@@ -205,10 +217,10 @@ def main(folder: Path, trials: int) -> None:
     first, step = times[0] - began, (times[-1] - times[1]) / (len(times) - 2)
     report = [{"trial": "straight", "workers": 0, "attempts": [attempt.end("whole")]}]
     report += [play_full_disk(folder / "full")]
-    report += [play(folder / f"{number:02d}", number, first, step) for number in range(trials)]
+    report += [play(folder / f"{number:02d}", number, first, step) for number in range(len(KILLS))]
     alive = left_alive({end["pid"] for played in report for end in played["attempts"]}, 20)
     (folder / "report.json").write_text(json.dumps({"trials": report, "alive": alive}, indent=1))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""Tiny trainings: random loss network, random photos, few steps, few pixels."""
+"""Tiny trainings: small loss network, random photos, few steps, few pixels."""
 
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,8 @@ def settings(folder: Path, **changes: Any) -> list[str]:
         "data.batch_size": 2,
         "data.workers": 0,
         "data.held_out": 2,
-        "loss_network": "vgg16",
-        "loss_network.weights": "random",
-        "loss.content_layers": "[relu1_2]",
+        "loss_network": "builtin",
+        "loss.content_layers": "[relu2_1]",
         "loss.style_layers": "[relu1_1,relu2_1]",
         "generator.width": 4,
         "generator.blocks": 1,

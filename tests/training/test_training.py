@@ -196,8 +196,9 @@ def test_the_loss_network_enters_no_checkpoint(tmp_path: Path) -> None:
 def test_the_checkpoint_is_a_network_file_of_the_same_network(tmp_path: Path) -> None:
     outcome = train(tmp_path)
     picture = load_image(tmp_path / "photos" / "0.png")
-    from_checkpoint = load_stylizer(checkpoint(tmp_path, 4))(picture)
-    assert torch.equal(from_checkpoint, load_stylizer(outcome.network_file)(picture))
+    # In the default runtime, each of the two files would be exported first, which takes seconds.
+    from_checkpoint = load_stylizer(checkpoint(tmp_path, 4), runtime="torch")(picture)
+    assert torch.equal(from_checkpoint, load_stylizer(outcome.network_file, runtime="torch")(picture))
 
 
 @pytest.mark.parametrize("kind", ["network file", "checkpoint"])
@@ -225,7 +226,7 @@ def test_everything_is_logged_and_adds_up(tmp_path: Path, precision: str) -> Non
     outcome = train(tmp_path, precision=precision, **{"trainer.log_every_n_steps": 1})
     events = EventAccumulator(str(outcome.folder)).Reload()
     scalars = set(events.Tags()["scalars"])
-    terms = {"content/relu1_2", "style/relu1_1", "style/relu2_1", "tv"}
+    terms = {"content/relu2_1", "style/relu1_1", "style/relu2_1", "tv"}
     for stage in ("train", "val"):
         assert {f"{stage}/{term}" for term in terms} | {f"{stage}_raw/{term}" for term in terms} <= scalars
     assert {"gradient_norm", "images_per_second", "lr-Adam"} <= scalars
