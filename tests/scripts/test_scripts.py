@@ -257,7 +257,7 @@ TRAINING_MISTAKES = [
     ("steps=0", "steps"),
     ("save_as=fp61", "fp16"),
     ("network_file=model.pt", ".safetensors"),
-    ("loss.content_weight=0 loss.style_weight=0 loss.tv_weight=0", "raise one"),
+    ("loss.content_weight=0 loss.style_weight=0 loss.tv_weight=0", "Raise loss.style_weight"),
 ]
 
 
