@@ -186,6 +186,7 @@ def test_the_seed_decides_the_noise(paint: Paint) -> None:
     assert painted[0] == painted[1] != painted[2]
 
 
+@pytest.mark.slow
 def test_weights_belong_to_the_paintings_in_their_order(paint: Paint) -> None:
     painted = {}
     for name, images, weights in (

@@ -75,6 +75,7 @@ def test_a_truncated_jpeg_is_refused_also_when_reduced(tmp_path, at_least):
         load_pixels(tmp_path / "a.jpg", at_least=at_least)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.skipif(not LARGE, reason="no photos/large under FAST_STYLE_SHARED")
 def test_a_real_photo_keeps_its_colours():

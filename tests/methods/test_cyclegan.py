@@ -168,6 +168,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_the_straight_one_with_its_pools(tmp_path: Path) -> None:
     straight = translate(tmp_path, network_file=tmp_path / "straight.safetensors")
     whole = read_checkpoint(checkpoint(tmp_path, 8))
@@ -182,6 +183,7 @@ def test_a_resumed_run_equals_the_straight_one_with_its_pools(tmp_path: Path) ->
     assert not same(whole["state_dict"], read_checkpoint(checkpoint(tmp_path, 4))["state_dict"])
 
 
+@pytest.mark.slow
 def test_another_pool_would_have_made_other_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Otherwise the test above would also pass with pools that are not restored.
     straight = translate(tmp_path, network_file=tmp_path / "straight.safetensors")
@@ -200,6 +202,7 @@ class Steps(pl.Callback):
         self.seen.append(trainer.global_step)
 
 
+@pytest.mark.slow
 def test_steps_are_training_steps_everywhere(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     steps = Steps()
     outcome = translate(tmp_path, callbacks=(steps,), steps=6, val_every=3, checkpoint_every=2, **LOGGED)

@@ -200,6 +200,7 @@ def test_the_named_photos_are_those_of_that_step(
     assert [re.findall(r"\d\.png", w) for w in warnings] == [[Path(f).name for f in seen[step]] for step in (1, 2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("max_skips", "last"), [(0, 4), (2, 6)])
 def test_too_many_in_a_row_end_the_run_whose_checkpoint_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_skips: int, last: int
@@ -224,6 +225,7 @@ def test_broken_weights_never_take_the_place_of_good_ones(tmp_path: Path, monkey
     assert [path.stem for path in sorted(tmp_path.glob("runs/*/*/checkpoints/*"))] == ["step-000002", "step-000003"]
 
 
+@pytest.mark.slow
 def test_scattered_ones_never_end_it_and_are_counted_over_a_resumption(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +238,7 @@ def test_scattered_ones_never_end_it_and_are_counted_over_a_resumption(
     assert counts == {"skipped": 3, "in_a_row": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, PLAIN, {"trainer.gradient_clip_val": 0.5}, {"precision": "bf16-mixed"}])
 def test_a_run_without_flaws_is_the_same_without_the_guard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]

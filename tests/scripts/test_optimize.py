@@ -360,6 +360,7 @@ MISTAKES = [
 JARGON = r"Traceback|\w+Error|full_key|object_type|division by zero|math domain|must be real|NoneType"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mistake", "hint"), MISTAKES)
 def test_a_mistake_is_one_sentence_and_leaves_nothing(
     tmp_path: Path, command: Command, mistake: str, hint: str

@@ -94,6 +94,7 @@ def test_a_mistake_is_one_sentence(tmp_path, command, arguments, hint):
 SHARDS = {"data": "shards", "data.root": None, "data.num_streams": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["folder", "server"])
 def test_a_run_on_shards_resumes_with_the_same_weights(tmp_path, command, source):
     photos(tmp_path / "many", 9)

@@ -261,6 +261,7 @@ TRAINING_MISTAKES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mistake", "hint"), TRAINING_MISTAKES)
 def test_a_training_mistake_is_one_sentence(tmp_path: Path, command: Command, mistake: str, hint: str) -> None:
     lay_out(tmp_path)

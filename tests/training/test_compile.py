@@ -73,6 +73,7 @@ def count_compilations(monkeypatch):
     return traced
 
 
+@pytest.mark.slow
 def test_the_training_is_compiled_and_the_validation_is_not(tmp_path, monkeypatch):
     torch.compiler.reset()
     traced = count_compilations(monkeypatch)

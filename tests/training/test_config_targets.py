@@ -203,6 +203,7 @@ def test_a_received_run_does_not_choose_where_to_write(received: Path, tmp_path:
     assert (config.runs, config.style.cache) == ("runs", "~/.cache/fast_style/styles")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "text"),
     [

@@ -80,6 +80,7 @@ def weights(outcome: TrainingResult, step: int) -> dict[str, torch.Tensor]:
 ACCUMULATING = {"trainer.accumulate_grad_batches": 2, "trainer.log_every_n_steps": 2, "val_every": 2}
 
 
+@pytest.mark.slow
 def test_a_step_that_accumulates_is_one_step(tmp_path: Path) -> None:
     outcome = train(tmp_path, **ACCUMULATING)
     drawn = curves(outcome)

@@ -6,6 +6,7 @@ import pytest
 from training_runs import train
 
 
+@pytest.mark.slow
 def test_a_run_writes_a_trace_and_a_table(tmp_path):
     outcome = train(tmp_path, steps=10, profile="true")
     table = (outcome.folder / "profile" / "table.txt").read_text()

@@ -47,6 +47,7 @@ def resumable(folder: Path, resume: object) -> Path | None:
     return found[0] if found else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", DAMAGES)
 @pytest.mark.parametrize("said", ["auto", "folder"])
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(

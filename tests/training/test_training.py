@@ -44,6 +44,7 @@ def test_two_steps_and_two_resumed_steps_equal_four_steps(tmp_path: Path, optimi
     assert torch.load(checkpoint(tmp_path, 4), weights_only=True)["ImageFolderDataModule"]["batches_seen"] == 4
 
 
+@pytest.mark.slow
 def test_the_second_half_of_training_moves_the_weights(tmp_path: Path) -> None:
     # Without this, the equality above would also hold for a run that changes no weights.
     train(tmp_path, **{"method.average_decay": 0})
@@ -147,6 +148,7 @@ def test_random_states_are_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert resumed.drawn == straight.drawn[2:]
 
 
+@pytest.mark.slow
 def test_resume_with_workers_equals_the_straight_run(tmp_path: Path) -> None:
     straight = train(tmp_path, network_file=tmp_path / "straight.safetensors")
     resumed = train(tmp_path, resume=checkpoint(tmp_path, 2), **{"data.workers": 2})
@@ -163,6 +165,7 @@ def test_a_run_of_other_groups_is_not_resumed(tmp_path: Path) -> None:
         train_again(tmp_path, f"resume={checkpoint(tmp_path, 2)}", "experiment=quick")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_finishes_the_step_saves_and_says_where(
     tmp_path: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
@@ -201,6 +204,7 @@ def test_the_checkpoint_is_a_network_file_of_the_same_network(tmp_path: Path) ->
     assert torch.equal(from_checkpoint, load_stylizer(outcome.network_file, runtime="torch")(picture))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["network file", "checkpoint"])
 def test_a_run_starts_from_the_weights_of_another_style(tmp_path: Path, kind: str) -> None:
     first = train(tmp_path)
@@ -246,6 +250,7 @@ def test_a_folder_with_broken_files_trains_and_names_them(tmp_path: Path, caplog
     assert sum(str(broken) in record.getMessage() for record in caplog.records) == 1
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
     few = train(tmp_path, steps=2, network_file=tmp_path / "few.safetensors")
     many = train(tmp_path, steps=120, val_every=120, network_file=tmp_path / "many.safetensors")
@@ -259,6 +264,7 @@ def test_paths_of_this_machine_stay_out_of_the_network_file(tmp_path: Path) -> N
     assert str(tmp_path) not in str(metadata)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("clip", "moves"), [("1e-6", False), ("null", True)])
 def test_gradients_are_clipped_by_config(tmp_path: Path, clip: str, moves: bool) -> None:
     plain = {"method.optimizer": "{_target_: torch.optim.SGD, _partial_: true, lr: 1.0}", "method.schedule": "null"}
@@ -268,6 +274,7 @@ def test_gradients_are_clipped_by_config(tmp_path: Path, clip: str, moves: bool)
     assert (largest > 1e-5) is moves
 
 
+@pytest.mark.slow
 def test_an_extended_run_keeps_its_length(tmp_path: Path) -> None:
     constant = {"method.schedule": "null"}
     first = train(tmp_path, steps=2, **constant)
@@ -294,6 +301,7 @@ def test_resume_auto_of_another_method_starts_no_run_of_the_default_style(tmp_pa
     assert len(list(tmp_path.glob("runs/*/*"))) == 1
 
 
+@pytest.mark.slow
 def test_resume_auto_may_start_another_style_that_the_command_names(tmp_path: Path) -> None:
     """So a scheduler can repeat one command per style."""
     train(tmp_path, steps=1)
@@ -311,6 +319,7 @@ def test_a_run_without_checkpoints_is_not_resumed(tmp_path: Path) -> None:
     assert again.folder != first.folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resume", ["auto", "folder"])
 def test_the_advice_on_training_longer_works(tmp_path: Path, resume: str) -> None:
     first = train(tmp_path, steps=2)
@@ -326,6 +335,7 @@ def test_the_advice_on_training_longer_works(tmp_path: Path, resume: str) -> Non
     assert (second.folder / "checkpoints" / "step-000006.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_a_translation_is_not_told_to_start_from_weights(tmp_path: Path) -> None:
     first = translate(tmp_path, steps=1, val_every=1)
     with pytest.raises(ValueError, match=r"To train longer, start a run with method\.schedule=null") as ended:

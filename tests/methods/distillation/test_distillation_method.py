@@ -94,6 +94,7 @@ def test_a_layer_that_the_teacher_has_not_is_named(tmp_path: Path) -> None:
         distill(tmp_path, **{"+loss.layers.relu9_1": 1})
 
 
+@pytest.mark.slow
 def test_a_run_that_learnt_something_else_is_not_gone_on_from(tmp_path: Path) -> None:
     style = train(tmp_path, steps=2)
     with pytest.raises(ValueError, match=r"resume=auto found no run .* does not have task=distillation"):
@@ -107,6 +108,7 @@ def test_a_run_that_learnt_something_else_is_not_gone_on_from(tmp_path: Path) ->
         train(tmp_path, resume=student.folder)
 
 
+@pytest.mark.slow
 def test_it_is_resumed_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     photos(Path("photos"))
