@@ -47,6 +47,7 @@ def test_every_link_has_its_target(page: Path) -> None:
         assert not anchor or anchor in anchors(target), f"{page.name} links to {link}: no such heading."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=identifier)
 def test_every_command_has_valid_settings(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for command in commands(page):

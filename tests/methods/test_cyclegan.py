@@ -383,6 +383,7 @@ def test_a_style_is_not_learnt_from_collections(tmp_path: Path) -> None:
         run(composed(overrides), overrides)
 
 
+@pytest.mark.slow
 def test_the_forecast_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     translate(tmp_path, steps=25, val_every=25, checkpoint_every=25)

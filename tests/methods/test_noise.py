@@ -107,6 +107,7 @@ def seeds_of(monkeypatch, folder, rank=0, **changes):
     return noises, outcome
 
 
+@pytest.mark.slow
 def test_batches_and_processes_have_their_own_and_a_resumed_run_the_same(tmp_path, monkeypatch):
     straight, outcome = seeds_of(monkeypatch, tmp_path)
     other, _ = seeds_of(monkeypatch, tmp_path, rank=1)

@@ -61,6 +61,7 @@ def test_the_help_of_stylize_is_one_screen():
     assert max(map(len, lines)) <= 120
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "parts"),
     [

@@ -14,6 +14,8 @@ from training_runs import composed, photos, train
 from fast_style.networks.serialization import read_tensors
 from fast_style.training.run import run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def command(tmp_path, monkeypatch, capfd):
@@ -94,7 +96,6 @@ def test_a_mistake_is_one_sentence(tmp_path, command, arguments, hint):
 SHARDS = {"data": "shards", "data.root": None, "data.num_streams": 2}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("source", ["folder", "server"])
 def test_a_run_on_shards_resumes_with_the_same_weights(tmp_path, command, source):
     photos(tmp_path / "many", 9)

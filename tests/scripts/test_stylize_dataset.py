@@ -14,6 +14,8 @@ from fast_style.networks.serialization import save_network
 from fast_style.networks.transform_net import TransformNet
 from fast_style.stylize.dataset import run as dataset_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def command(tmp_path, monkeypatch, capfd):

@@ -20,6 +20,8 @@ from fast_style.cli.errors import check_keys
 from fast_style.training.config_checks import check_used
 from fast_style.training.run import TASKS, run
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., tuple[int, str]]
 
 

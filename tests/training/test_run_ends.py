@@ -23,6 +23,8 @@ from fast_style.training.checkpoint_io import read_checkpoint
 from fast_style.training.config_checks import check_writable
 from fast_style.training.run import run
 
+pytestmark = pytest.mark.slow
+
 
 def steps_kept(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("runs/*/*/checkpoints/*"))
