@@ -65,11 +65,10 @@ def test_a_style_has_a_model_and_its_card(style: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_model_runs_in_the_default_runtime() -> None:
-    """One model stands for all: their architectures are equal, and preparing a model takes seconds."""
-    assert len({read_tensors(MODELS / f"{style}.safetensors")[1]["architecture"] for style in STYLES}) == 1
-    stylizer = load_stylizer(MODELS / "wave.safetensors")
-    assert stylizer.style == "wave"
+@pytest.mark.parametrize("style", STYLES)
+def test_a_model_runs_in_the_default_runtime(style: str) -> None:
+    stylizer = load_stylizer(MODELS / f"{style}.safetensors")
+    assert stylizer.style == style
     assert stylizer(torch.rand(1, 3, 40, 56)).shape == (1, 3, 40, 56)
 
 

@@ -34,7 +34,7 @@ def help_text(cfg: DictConfig) -> str:
         cfg: the composed configuration with its `hydra` node.
     """
     root = str(cfg.hydra.job.config_name)
-    choices = _several(root)
+    choices = _groups_with_lists(root)
     choices |= {group: option for group, option in cfg.hydra.runtime.choices.items() if not group.startswith("hydra/")}
     explanations = explanations_of(root, choices)
     lines = ["== Groups, chosen by group=option ==", *_group_lines(choices, root), ""] if choices else []
@@ -150,7 +150,7 @@ def _row(key: str, value: str) -> str:
     return f"{key}={value if len(value) <= LONGEST_VALUE else value[:LONGEST_VALUE] + '...'}"
 
 
-def _several(root: str) -> dict[str, Choice]:
+def _groups_with_lists(root: str) -> dict[str, Choice]:
     """Return the groups for which the root file chooses a list. Hydra does not record these choices."""
     entries = OmegaConf.to_container(OmegaConf.load(CONF / f"{root}.yaml").defaults)
     assert isinstance(entries, list)

@@ -1,9 +1,8 @@
 """Style and content errors of stylized images, from the features of a loss network.
 
 The default loss network of scripts/evaluate.py is `builtin`, which was distilled from `vgg19_mix`. The networks in
-checkpoints/ were trained with `vgg19_mix`, and the figures in the docs are measured with `vgg19_mix` too. These figures
-measure how well a network minimises its training loss. For an independent measurement, use a loss network that had no
-part in the training.
+checkpoints/ were trained with `vgg19_mix`. By these two, the figures measure how well a network minimises its training
+loss. For an independent measurement, use a loss network that had no part in the training.
 
 Errors are relative as in the losses, so figures of different styles, networks and runs are comparable: the style error
 is `||G - G_s||^2 / ||G_s||^2`, the content error `||F - F_c||^2 / ||F_c||^2`, per layer, averaged over the photos.
