@@ -36,20 +36,28 @@ def overrides(folder: Path, trial: Path, workers: int) -> list[str]:
 
 
 class Attempt:
-    """A training in its own process, observed step by step."""
+    """A training in its own process, observed step by step.
 
-    def __init__(self, trial: Path, *, workers: int = 0, patch: Patch | None = None) -> None:
-        self.trial = trial
+    Args:
+        trial: folder of the runs, the log and the error message.
+        workers: loader processes.
+        last: number of finished steps from which on only one step is trained; then the process waits to be killed,
+            so that a busy machine does not end the run before the kill.
+        patch: called in the process before the training.
+    """
+
+    def __init__(self, trial: Path, *, workers: int = 0, last: int = STEPS, patch: Patch | None = None) -> None:
+        self.trial, self.last = trial, last
         self.begun: list[int] = []  # Number of finished steps at the start of each step.
         reader, writer = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
             os.close(reader)
-            self._train(overrides(trial.parent, trial, workers), writer, patch)
+            self._train(overrides(trial.parent, trial, workers), writer, last, patch)
         os.close(writer)
         self._pipe = os.fdopen(reader, "rb", buffering=0)
 
-    def _train(self, given: list[str], pipe: int, patch: Patch | None) -> None:
+    def _train(self, given: list[str], pipe: int, last: int, patch: Patch | None) -> None:
         code = 1
         try:
             os.setsid()  # A session of its own, so that its workers can be found after its end.
@@ -57,7 +65,13 @@ class Attempt:
             os.dup2(output, 1)
             os.dup2(output, 2)
 
+            started = False
+
             def tell(self: Any, trainer: Any, *_: object) -> None:
+                nonlocal started
+                if started and trainer.global_step > last:
+                    time.sleep(600)
+                started |= trainer.global_step >= last
                 os.write(pipe, bytes([trainer.global_step]))
 
             image_grids.ImageGridCallback.on_train_batch_start = tell  # type: ignore[method-assign]
@@ -77,10 +91,10 @@ class Attempt:
             self.begun.append(told[0])
             yield told[0]
 
-    def kill_at(self, step: int, delay: float) -> None:
-        """Kill the process `delay` seconds after the start of a step."""
+    def kill_in_last_step(self, delay: float) -> None:
+        """Kill the process `delay` seconds after the start of its last step."""
         for begun in self.steps():
-            if begun >= step:
+            if begun >= self.last:
                 time.sleep(delay)
                 break
         os.kill(self.pid, signal.SIGKILL)
@@ -152,7 +166,7 @@ def with_a_full_disk(number: int) -> Patch:
     return patch
 
 
-#: Kills of each trial, in their order: at a step, at any moment of the start, or while checkpoint 1, 2, ... is written.
+#: Kills of each trial, in their order: in a step, at any moment of the start, or while checkpoint 1, 2, ... is written.
 KILLS: list[list[tuple[str, int]]] = [
     [("step", 0)],
     [("step", 2), ("start", 0)],
@@ -173,11 +187,11 @@ def play(trial: Path, number: int, first: float, step: float) -> dict[str, Any]:
     for kind, at in KILLS[number]:
         part = chance.random()
         if kind == "step":
-            attempt = Attempt(trial, workers=workers)
-            attempt.kill_at(at, step * part)
-        elif kind == "start":  # At any time from the start to the first steps.
-            attempt = Attempt(trial, workers=workers)
-            time.sleep(part * (first + 3 * step))
+            attempt = Attempt(trial, workers=workers, last=at)
+            attempt.kill_in_last_step(step * part)
+        elif kind == "start":  # At any time from the start to the first step.
+            attempt = Attempt(trial, workers=workers, last=at)
+            time.sleep(part * (first + step))
             os.kill(attempt.pid, signal.SIGKILL)
         else:
             attempt = Attempt(trial, workers=workers, patch=while_writing(kind, at))
