@@ -25,7 +25,7 @@ def multirun_config(cfg: DictConfig) -> DictConfig:
         return cfg
     # Processes that Lightning starts read the same command line, so each would train all styles again.
     starts_processes = (
-        cfg.trainer.get("strategy") or str(cfg.trainer.devices) != "1" or cfg.trainer.get("num_nodes", 1) > 1
+        cfg.trainer.get("strategy") or str(cfg.trainer.devices) != "1" or cfg.trainer.get("num_nodes", 1) != 1
     )
     if starts_processes and int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) == 1:
         raise ValueError(

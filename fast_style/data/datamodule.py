@@ -57,8 +57,8 @@ class Split(NamedTuple):
 class InfiniteDataModule(pl.LightningDataModule):
     """Endless training batches, and the same validation images every time.
 
-    Batches reach the method as float32 in 0..1. The checkpoint stores the position in the data. Each subclass decides
-    what a batch contains.
+    Batches reach the method as float32 in 0..1. The checkpoint stores the position in the data, counted in photos of all
+    processes, so that another number of processes can go on from it. Each subclass decides what a batch contains.
 
     Args:
         held_out: number of validation images.
@@ -77,7 +77,8 @@ class InfiniteDataModule(pl.LightningDataModule):
             )
         self.held_out, self.size, self.batch_size, self.workers, self.seed = held_out, size, batch_size, workers, seed
         self._opened = False
-        self.batches_seen = 0
+        #: Position in the order of photos: photos that all processes together have trained on.
+        self.photos_seen = 0
         #: Files that could not be read, in the order they were found.
         self.unreadable: dict[str, None] = {}
         self._files: deque[tuple[str, ...]] = deque(maxlen=256)
@@ -99,12 +100,11 @@ class InfiniteDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Photos]:
         """Endless batches, starting where a resumed run stopped."""
-        world = self.trainer.world_size if self.trainer else 1
         order = InfiniteSampler(
             self.epoch_order,
-            start=self.batches_seen * self.batch_size * world,
+            start=self.photos_seen,
             rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=world,
+            world_size=self._world_size,
         )
         return self._loader(self.training, sampler=order, num_workers=self.workers)
 
@@ -130,13 +130,17 @@ class InfiniteDataModule(pl.LightningDataModule):
     def on_after_batch_transfer(self, batch: Photos, dataloader_idx: int) -> Tensor:
         """Convert a batch to float32 in 0..1 on the device; record its files and the unreadable ones."""
         if self.trainer is not None and self.trainer.training:
-            self.batches_seen += 1
+            self.photos_seen += self.batch_size * self._world_size
             self._files.append(batch.files)
         for file in batch.unreadable:
             if file not in self.unreadable:
                 log.warning("%s can't be read and is skipped.", file)
             self.unreadable[file] = None
         return batch.pixels.float() / 255
+
+    @property
+    def _world_size(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
 
     @property
     def number(self) -> int:
@@ -150,14 +154,17 @@ class InfiniteDataModule(pl.LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """The position of the run in the data."""
         return {
-            "batches_seen": self.batches_seen,
+            "photos_seen": self.photos_seen,
             "unreadable": list(self.unreadable),
             "photos": self.number if self._opened else None,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from a saved position."""
-        self.batches_seen = state_dict["batches_seen"]
+        """Continue from a saved position, with any number of processes."""
+        if "batches_seen" in state_dict:  # Older checkpoints count the batches of each process.
+            self.photos_seen = state_dict["batches_seen"] * self.batch_size * self._world_size
+        else:
+            self.photos_seen = state_dict["photos_seen"]
         self.unreadable = dict.fromkeys(state_dict["unreadable"])
         before, now = state_dict.get("photos"), self.number if self._opened else None
         if None not in (before, now) and before != now:

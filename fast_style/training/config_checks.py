@@ -71,6 +71,19 @@ def check_used(overrides: Sequence[str], *, unused: Sequence[str], chosen_by: st
         raise ValueError(f"{chosen_by} does not use {lines}: leave that out.")
 
 
+def check_one_batch(overrides: Sequence[str]) -> None:
+    """Refuse `batch` and `data.batch_size` together, because `batch` alone would count.
+
+    Raises:
+        ValueError: both are given.
+    """
+    given = {over.key_or_group for over in OverridesParser.create().parse_overrides(list(overrides)) if over.value()}
+    if given >= {"batch", "data.batch_size"}:
+        raise ValueError(
+            "batch counts the photos of all processes and data.batch_size those of one: set one of them, not both."
+        )
+
+
 def check_two_optimizers(cfg: DictConfig) -> None:
     """Refuse settings that Lightning supports only with one optimiser.
 
@@ -99,9 +112,9 @@ def check_settings(cfg: DictConfig, network_file: Path) -> None:
         ValueError: an invalid setting; the message names it.
     """
     counts = {"steps": 1, "val_every": 1, "checkpoint_every": 1, "max_skips": 0}
-    counts |= {"trainer.log_every_n_steps": 1, "trainer.accumulate_grad_batches": 1}
+    counts |= {"batch": 1, "trainer.log_every_n_steps": 1, "trainer.accumulate_grad_batches": 1}
     for key, least in counts.items():
-        found = OmegaConf.select(cfg, key, default=least)
+        found = OmegaConf.select(cfg, key, default=least)  # Null takes the default too, as batch does.
         if not isinstance(found, int) or found < least:
             raise ValueError(f"{key} is a whole number, at least {least}; got {found!r}.")
     if not isinstance(cfg.compile, bool) and cfg.compile != "auto":

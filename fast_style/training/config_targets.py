@@ -20,7 +20,10 @@ OWN_PARTS = ("data", "losses", "methods", "networks", "training")
 #: Base classes of allowed targets, and the modules whose public functions may be called.
 KINDS = (torch.nn.Module, pl.LightningDataModule, torch.optim.Optimizer)
 FACTORIES = ("fast_style.networks.pretrained", "fast_style.training.lr_schedules")
-LIGHTNING_TARGETS = frozenset(["pytorch_lightning.Trainer", "pytorch_lightning.strategies.DDPStrategy"])
+#: Targets for the trainer, from other packages.
+TRAINER_TARGETS = frozenset(
+    ["pytorch_lightning.Trainer", "pytorch_lightning.strategies.DDPStrategy", "datetime.timedelta"]
+)
 
 
 def check_targets(saved: DictConfig, said: DictConfig, *, source: object) -> None:
@@ -63,7 +66,7 @@ def is_known(target: object) -> bool:
     """Whether a target is on the closed list: this package's classes, torch's optimisers and schedules, Lightning."""
     if not isinstance(target, str):
         return False
-    if target in LIGHTNING_TARGETS:
+    if target in TRAINER_TARGETS:
         return True
     module, _, name = target.rpartition(".")
     if not name.isidentifier() or name.startswith("_"):

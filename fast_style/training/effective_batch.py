@@ -1,6 +1,7 @@
 """Effective batch size, and the learning rate that follows it."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -65,14 +66,54 @@ class EffectiveBatch:
         return f"{batch}; learning rate {scaled} (lr_rule={self.rule}{against})."
 
 
-class BatchSizeCheck(pl.Callback):
-    """Saves the effective batch in checkpoints and refuses to resume with another one.
+def shared_batch(size: int, *, processes: int, accumulated: int, **rule: Any) -> EffectiveBatch:
+    """Divide an effective batch of `size` photos evenly among processes and accumulated backward passes.
 
-    The position in the data order is counted in batches, and the learning rate may depend on the batch size.
+    Args:
+        size: photos per optimiser step.
+        processes: processes on all machines.
+        accumulated: backward passes per step.
+        **rule: `rule` and `reference` of `EffectiveBatch`.
+
+    Raises:
+        ValueError: no even shares.
+    """
+    photos, rest = divmod(size, processes * accumulated)
+    if rest or not photos:
+        passes = f" and {accumulated} accumulated batches" if accumulated > 1 else ""
+        possible = [count for count in range(1, size // accumulated + 1) if size % (count * accumulated) == 0]
+        others = f"start one of {_listed(possible)} processes, or " if possible else ""
+        raise ValueError(
+            f"An effective batch of {size} photos can't be shared evenly by {processes} processes{passes}: {others}set "
+            "trainer.accumulate_grad_batches; a new run can set batch to a multiple of all."
+        )
+    return EffectiveBatch(photos=photos, processes=processes, accumulated=accumulated, **rule)
+
+
+def saved_batch(checkpoint: Mapping[str, Any]) -> EffectiveBatch | None:
+    """The effective batch of a checkpoint's run; None in a checkpoint without one."""
+    saved = checkpoint.get("callbacks", {}).get(BatchSizeCheck.__qualname__)
+    return EffectiveBatch(**saved) if saved else None
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+class BatchSizeCheck(pl.Callback):
+    """Saves the effective batch in checkpoints, and lets a run resume with other processes if the batch is equal.
+
+    The position in the data is counted in photos, so only the photos per step must be equal: the learning rate and the
+    order depend on them.
+
+    Args:
+        batch: of this run.
+        kept_by_each: what each process keeps for itself, such as "image pools". Nobody could continue the part of a
+            missing process, so processes and accumulated batches must be equal too. Empty if there is nothing.
     """
 
-    def __init__(self, batch: EffectiveBatch) -> None:
-        self.batch = batch
+    def __init__(self, batch: EffectiveBatch, *, kept_by_each: str = "") -> None:
+        self.batch, self.kept_by_each = batch, kept_by_each
 
     def state_dict(self) -> dict[str, Any]:
         """The three numbers that determine the batch size."""
@@ -84,9 +125,27 @@ class BatchSizeCheck(pl.Callback):
         Raises:
             ValueError: they differ.
         """
-        if state_dict != self.state_dict():
-            then, now = (EffectiveBatch(**state).sentence(None) for state in (state_dict, self.state_dict()))
+        then = EffectiveBatch(**state_dict)
+        if then.size != self.batch.size:
             raise ValueError(
-                f"A run cannot resume with another effective batch, because it would see other photos. Saved: {then} "
-                f"Now: {now} Restore trainer.devices, trainer.num_nodes and data.batch_size, or start a new run."
+                "A run cannot resume with another effective batch, because it would see other photos. Saved: "
+                f"{then.sentence(None)} Now: {self.batch.sentence(None)} Leave out batch, or start a new run."
             )
+        if self.kept_by_each and state_dict != self.state_dict():
+            raise ValueError(
+                f"This run can resume only with the same processes, because each process keeps its own "
+                f"{self.kept_by_each}. Saved: {then.sentence(None)} Now: {self.batch.sentence(None)} Restore "
+                "trainer.devices, trainer.num_nodes and trainer.accumulate_grad_batches, or start a new run."
+            )
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Restate Lightning's number of batches, which steps and validations follow, for other accumulated batches."""
+        saved = saved_batch(checkpoint)
+        if saved is None or saved.accumulated == self.batch.accumulated:
+            return
+        more = checkpoint["global_step"] * (self.batch.accumulated - saved.accumulated)
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for counts in (progress["total"], progress["current"]):
+            counts |= {name: number + more for name, number in counts.items()}

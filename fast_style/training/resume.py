@@ -25,17 +25,20 @@ OVERRIDES_FILE = "overrides.json"
 #: Entry in the result of `_mismatches` for a run that cannot be compared.
 UNREADABLE = f"a readable {CONFIG_FILE} and {OVERRIDES_FILE}"
 
+#: Settings of the trainer that decide which processes share the work.
+PROCESS_KEYS = ("devices", "num_nodes", "strategy", "accumulate_grad_batches")
 #: Settings that a resumed run may change, because they do not change what the network learns.
 MAY_CHANGE = frozenset(
     [
         *("resume", "runs", "network_file", "save_as", "debug", "compile", "profile"),
         *("val_every", "checkpoint_every", "data.workers", "assets_dir", "max_skips"),
-        *("data.cache", "data.cache_gb", "data.verify", "style.cache"),
+        *("data.verify", "style.cache"),
+        *("trainer", "trainer.strategy.timeout.minutes", *(f"trainer.{key}" for key in PROCESS_KEYS)),
     ]
 )
 #: Settings that decide where a run writes and deletes files on this machine. They never come from a saved
 #: configuration, which somebody else may have written.
-LOCAL_KEYS = ("runs", "style.cache", "data.cache", "data.cache_gb")
+LOCAL_KEYS = ("runs", "style.cache")
 PATH_KEYS = (
     *("style.image", "data.root", "data.held_out_root", "data.a", "data.b", "data.test_a", "data.test_b"),
     *("loss_network.weights", "loss_network.shallow", "loss_network.deep", "assets_dir"),
@@ -256,9 +259,21 @@ def _config(folder: Path, now: DictConfig, wanted: DictConfig, given: Sequence[O
     _leave_out_places(config, now)
     OmegaConf.set_struct(config, True)
     for override in given:
-        if _may_change(config, override.key_or_group):
-            OmegaConf.update(config, override.key_or_group, override.value())
+        key = override.key_or_group
+        if key == "trainer":
+            _take_processes(config, wanted)
+        elif _may_change(config, key):
+            OmegaConf.update(config, key, override.value(), force_add=key.startswith("trainer."))
     return config
+
+
+def _take_processes(config: DictConfig, wanted: DictConfig) -> None:
+    """Replace the saved `PROCESS_KEYS` by those of this command."""
+    for key in PROCESS_KEYS:
+        if key in wanted.trainer:
+            OmegaConf.update(config, f"trainer.{key}", wanted.trainer[key], merge=False, force_add=True)
+        else:
+            config.trainer.pop(key, None)
 
 
 def _leave_out_places(config: DictConfig, now: DictConfig) -> None:

@@ -28,10 +28,10 @@ from fast_style.training.callbacks.skip_nonfinite import SkipNonFinite, require_
 from fast_style.training.callbacks.throughput import Throughput
 from fast_style.training.checkpoint_io import disk_error_hint, read_checkpoint
 from fast_style.training.compile import compile_in_place, should_compile
-from fast_style.training.config_checks import check_replaced, check_used
-from fast_style.training.distributed.process_group import Processes, connected, silence_nonzero_ranks
+from fast_style.training.config_checks import check_one_batch, check_replaced, check_used
+from fast_style.training.distributed.process_group import Processes, connected, silence_nonzero_ranks, with_launched
 from fast_style.training.distributed.run_dir import agree_on_run_dir
-from fast_style.training.effective_batch import BatchSizeCheck, EffectiveBatch
+from fast_style.training.effective_batch import BatchSizeCheck, EffectiveBatch, saved_batch, shared_batch
 from fast_style.training.resume import (
     CONFIG_FILE,
     OVERRIDES_FILE,
@@ -123,6 +123,7 @@ def _run(cfg: DictConfig, overrides: Sequence[str], callbacks: Sequence[pl.Callb
             f"task is one of {', '.join(TASKS)}; got {task_of(cfg)}. Leave task out and choose with method=..."
         )
     check_used(overrides, unused=task_type.unused, chosen_by=task_type.chosen_by)
+    check_one_batch(overrides)
     checkpoint = None
     if cfg.resume:
         name = task_type.run_name(cfg) if cfg.resume == "auto" else ""
@@ -132,15 +133,16 @@ def _run(cfg: DictConfig, overrides: Sequence[str], callbacks: Sequence[pl.Callb
             log.info("Resuming from %s.", checkpoint)
     pl.seed_everything(cfg.seed, verbose=False)
     task = TASKS[task_of(cfg)](cfg)
-    trainer = _trainer(cfg, task.watchers)
-    batch = _batch(cfg, trainer)
+    trainer = _trainer(cfg)
+    start, before = _position(checkpoint)
+    batch = _batch(cfg, trainer, before)
+    task.data.batch_size = batch.photos
     method = task.method(batch)
     with connected(trainer) as processes:
         folder = agree_on_run_dir(
             processes, checkpoint, lambda: _new_folder(Path(cfg.runs) / task.name, cfg, overrides)
         )
-        trainer.callbacks += [*_keepers(cfg, folder, processes, batch, task.data), *callbacks]  # type: ignore[attr-defined]
-        start = read_checkpoint(checkpoint)["global_step"] if checkpoint else 0
+        trainer.callbacks += [*_keepers(cfg, folder, processes, batch, task), *callbacks]  # type: ignore[attr-defined]
         # TensorBoard must not show the points that a killed run logged after this checkpoint.
         trainer.logger = RunLogger(folder, purge_step=start or None) if start < cfg.steps else None
         log.info(batch.sentence(OmegaConf.select(cfg, "method.optimizer.lr")))
@@ -149,7 +151,7 @@ def _run(cfg: DictConfig, overrides: Sequence[str], callbacks: Sequence[pl.Callb
                 if checkpoint:
                     check_replaced(file, overrides)
                 log.info("%s will be overwritten at the end; network_file=... sets another file.", file)
-        if _compiles(cfg, trainer):
+        if _compiles(cfg, trainer, batch):
             compile_in_place(*task.compiled(method), forgiving=cfg.compile == "auto")
         metrics = _fit(cfg, trainer, method, task.data, checkpoint, folder)
         unreadable = tuple(dict.fromkeys(itertools.chain(*processes.all_gather(list(task.data.unreadable)))))
@@ -186,9 +188,12 @@ def _fit(
     return metrics
 
 
-def _batch(cfg: DictConfig, trainer: pl.Trainer) -> EffectiveBatch:
-    return EffectiveBatch(
-        photos=cfg.data.batch_size,
+def _batch(cfg: DictConfig, trainer: pl.Trainer, saved: EffectiveBatch | None) -> EffectiveBatch:
+    """The effective batch: that of the resumed run, or `batch`, or `data.batch_size` for each process."""
+    passes = trainer.world_size * trainer.accumulate_grad_batches
+    given = OmegaConf.select(cfg, "batch")  # Older runs have no such key.
+    return shared_batch(
+        saved.size if saved else given or cfg.data.batch_size * passes,
         processes=trainer.world_size,
         accumulated=trainer.accumulate_grad_batches,
         rule=OmegaConf.select(cfg, "lr_rule", default="constant"),  # Older runs have no such key.
@@ -196,14 +201,22 @@ def _batch(cfg: DictConfig, trainer: pl.Trainer) -> EffectiveBatch:
     )
 
 
-def _compiles(cfg: DictConfig, trainer: pl.Trainer) -> bool:
-    photos = cfg.steps * cfg.data.batch_size * trainer.accumulate_grad_batches
+def _compiles(cfg: DictConfig, trainer: pl.Trainer, batch: EffectiveBatch) -> bool:
+    photos = cfg.steps * batch.photos * batch.accumulated
     return should_compile(cfg.compile, photos=photos, size=cfg.data.size, device=trainer.strategy.root_device)
 
 
-def _trainer(cfg: DictConfig, watchers: Sequence[pl.Callback]) -> pl.Trainer:
+def _position(checkpoint: Path | None) -> tuple[int, EffectiveBatch | None]:
+    """Step and effective batch of the checkpoint to resume from."""
+    if checkpoint is None:
+        return 0, None
+    saved = read_checkpoint(checkpoint)
+    return saved["global_step"], saved_batch(saved)
+
+
+def _trainer(cfg: DictConfig) -> pl.Trainer:
     accumulated: int = OmegaConf.select(cfg, "trainer.accumulate_grad_batches", default=1)
-    trainer = instantiate(cfg.trainer, _convert_="all")(
+    trainer = instantiate(with_launched(cfg.trainer), _convert_="all")(
         max_steps=cfg.steps,
         precision=best_precision() if cfg.precision == "auto" else cfg.precision,
         # Lightning counts batches here; a step with accumulated gradients has several.
@@ -215,12 +228,7 @@ def _trainer(cfg: DictConfig, watchers: Sequence[pl.Callback]) -> pl.Trainer:
         logger=False,
         enable_checkpointing=False,  # _keepers adds it, when the processes have agreed on the run's folder.
         plugins=[AtomicCheckpointIO()],
-        callbacks=[
-            StepProgress(),
-            Throughput(cfg.trainer.log_every_n_steps),
-            *watchers,
-            RNGStateCallback(),
-        ],
+        callbacks=[StepProgress(), Throughput(cfg.trainer.log_every_n_steps)],
         enable_model_summary=False,
     )
     assert isinstance(trainer, pl.Trainer)
@@ -228,14 +236,16 @@ def _trainer(cfg: DictConfig, watchers: Sequence[pl.Callback]) -> pl.Trainer:
 
 
 def _keepers(
-    cfg: DictConfig, folder: Path, processes: Processes, batch: EffectiveBatch, data: InfiniteDataModule
+    cfg: DictConfig, folder: Path, processes: Processes, batch: EffectiveBatch, task: Task
 ) -> list[pl.Callback]:
-    """Callbacks that write into the run's folder or need it."""
+    """Callbacks of the task, and those that write into the run's folder or need it."""
     checkpoints = folder / "checkpoints"
     return [
-        BatchSizeCheck(batch),
+        *task.watchers,
+        RNGStateCallback(),
+        BatchSizeCheck(batch, kept_by_each=task.kept_by_each),
         SkipNonFinite(
-            checkpoints, files_of=data.files_of, max_skips=cfg.max_skips, every=cfg.trainer.log_every_n_steps
+            checkpoints, files_of=task.data.files_of, max_skips=cfg.max_skips, every=cfg.trainer.log_every_n_steps
         ),
         SignalCheckpoint(checkpoints, processes),
         PeriodicCheckpoint(checkpoints, every=cfg.checkpoint_every),

@@ -26,7 +26,7 @@ def photos(root, *, seen=None, **options):
         root=str(root), **{"size": 16, "batch_size": 3, "held_out": 3, "workers": 0, **options}
     )
     if seen is not None:
-        data.load_state_dict({"batches_seen": seen, "unreadable": []})
+        data.load_state_dict({"photos_seen": seen * data.batch_size, "unreadable": []})
     data.setup()
     return data
 
@@ -59,8 +59,15 @@ def test_a_resumed_run_continues_with_the_next_batch(photo_folder, seen):
 
 def test_the_state_survives_a_checkpoint(photo_folder):
     data = photos(photo_folder)
-    data.load_state_dict({"batches_seen": 4, "unreadable": ["a.jpg", "b.jpg"]})
-    assert data.state_dict() == {"batches_seen": 4, "unreadable": ["a.jpg", "b.jpg"], "photos": len(data.training)}
+    data.load_state_dict({"photos_seen": 4, "unreadable": ["a.jpg", "b.jpg"]})
+    assert data.state_dict() == {"photos_seen": 4, "unreadable": ["a.jpg", "b.jpg"], "photos": len(data.training)}
+
+
+def test_a_checkpoint_that_counted_batches_of_each_process_is_understood(photo_folder):
+    data = photos(photo_folder)
+    data.trainer = SimpleNamespace(world_size=2)
+    data.load_state_dict({"batches_seen": 4, "unreadable": []})
+    assert data.photos_seen == 4 * 3 * 2
 
 
 def first_batches(root, seed):
@@ -202,7 +209,7 @@ def test_only_the_trainer_can_end_a_worker():
 def test_the_files_of_the_last_batches_are_remembered_while_training(photo_folder):
     data = photos(photo_folder)
     loaded = list(islice(data.train_dataloader(), 3))
-    data.trainer = SimpleNamespace(training=True)
+    data.trainer = SimpleNamespace(training=True, world_size=2)
     for batch in loaded:
         data.on_after_batch_transfer(batch, 0)
     data.trainer = SimpleNamespace(training=False)
@@ -210,7 +217,7 @@ def test_the_files_of_the_last_batches_are_remembered_while_training(photo_folde
     assert [data.files_of(back) for back in range(4)] == [loaded[2].files, loaded[1].files, loaded[0].files, ()]
     assert data.files_of() == loaded[2].files
     assert set(data.files_of()) <= set(find_pictures(photo_folder))
-    assert data.batches_seen == 3
+    assert data.photos_seen == 3 * 3 * 2
 
 
 @pytest.mark.parametrize(("workers", "length", "refused"), [(1, 76, True), (1, 75, False), (0, 76, False)])

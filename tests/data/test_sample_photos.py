@@ -26,7 +26,7 @@ def photos(*, seen=None, **options):
     # Only two training photos, bricks and coins, which are read quickly.
     data = SkimagePhotos(**{"size": 16, "batch_size": 3, "held_out": len(SKIMAGE_PHOTOS) - 2, "workers": 0, **options})
     if seen is not None:
-        data.load_state_dict({"batches_seen": seen, "unreadable": []})
+        data.load_state_dict({"photos_seen": seen * data.batch_size, "unreadable": []})
     data.setup()
     return data
 
@@ -101,7 +101,7 @@ def test_a_resumed_run_continues_with_the_next_batch(seen):
     data = photos(**COLOURS, **MIX, seen=seen)
     assert same(batches(data, 3), straight[seen:])
     assert not same(batches(photos(**COLOURS, **MIX), 3), straight[seen:])
-    assert data.state_dict() == {"batches_seen": seen, "unreadable": [], "photos": len(data.training)}
+    assert data.state_dict() == {"photos_seen": 3 * seen, "unreadable": [], "photos": len(data.training)}
 
 
 def test_another_seed_gives_other_batches():

@@ -34,7 +34,7 @@ def opened(root: Path | None, *, seen: int = 0, **settings) -> UnpairedDataModul
     values = {"root": root and str(root), "size": 16, "load_size": 20, "workers": 0, "held_out": 3}
     data = UnpairedDataModule(**{name: str(v) if isinstance(v, Path) else v for name, v in (values | settings).items()})
     data.setup()
-    data.batches_seen = seen
+    data.photos_seen = seen * data.batch_size
     return data
 
 

@@ -211,7 +211,7 @@ def test_steps_are_training_steps_everywhere(tmp_path: Path, capfd: pytest.Captu
     assert names == ["step-000004", "step-000006"]
     last = read_checkpoint(checkpoint(tmp_path, 6))
     assert last["global_step"] == 6
-    assert last["UnpairedDataModule"]["batches_seen"] == 6
+    assert last["UnpairedDataModule"]["photos_seen"] == 6
     assert [schedule["last_epoch"] for schedule in last["lr_schedulers"]] == [6, 6]
     for optimizer in last["optimizer_states"]:
         assert {float(state["step"]) for state in optimizer["state"].values()} == {6.0}

@@ -12,7 +12,7 @@ from training_runs import train
 from fast_style.networks.serialization import read_tensors
 from fast_style.training.callbacks.throughput import Throughput
 from fast_style.training.checkpoint_io import read_checkpoint
-from fast_style.training.effective_batch import BatchSizeCheck, EffectiveBatch
+from fast_style.training.effective_batch import BatchSizeCheck, EffectiveBatch, shared_batch
 from fast_style.training.run import TrainingResult
 
 
@@ -60,10 +60,45 @@ def test_an_unknown_rule_or_reference_is_refused(wrong: dict[str, object], named
         EffectiveBatch(photos=4, **wrong)  # type: ignore[arg-type]
 
 
-def test_another_number_of_processes_does_not_resume() -> None:
+@pytest.mark.parametrize(
+    ("size", "processes", "accumulated", "photos"), [(12, 1, 1, 12), (12, 3, 1, 4), (12, 3, 2, 2), (8, 2, 4, 1)]
+)
+def test_processes_and_accumulated_batches_share_a_batch(
+    size: int, processes: int, accumulated: int, photos: int
+) -> None:
+    batch = shared_batch(size, processes=processes, accumulated=accumulated, rule="sqrt", reference=2)
+    assert batch == EffectiveBatch(
+        photos=photos, processes=processes, accumulated=accumulated, rule="sqrt", reference=2
+    )
+    assert batch.size == size
+
+
+@pytest.mark.parametrize(
+    ("size", "processes", "accumulated", "hint"),
+    [
+        (12, 5, 1, "one of 1, 2, 3, 4, 6, 12 processes"),
+        (12, 4, 2, "by 4 processes and 2 .* one of 1, 2, 3, 6"),
+        (4, 8, 1, "1, 2, 4"),
+    ],
+)
+def test_shares_that_are_not_even_are_refused(size: int, processes: int, accumulated: int, hint: str) -> None:
+    with pytest.raises(ValueError, match=hint):
+        shared_batch(size, processes=processes, accumulated=accumulated)
+
+
+@pytest.mark.parametrize(("photos", "processes", "accumulated"), [(8, 1, 1), (2, 4, 1), (1, 2, 4)])
+def test_other_processes_resume_with_an_equal_batch(photos: int, processes: int, accumulated: int) -> None:
     saved = BatchSizeCheck(EffectiveBatch(photos=4, processes=2)).state_dict()
-    BatchSizeCheck(EffectiveBatch(photos=4, processes=2, rule="sqrt")).load_state_dict(saved)
-    with pytest.raises(ValueError, match=r"4 photos x 2 processes.*trainer\.devices"):
+    now = EffectiveBatch(photos=photos, processes=processes, accumulated=accumulated)
+    BatchSizeCheck(now).load_state_dict(saved)
+    with pytest.raises(ValueError, match=r"its own image pools.*4 photos x 2 processes.*trainer\.devices"):
+        BatchSizeCheck(now, kept_by_each="image pools").load_state_dict(saved)
+
+
+def test_another_batch_does_not_resume() -> None:
+    saved = BatchSizeCheck(EffectiveBatch(photos=4, processes=2)).state_dict()
+    BatchSizeCheck(EffectiveBatch(photos=4, processes=2, rule="sqrt"), kept_by_each="pools").load_state_dict(saved)
+    with pytest.raises(ValueError, match=r"4 photos x 2 processes.*Leave out batch"):
         BatchSizeCheck(EffectiveBatch(photos=4, processes=4)).load_state_dict(saved)
 
 
@@ -86,9 +121,8 @@ def test_a_step_that_accumulates_is_one_step(tmp_path: Path) -> None:
     drawn = curves(outcome)
     for name in ("train/total", "val/total", "images_per_second", "lr-Adam", "gradient_norm"):
         assert [step for step, _ in drawn[name] if step] in ([1, 3], [2, 4]), name
-    assert (
-        read_checkpoint(outcome.folder / "checkpoints/step-000004.ckpt")["ImageFolderDataModule"]["batches_seen"] == 8
-    )
+    saved = read_checkpoint(outcome.folder / "checkpoints/step-000004.ckpt")
+    assert saved["ImageFolderDataModule"]["photos_seen"] == 16
     # The same photos in one batch. A wrong sum, mean or order would give a very different loss. Rounding differs, by an
     # amount that depends on the machine.
     whole = curves(
@@ -116,6 +150,33 @@ def test_an_accumulating_run_resumes_to_the_bit(tmp_path: Path) -> None:
     resumed = train(tmp_path, **ACCUMULATING, resume=straight.folder / "checkpoints/step-000002.ckpt")
     found = weights(resumed, 4)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
+def test_a_run_resumes_with_other_accumulated_batches(tmp_path: Path, before: int, after: int) -> None:
+    common = {
+        "trainer.log_every_n_steps": 1,
+        "val_every": 2,
+        "checkpoint_every": 1,
+        "batch": 4,
+        "data.batch_size": None,
+    }
+    passes = "trainer.accumulate_grad_batches"
+    straight = train(tmp_path / "straight", **common, **{passes: before})
+    first = train(tmp_path, **common, **{passes: before})
+    (first.folder / "checkpoints/step-000004.ckpt").unlink()
+    resumed = train(tmp_path, **common, **{passes: after}, resume=first.folder)
+    saved = read_checkpoint(resumed.folder / "checkpoints/step-000004.ckpt")
+    assert saved["ImageFolderDataModule"]["photos_seen"] == 16
+    one, other = curves(straight), curves(resumed)
+    for name in ("train/total", "val/total", "gradient_norm"):
+        assert [step for step, _ in other[name]] == [step for step, _ in one[name]]
+        assert [value for _, value in other[name]] == pytest.approx([value for _, value in one[name]], rel=5e-3), name
+
+
+def test_batch_and_batch_size_together_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"batch counts the photos of all processes"):
+        train(tmp_path, batch=4)
 
 
 def test_the_rule_scales_the_learning_rate_and_is_in_the_network_file(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_two_steps_and_two_resumed_steps_equal_four_steps(tmp_path: Path, optimi
     again = {"network_file": tmp_path / "resumed.safetensors", "resume": checkpoint(tmp_path, 2)}
     resumed = train(tmp_path, **chosen, **again)
     assert same(weights(straight.network_file), weights(resumed.network_file))
-    assert torch.load(checkpoint(tmp_path, 4), weights_only=True)["ImageFolderDataModule"]["batches_seen"] == 4
+    assert torch.load(checkpoint(tmp_path, 4), weights_only=True)["ImageFolderDataModule"]["photos_seen"] == 8
 
 
 @pytest.mark.slow

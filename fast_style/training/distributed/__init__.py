@@ -1,1 +1,1 @@
-"""Training with several processes: connecting, agreeing on values, and ending together."""
+"""Training with several processes: connecting, and agreeing on values."""

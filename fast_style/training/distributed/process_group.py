@@ -1,28 +1,28 @@
-"""Connect the processes of a run, let them agree on values, and end them together."""
+"""The processes of one run: let them agree on values, and say how to go on when one of them is lost.
+
+torchrun, SLURM or Lightning start and end the processes. This file only adds what they lack: decisions of rank 0 that
+all processes follow (the run's folder, the step at which all stop), and one sentence that says how to go on.
+"""
 
 import logging
 import os
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
-
-from fast_style.interrupts import Interrupted
-from fast_style.training.distributed.peer_monitor import DONE, FAILED, PeerMonitor, connect, listen
+from omegaconf import DictConfig
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-#: Environment variable with the process id of the process that started this one.
-PARENT = "FAST_STYLE_PARENT"
-#: Seconds that a process has for an orderly end after another process died.
-GRACE = 10.0
+#: Seconds that the processes Lightning started have for their own end after rank 0 ended.
+GRACE = 30.0
 
 
 class ProcessLost(ConnectionError):  # noqa: N818 - the name says what happened.
@@ -32,18 +32,20 @@ class ProcessLost(ConnectionError):  # noqa: N818 - the name says what happened.
 class Processes:
     """The processes of one run, seen from one of them; by default a single process.
 
+    Args:
+        rank: rank of this process.
+        count: number of processes.
+        group: process group for decisions; on the CPU, because a collective on the GPU would make it wait.
+
     Attributes:
-        rank, count: rank of this process, and number of processes.
         advice: returns a sentence on how to continue after a process died.
     """
 
-    def __init__(self, rank: int = 0, count: int = 1) -> None:
+    def __init__(self, rank: int = 0, count: int = 1, group: Any = None) -> None:
         self.rank, self.count = rank, count
         self.advice: Callable[[], str] = str
-        # Gloo, on the CPU: a collective on the GPU would make it wait.
-        self._group: Any = dist.new_group(backend="gloo") if count > 1 else None
+        self._group = group
         self._asked: tuple[Any, torch.Tensor] | None = None
-        self._said = False
 
     @property
     def first(self) -> bool:
@@ -84,60 +86,69 @@ class Processes:
         work.wait()
         return int(said)
 
-    def lost_message(self, ended: int) -> str:
-        """Error message for a process that ended; empty at the second call, and in processes that should not report."""
-        speaker = 1 if ended == 0 else 0
-        if self._said or ended == FAILED or self.rank != speaker:
+    def lost_message(self) -> str:
+        """Error message after another process died; empty in processes that should not report it.
+
+        Ranks 0 and 1 report: one of them is alive, unless both died.
+        """
+        if self.rank > 1:
             return ""
-        self._said = True
-        what = f"Process {ended} of {self.count} was lost (killed or out of memory), so the others ended too."
+        what = "Another process of this run was lost (killed, out of memory, or ended by an error printed above)."
         return f"{what} {self.advice()}".strip()
 
 
 @contextmanager
 def connected(trainer: pl.Trainer) -> Iterator[Processes]:
-    """Start missing processes, connect all processes of a run, and end them together.
+    """Connect all processes of a run; Lightning starts those that no launcher started.
 
     Raises:
-        ProcessLost: a process was killed or ended with an error of its own.
+        ProcessLost: another process ended early.
         ValueError: several processes were started, but the trainer uses one.
     """
     _require_all_processes(trainer.world_size)
     if trainer.world_size == 1:
         yield Processes()
         return
+    strategy: Any = trainer.strategy
+    # Lightning's requeueing saves inside a signal handler, at different steps per process; SignalCheckpoint does not.
+    strategy.cluster_environment.auto_requeue = False
     environment = dict(os.environ)
-    children: list[subprocess.Popen[bytes]] = []
-    patience = GRACE / 2
     try:
-        _start(trainer, children)
-        processes = Processes(trainer.global_rank, trainer.world_size)
-        with _all_or_none(processes, _peer_monitor(trainer, processes)):
+        strategy.launcher.launch(strategy.setup_environment, trainer=trainer)
+        group = dist.new_group(backend="gloo", timeout=strategy._timeout)
+        processes = Processes(trainer.global_rank, trainer.world_size, group)
+        with _lost_process_named(processes):
             yield processes
-        patience = 3 * GRACE
+            processes.finish()
+        dist.destroy_process_group()
     finally:
-        _await(children, patience)
+        _await(getattr(strategy.launcher, "procs", []))
         _restore(environment)
 
 
 @contextmanager
-def _all_or_none(processes: Processes, monitor: PeerMonitor) -> Iterator[None]:
-    """End together with the other processes, or tell them that this process failed."""
+def _lost_process_named(processes: Processes) -> Iterator[None]:
+    """Turn the error of a collective, which a dead process makes fail, into `ProcessLost`."""
     try:
         yield
-        processes.finish()
-        monitor.leave(DONE)
-        dist.destroy_process_group()
-    except Interrupted:
-        monitor.leave(DONE)  # All stop at the same step.
-        raise
-    except BaseException as error:
-        # A dead process also makes collectives fail, maybe before the peer monitor reports it.
-        ended = monitor.ended(GRACE / 2) if isinstance(error, RuntimeError) else None
-        if ended is None:
-            monitor.leave(FAILED)
+    except RuntimeError as error:
+        if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
             raise
-        raise ProcessLost(processes.lost_message(ended)) from error
+        raise ProcessLost(processes.lost_message()) from error
+
+
+def _await(children: list[subprocess.Popen[bytes]]) -> None:
+    """Wait for the processes that Lightning started, then kill those that still run."""
+    waiting = list(children)
+    # Lightning's observer kills this process as soon as one of these ends with an error code. Up to here that was
+    # wanted; now it would cut off the message and the exit code of this process.
+    children.clear()
+    until = time.monotonic() + GRACE
+    for child in waiting:
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(max(0.0, until - time.monotonic()))
+        child.kill()
+        child.wait()
 
 
 def _restore(environment: dict[str, str]) -> None:
@@ -147,90 +158,35 @@ def _restore(environment: dict[str, str]) -> None:
     os.environ.update(environment)
 
 
+def launched() -> tuple[int, int] | None:
+    """Processes per machine and number of machines, as torchrun or srun started them; None without a launcher."""
+    if dist.is_torchelastic_launched():
+        local = int(os.environ["LOCAL_WORLD_SIZE"])
+        return local, int(os.environ["WORLD_SIZE"]) // local
+    if "SLURM_STEP_NUM_TASKS" in os.environ:
+        machines = int(os.environ.get("SLURM_STEP_NUM_NODES", os.environ.get("SLURM_NNODES", "1")))
+        return int(os.environ["SLURM_STEP_NUM_TASKS"]) // machines, machines
+    return None
+
+
+def with_launched(settings: DictConfig) -> DictConfig:
+    """Replace `auto` in the trainer's `devices` and `num_nodes` by what a launcher started; else 1 machine."""
+    settings = deepcopy(settings)
+    per_machine, machines = launched() or ("auto", 1)
+    for key, count in (("devices", per_machine), ("num_nodes", machines)):
+        if settings.get(key) == "auto":
+            settings[key] = count
+    return settings
+
+
 def _require_all_processes(wanted: int) -> None:
     """Refuse several started processes with a trainer for one: they would overwrite each other's files."""
-    starter = "WORLD_SIZE" if dist.is_torchelastic_launched() else "SLURM_STEP_NUM_TASKS"
-    started = int(os.environ.get(starter, "1"))
-    if wanted == 1 and started > 1:
+    per_machine, machines = launched() or (1, 1)
+    if wanted == 1 and per_machine * machines > 1:
         raise ValueError(
-            f"{started} processes were started, but the trainer is for one: set trainer=ddp with trainer.devices (per "
-            "machine) and trainer.num_nodes, or start one process."
+            f"{per_machine * machines} processes were started, but the trainer is for one: set trainer=ddp, or start "
+            "one process."
         )
-
-
-def _start(trainer: pl.Trainer, children: list[subprocess.Popen[bytes]]) -> None:
-    """Start this machine's other processes, unless torchrun, SLURM or a parent did; wait until all are connected."""
-    strategy: Any = trainer.strategy
-    # Lightning's requeueing saves inside a signal handler, at different steps per process; SignalCheckpoint does not.
-    strategy.cluster_environment.auto_requeue = False
-    if not strategy.cluster_environment.creates_processes_externally:
-        os.environ[PARENT] = str(os.getpid())
-
-    def meet() -> None:
-        children.extend(getattr(strategy.launcher, "procs", []))
-        if children:
-            # Lightning's observer of the children would kill this process, without a message, 5 s after a child's end.
-            strategy.launcher.procs.clear()
-        with _watched(children):
-            strategy.setup_environment()
-
-    strategy.launcher.launch(meet, trainer=trainer)
-
-
-def _peer_monitor(trainer: pl.Trainer, processes: Processes) -> PeerMonitor:
-    strategy: Any = trainer.strategy
-    if processes.first:
-        lines = listen(processes.count, processes.broadcast)
-    else:
-        lines = connect(processes.rank, strategy.cluster_environment.main_address, processes.broadcast)
-
-    def end(ended: int) -> None:
-        time.sleep(GRACE)
-        # The process still runs: its main thread waits on a GPU for the dead process. Only an exit ends that.
-        _end_at_once(processes.lost_message(ended))
-
-    return PeerMonitor(lines, end)
-
-
-@contextmanager
-def _watched(children: list[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Until all are connected, end this process if another one of this machine ended; else it would wait for hours."""
-    parent = int(os.environ.get(PARENT, 0))
-    met = threading.Event()
-
-    def watch() -> None:
-        while not met.wait(0.25):
-            if not children and parent and os.getppid() != parent:
-                _end_at_once("")
-            for number, child in enumerate(children, start=1):
-                if child.poll() is not None:
-                    _await(children, 0)
-                    _end_at_once(f"Process {number} ended before the training started; its error message is above.")
-
-    watcher = threading.Thread(target=watch, name="watch-start", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        met.set()
-        watcher.join()
-
-
-def _await(children: list[subprocess.Popen[bytes]], seconds: float) -> None:
-    """Wait up to `seconds` for the children, then kill those that still run."""
-    until = time.monotonic() + seconds
-    for child in children:
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(max(0.0, until - time.monotonic()))
-        child.kill()
-        child.wait()
-
-
-def _end_at_once(sentence: str) -> None:
-    if sentence:
-        log.error("Error: %s", sentence)
-    # An exception would not reach a main thread that waits in a collective.
-    os._exit(1)
 
 
 def silence_nonzero_ranks() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from fast_style.data.datamodule import InfiniteDataModule
@@ -37,6 +37,7 @@ class DistillationTask(Task):
         check_settings(cfg, self.network_files[0])
         self.data: InfiniteDataModule = photos(self.cfg)
         self.watchers: list[pl.Callback] = []
+        self.kept_by_each = "hard examples" if OmegaConf.select(cfg, "method.hard_examples") else ""
 
     @staticmethod
     def run_name(cfg: DictConfig) -> str:

@@ -25,7 +25,7 @@ def folders(tmp_path_factory) -> list[Path]:
 def opened(folders: list[Path], *, seen: int = 0, **options) -> DistillationData:
     settings = {"shares": [1, 3], "held_out": 2, "size": 16, "batch_size": 4, "workers": 0} | ALL | options
     data = DistillationData(roots=[str(f) for f in folders[:2]], held_out_root=str(folders[2]), **settings)
-    data.load_state_dict({"batches_seen": seen, "unreadable": []})
+    data.load_state_dict({"photos_seen": seen * data.batch_size, "unreadable": []})
     data.setup()
     return data
 

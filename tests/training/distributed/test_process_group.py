@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
+from omegaconf import OmegaConf
 
-from fast_style.training.distributed.peer_monitor import FAILED
-from fast_style.training.distributed.process_group import Processes, connected, silence_nonzero_ranks
+from fast_style.training.distributed.process_group import Processes, connected, silence_nonzero_ranks, with_launched
 from fast_style.training.distributed.run_dir import agree_on_run_dir, how_to_go_on
 
 
@@ -18,7 +18,7 @@ def trainer() -> pl.Trainer:
 
 @pytest.mark.parametrize(
     "variables",
-    [{"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2"}, {"SLURM_STEP_NUM_TASKS": "2"}],
+    [{"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}, {"SLURM_STEP_NUM_TASKS": "2"}],
     ids=["torchrun", "srun"],
 )
 def test_several_processes_and_a_trainer_for_one_are_refused(
@@ -41,18 +41,33 @@ def test_a_single_process_gets_its_own_values(trainer: pl.Trainer, tmp_path: Pat
         assert agree_on_run_dir(processes, checkpoint, lambda: tmp_path / "new") == tmp_path / "run"
 
 
-@pytest.mark.parametrize(("rank", "ended", "speaks"), [(0, 1, True), (1, 0, True), (2, 0, False), (1, 2, False)])
-def test_one_process_reports_a_lost_process(rank: int, ended: int, speaks: bool) -> None:
-    processes = Processes()
-    processes.rank, processes.count, processes.advice = rank, 3, lambda: "Go on."
-    sentence = processes.lost_message(ended)
-    assert sentence.startswith(f"Process {ended} of 3 was lost") is speaks
+@pytest.mark.parametrize(("rank", "speaks"), [(0, True), (1, True), (2, False)])
+def test_two_processes_report_a_lost_one(rank: int, speaks: bool) -> None:
+    processes = Processes(rank, 3)
+    processes.advice = lambda: "Go on."
+    sentence = processes.lost_message()
+    assert sentence.startswith("Another process of this run was lost") is speaks
     assert sentence.endswith("Go on.") is speaks
-    assert processes.lost_message(ended) == ""
 
 
-def test_a_process_that_reported_its_own_error_is_not_reported_again() -> None:
-    assert Processes().lost_message(FAILED) == ""
+@pytest.mark.parametrize(
+    ("variables", "devices", "machines"),
+    [
+        ({}, "auto", 1),
+        ({"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "3"}, 3, 2),
+        ({"SLURM_STEP_NUM_TASKS": "8", "SLURM_STEP_NUM_NODES": "2"}, 4, 2),
+    ],
+    ids=["plain", "torchrun", "srun"],
+)
+def test_the_launcher_decides_on_devices_and_machines_left_at_auto(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], devices: object, machines: int
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    settings = OmegaConf.create({"devices": "auto", "num_nodes": "auto"})
+    assert with_launched(settings) == {"devices": devices, "num_nodes": machines}
+    assert with_launched(OmegaConf.create({"devices": 1})) == {"devices": 1}
+    assert settings.devices == "auto"
 
 
 def test_the_advice_names_the_folder_if_it_has_a_checkpoint(tmp_path: Path) -> None:
