@@ -112,9 +112,10 @@ def check_settings(cfg: DictConfig, network_file: Path) -> None:
         ValueError: an invalid setting; the message names it.
     """
     counts = {"steps": 1, "val_every": 1, "checkpoint_every": 1, "max_skips": 0}
-    counts |= {"batch": 1, "trainer.log_every_n_steps": 1, "trainer.accumulate_grad_batches": 1}
+    counts |= {"trainer.log_every_n_steps": 1, "trainer.accumulate_grad_batches": 1}
+    counts |= {} if OmegaConf.select(cfg, "batch") is None else {"batch": 1}
     for key, least in counts.items():
-        found = OmegaConf.select(cfg, key, default=least)  # Null takes the default too, as batch does.
+        found = OmegaConf.select(cfg, key, default=least)
         if not isinstance(found, int) or found < least:
             raise ValueError(f"{key} is a whole number, at least {least}; got {found!r}.")
     if not isinstance(cfg.compile, bool) and cfg.compile != "auto":

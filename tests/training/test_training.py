@@ -367,6 +367,7 @@ def test_a_changed_number_of_photos_is_reported(tmp_path: Path, caplog: pytest.L
         ({"max_skips": -1}, "max_skips is a whole number, at least 0; got -1"),
         ({"compile": "foo"}, "compile is true, false or auto; got 'foo'"),
         ({"trainer.log_every_n_steps": 0}, "log_every_n_steps is a whole number, at least 1"),
+        ({"batch": 0, "data.batch_size": None}, "batch is a whole number, at least 1"),
         ({"trainer.accumulate_grad_batches": 0}, "accumulate_grad_batches is a whole number, at least 1"),
         ({"lr_rule": "sqrt", "data.batch_size": 8, "method.schedule.max_lr": 5e-3}, r"max_lr=0\.005 overrides it"),
     ],
