@@ -85,7 +85,7 @@ def test_every_group_folder_is_covered() -> None:
     ("group", "choice"), [c for c in CHOICES if c[0] in ("generator", "method", "trainer", "data")]
 )
 def test_every_target_takes_its_arguments(group: str, choice: str) -> None:
-    named = ["data.root=photos"] if choice in ("folder", "unpaired") else []
+    named = {"folder": ["data.root=photos"], "unpaired": ["data.root=photos"], "hub": ["data.path=a/b"]}.get(choice, [])
     cfg = composed("distill" if choice == "distillation" else "train", f"{group}={choice}", *named)
     assert instantiate(cfg[group], _convert_="all") is not None
 

@@ -26,9 +26,10 @@ ONLY = {
     "ray": {"stylize/dataset/ray_pool.py"},
     "openvino": {"runtimes/openvino_import.py"},
     "onnxruntime": {"runtimes/onnx.py", "runtimes/export.py"},
-    "fsspec": {"data/shards/remote.py"},
-    "pooch": {"data/download.py"},
-    "requests": {"data/download.py"},
+    "datasets": {"data/hub/loading.py"},
+    "huggingface_hub": {"data/hub/loading.py"},
+    "pooch": {"data/download.py", "data/hub/http.py"},
+    "requests": {"data/download.py", "data/hub/http.py"},
     "av": {f"stylize/video/{name}.py" for name in ("reader", "audio", "writer")},
 }
 

@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from math import ceil, sqrt
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -39,6 +41,31 @@ class Pictures(Protocol):
 
     def load(self, place: SampleIndex, *, at_least: int | None) -> Tensor:
         """The pixels as `images.load_pixels` returns them; raises its errors and those of the storage."""
+
+
+class PictureSubset:
+    """Some images of a storage.
+
+    Args:
+        pictures: the storage.
+        indices: which images, in this order.
+    """
+
+    def __init__(self, pictures: Pictures, indices: Sequence[int] | NDArray[np.int64]) -> None:
+        self.pictures, self.indices = pictures, indices
+
+    def __len__(self) -> int:
+        """Number of images, readable or not."""
+        return len(self.indices)
+
+    def name_of(self, index: int) -> str:
+        """The same name as in the storage."""
+        return self.pictures.name_of(int(self.indices[index]))
+
+    def load(self, place: SampleIndex, *, at_least: int | None) -> Tensor:
+        """The same pixels as from the storage."""
+        position, index = place
+        return self.pictures.load((position, int(self.indices[index])), at_least=at_least)
 
 
 class PhotoDataset(Dataset[Photos]):

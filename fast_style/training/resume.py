@@ -14,6 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fast_style.atomic_files import atomic_write
+from fast_style.data.hub.loading import FORMATS
 from fast_style.training.checkpoint_io import is_valid, latest_valid, newest_first
 from fast_style.training.config_targets import check_plain, check_targets
 
@@ -40,7 +41,7 @@ MAY_CHANGE = frozenset(
 #: configuration, which somebody else may have written.
 LOCAL_KEYS = ("runs", "style.cache")
 PATH_KEYS = (
-    *("style.image", "data.root", "data.held_out_root", "data.a", "data.b", "data.test_a", "data.test_b"),
+    *("style.image", "data.root", "data.path", "data.held_out_root", "data.a", "data.b", "data.test_a", "data.test_b"),
     *("loss_network.weights", "loss_network.shallow", "loss_network.deep", "assets_dir"),
 )
 
@@ -51,18 +52,23 @@ def resolve_paths(cfg: DictConfig) -> DictConfig:
     textures = [f"style.pictures.{name}.texture" for name in OmegaConf.select(plain, "style.pictures") or []]
     for key in (*PATH_KEYS, *textures):
         path = OmegaConf.select(plain, key)
-        if path is not None and os.path.exists(path):
+        if path is not None and path not in FORMATS and os.path.exists(path):
             OmegaConf.update(plain, key, os.path.abspath(path))
     for key in ("data.urls", "data.roots"):
         places = OmegaConf.select(plain, key)
         if places is not None:
             OmegaConf.update(plain, key, _absolute(places))
+    if OmegaConf.select(plain, "data.data_files") and plain.data.path in FORMATS:
+        # For a data set on the Hub they are names within it.
+        OmegaConf.update(plain, "data.data_files", _absolute(plain.data.data_files), merge=False)
     assert isinstance(plain, DictConfig)
     return plain
 
 
 def _absolute(urls: Any) -> Any:
     """Make one or several paths or path patterns absolute; URLs with a scheme stay as they are."""
+    if isinstance(urls, DictConfig):
+        return {split: _absolute(some) for split, some in urls.items()}
     if isinstance(urls, ListConfig):
         return [_absolute(url) for url in urls]
     return urls if "://" in urls else os.path.abspath(os.path.expanduser(urls))

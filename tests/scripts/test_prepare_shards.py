@@ -7,7 +7,8 @@ import sys
 import pytest
 import torch
 from checkout import SCRIPTS
-from shard_sets import numbered_photos, served
+from faulty_server import served
+from shard_sets import numbered_photos
 from tfrecord.writer import TFRecordWriter
 from training_runs import composed, photos, train
 
@@ -94,6 +95,7 @@ def test_a_mistake_is_one_sentence(tmp_path, command, arguments, hint):
 
 
 SHARDS = {"data": "shards", "data.root": None, "data.num_streams": 2}
+HUB = {"data": "hub", "data.root": None}
 
 
 @pytest.mark.parametrize("source", ["folder", "server"])
@@ -101,14 +103,14 @@ def test_a_run_on_shards_resumes_with_the_same_weights(tmp_path, command, source
     photos(tmp_path / "many", 9)
     command("input=many", "output=shards", "shard_samples=2")
     with served(tmp_path / "shards") as (url, _):
-        shards = SHARDS | {"data.urls": url if source == "server" else "shards", "data.cache": tmp_path / "cache"}
+        shards = SHARDS | {"data.urls": "shards"} if source == "folder" else HUB | {"data.path": f"{url}/index.json"}
         straight = train(tmp_path, steps=6, **shards, network_file=tmp_path / "straight.safetensors")
         (checkpoint,) = straight.folder.glob("checkpoints/step-000004.ckpt")
         resumed = train(tmp_path, steps=6, resume=checkpoint, **shards, **{"data.workers": 2})
     one, other = (read_tensors(outcome.network_file)[0] for outcome in (straight, resumed))
     assert all(torch.equal(one[name], other[name]) for name in one)
     state = torch.load(resumed.folder / "checkpoints" / "step-000006.ckpt", weights_only=True)
-    assert state["ShardDataModule"]["batches_seen"] == 6
+    assert state["ShardDataModule" if source == "folder" else "HubDataModule"]["photos_seen"] == 12
 
 
 def test_shards_named_by_a_relative_path_are_found_from_elsewhere(tmp_path, command, monkeypatch):

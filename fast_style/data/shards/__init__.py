@@ -1,1 +1,1 @@
-"""Photos packed into tar files, local or at any URL."""
+"""Photos packed into tar files."""

@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 
 from fast_style.data.datamodule import PhotoDataModule, PhotoSplit
-from fast_style.data.dataset import Pictures
+from fast_style.data.dataset import Pictures, PictureSubset
 from fast_style.data.image_folder import PictureFiles
-from fast_style.data.shards import remote
-from fast_style.data.shards.cache import ShardCache
-from fast_style.data.shards.dataset import PreloadedPictures, ShardPictures
-from fast_style.data.shards.index import Shard, find_shards, verify_checksums
+from fast_style.data.shards.dataset import ShardPictures
+from fast_style.data.shards.index import find_shards, verify_checksums
 from fast_style.data.shards.sampler import InterleavedShardOrder
 from fast_style.images.listing import find_pictures
 
@@ -22,9 +20,7 @@ class ShardDataModule(PhotoDataModule):
             train on them.
         num_streams: number of shards read at a time; if it is a multiple of the number of processes, each process
             reads its own shards.
-        cache: folder for remote shards.
-        cache_gb: limit of the cache in GB.
-        verify: whether to verify the checksums of local shards first; remote shards are always verified.
+        verify: whether to verify the checksums of the shards first.
     """
 
     def __init__(
@@ -40,8 +36,6 @@ class ShardDataModule(PhotoDataModule):
         workers: int = 2,
         seed: int = 0,
         num_streams: int = 16,
-        cache: str = "~/.cache/fast_style/shards",
-        cache_gb: float = 20,
         verify: bool = False,
     ) -> None:
         super().__init__(
@@ -53,39 +47,28 @@ class ShardDataModule(PhotoDataModule):
             workers=workers,
             seed=seed,
         )
-        if num_streams < 1 or cache_gb <= 0:
-            raise ValueError(
-                f"data.num_streams must be at least 1 and data.cache_gb above 0; got {num_streams} and {cache_gb}."
-            )
-        self.urls, self.held_out_root, self.num_streams = urls, held_out_root, num_streams
-        self.cache, self.cache_gb, self.verify = cache, cache_gb, verify
+        if num_streams < 1:
+            raise ValueError(f"data.num_streams must be at least 1; got {num_streams}.")
+        self.urls, self.held_out_root, self.num_streams, self.verify = urls, held_out_root, num_streams, verify
 
     def photo_split(self) -> PhotoSplit:
         """Read the index and split the photos."""
         shards = find_shards(self.urls)
-        self._check_cache(shards)
         if self.verify:
             verify_checksums(shards)
-        cache = ShardCache(self.cache, max_bytes=int(self.cache_gb * 1e9))
         left_out: dict[int, list[int]] = {}
         validation: Pictures
         if self.held_out_root is None:
-            everything = ShardPictures(shards, cache=cache)
+            everything = ShardPictures(shards)
             kept = self._first_ones(everything)
             for shard, number in sorted(everything.locate(index) for index in kept):
                 left_out.setdefault(shard, []).append(number)
-            validation = PreloadedPictures(everything, kept)
+            validation = PictureSubset(everything, kept)
         else:
             validation = PictureFiles(find_pictures(self.held_out_root)[: self.held_out])
         counts = [shard.samples - len(left_out.get(number, ())) for number, shard in enumerate(shards)]
         epoch_order = InterleavedShardOrder(counts, num_streams=self.num_streams, seed=self.seed)
-        training = ShardPictures(
-            shards,
-            cache=cache,
-            left_out=left_out,
-            following=epoch_order.next_in_stream,
-            remembered=self.num_streams + 4,
-        )
+        training = ShardPictures(shards, left_out=left_out, remembered=self.num_streams + 4)
         return PhotoSplit(training, validation, epoch_order)
 
     def _first_ones(self, pictures: ShardPictures) -> Sequence[int]:
@@ -98,12 +81,3 @@ class ShardDataModule(PhotoDataModule):
         order = InterleavedShardOrder(pictures.counts, num_streams=self.num_streams, seed=self.seed).order_of(0)
         # At most half, so that a small set has photos left to train on.
         return order[: min(self.held_out, len(pictures) // 2)]
-
-    def _check_cache(self, shards: Sequence[Shard]) -> None:
-        sizes = [shard.bytes for shard in shards if remote.is_remote(shard.url)]
-        needed = min(sum(sizes), 2 * self.num_streams * max(sizes, default=0))
-        if needed > self.cache_gb * 1e9:
-            raise ValueError(
-                f"{self.num_streams} shards are read at a time and as many are downloaded ahead, {needed / 1e9:.2g} GB "
-                f"in total, but data.cache_gb={self.cache_gb:g}; raise it, or lower data.num_streams."
-            )

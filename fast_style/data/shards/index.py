@@ -13,7 +13,6 @@ from typing import Any
 from tqdm import tqdm
 
 from fast_style.atomic_files import atomic_write
-from fast_style.data.shards import remote
 from fast_style.data.shards.tar import pictures_in
 
 INDEX = "index.json"
@@ -25,7 +24,7 @@ class Shard:
     """A tar file of images.
 
     Attributes:
-        url: address of the file; a plain path if it is local.
+        url: path of the file.
         samples: number of images.
         bytes: size of the file.
         sha256: checksum of the file; None if no index contains it.
@@ -46,14 +45,19 @@ def find_shards(urls: str | Sequence[str]) -> list[Shard]:
     """The shards at one or several places, in this order.
 
     Args:
-        urls: each a folder, an index, a tar file or a pattern of tar files with `*` or `{000..123}`, local or at any
-            URL that fsspec supports.
+        urls: each a folder, an index, a tar file or a pattern of tar files with `*` or `{000..123}`.
 
     Raises:
-        ValueError: there are no shards, or they differ from their index.
+        ValueError: there are no shards, they differ from their index, or a place is not on this machine.
     """
     given = [urls] if isinstance(urls, str) else list(urls)
-    places = [place for pattern in given for place in _expanded(pattern.removeprefix("file://"))]
+    places = [place for pattern in given for place in expand_braces(pattern.removeprefix("file://"))]
+    if far := next(filter(is_remote, places), None):
+        folder = far.rpartition("/")[0] if far.endswith((".tar", ".json")) else far.rstrip("/")
+        raise ValueError(
+            f"Shards in local files were wanted, found the URL {far}; download them with data=hub "
+            f"data.path={folder}/{INDEX}, or mount the store as a folder and name that."
+        )
     indices: dict[str, dict[str, Shard]] = {}
     found: dict[str, Shard | None] = {}
     for place in places:
@@ -62,11 +66,6 @@ def find_shards(urls: str | Sequence[str]) -> list[Shard]:
     if not found:
         raise ValueError(f"Shards were wanted at {', '.join(given)}, found none; check data.urls.")
     unknown = [url for url, shard in found.items() if shard is None]
-    if far := [url for url in unknown if remote.is_remote(url)]:
-        raise ValueError(
-            f"{far[0]} is not in the {INDEX} beside it; make a new index with scripts/prepare_shards.py on the machine "
-            "that stores the shards."
-        )
     bar = tqdm(unknown, desc="Reading shards without an index", unit="shard", delay=1)
     looked_at = {url: Shard(url, len(pictures_in(url).names), os.path.getsize(url)) for url in bar}
     shards = [shard or looked_at[url] for url, shard in found.items()]
@@ -108,8 +107,8 @@ def checksum(path: str | os.PathLike[str]) -> str:
 
 
 def verify_checksums(shards: Sequence[Shard]) -> None:
-    """Compare every local shard with its checksum; ValueError for the first that differs."""
-    known = [shard for shard in shards if shard.sha256 and not remote.is_remote(shard.url)]
+    """Compare every shard with its checksum; ValueError for the first that differs."""
+    known = [shard for shard in shards if shard.sha256]
     for shard in tqdm(known, desc="Checking shards", unit="shard", delay=1):
         if checksum(shard.url) != shard.sha256:
             raise ValueError(
@@ -118,8 +117,13 @@ def verify_checksums(shards: Sequence[Shard]) -> None:
             )
 
 
-def _expanded(pattern: str) -> Iterator[str]:
-    """Expand `{000..012}` and `{a,b}` as shells do."""
+def is_remote(url: str) -> bool:
+    """Whether this is a URL and not a path."""
+    return "://" in url
+
+
+def expand_braces(pattern: str) -> Iterator[str]:
+    """All strings that a pattern with `{000..012}` or `{a,b}` stands for, as in a shell."""
     braces = re.search(r"\{([^{}]*(?:,|\.\.)[^{}]*)\}", pattern)
     if not braces:
         yield pattern
@@ -127,17 +131,13 @@ def _expanded(pattern: str) -> Iterator[str]:
     span = re.fullmatch(r"(\d+)\.\.(\d+)", braces[1])
     inner = [f"{n:0{len(span[1])}}" for n in range(int(span[1]), int(span[2]) + 1)] if span else braces[1].split(",")
     for part in inner:
-        yield from _expanded(pattern[: braces.start()] + part + pattern[braces.end() :])
+        yield from expand_braces(pattern[: braces.start()] + part + pattern[braces.end() :])
 
 
 def _tars_at(place: str, indices: dict[str, dict[str, Shard]]) -> list[str]:
     if place.endswith(".json"):
-        indices[place] = _read_index(place)
+        indices[place] = read_index(place)
         return list(indices[place])
-    if remote.is_remote(place):
-        if "*" in place:
-            return remote.matching(place)
-        return [place] if place.endswith(".tar") else _tars_at(f"{place.rstrip('/')}/{INDEX}", indices)
     place = os.path.expanduser(place)
     if os.path.isdir(place):
         index = os.path.join(place, INDEX)
@@ -155,42 +155,35 @@ def _index_beside(url: str, indices: dict[str, dict[str, Shard]]) -> dict[str, S
             return index
     beside = _beside(url, INDEX)
     if beside not in indices:
-        there = remote.is_remote(url) or os.path.exists(beside)
-        indices[beside] = _read_index(beside) if there else {}
+        indices[beside] = read_index(beside) if os.path.exists(beside) else {}
     return indices[beside]
 
 
-def _read_index(place: str) -> dict[str, Shard]:
-    text = remote.read_text(place) if remote.is_remote(place) else _text_here(place)
+def read_index(place: str) -> dict[str, Shard]:
+    """The shards that an index lists, by path; ValueError for another file or none."""
     try:
+        text = Path(place).read_text(encoding="utf-8")
         listed = [_shard_of(entry, place) for entry in json.loads(text)["shards"]]
+    except FileNotFoundError as error:
+        raise ValueError(f"{place} was wanted, found nothing; check data.urls.") from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{place} is not an index written by scripts/prepare_shards.py; make it again.") from error
     return {shard.url: shard for shard in listed}
 
 
-def _text_here(place: str) -> str:
-    try:
-        return Path(place).read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ValueError(f"{place} was wanted, found nothing; check data.urls.") from error
-
-
 def _shard_of(entry: dict[str, Any], index: str) -> Shard:
     name, digest = entry["name"], entry["sha256"]
-    # The name comes from outside and becomes a file name in the cache, so only plain names are accepted.
+    # The name comes from outside and becomes part of a path, so only plain names are accepted.
     if not re.fullmatch(r"\w[\w.@+ -]*", name) or not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise ValueError(name)
     return Shard(_beside(index, name), int(entry["samples"]), int(entry["bytes"]), digest)
 
 
 def _beside(url: str, name: str) -> str:
-    return f"{url.rpartition('/')[0]}/{name}" if remote.is_remote(url) else os.path.join(os.path.dirname(url), name)
+    return os.path.join(os.path.dirname(url), name)
 
 
 def _check_presence(shard: Shard) -> None:
-    if remote.is_remote(shard.url):
-        return
     found = os.path.getsize(shard.url) if os.path.exists(shard.url) else None
     if found != shard.bytes:
         what = "is missing" if found is None else f"has {found} bytes instead of {shard.bytes}"

@@ -41,15 +41,6 @@ class InterleavedShardOrder:
         """The order of an epoch, computed only as far as it is used."""
         return InterleavedEpoch(self, epoch)
 
-    def next_in_stream(self, position: int) -> int:
-        """The shard that follows the one read at this position of the run."""
-        epoch, offset = divmod(position, len(self))
-        order = self.order_of(epoch)
-        stream, turn = order.stream_at(offset)
-        following = order.shard_at(stream, turn) + 1
-        shards = order.dealt[stream]
-        return shards[following] if following < len(shards) else self.order_of(epoch + 1).dealt[stream][0]
-
 
 class InterleavedEpoch(Sequence[int]):
     """One epoch: the image index by offset. It keeps the shuffled numbers of one shard per stream.

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fast_style.atomic_files import atomic_write
-from fast_style.data.shards.index import INDEX, Shard, find_shards
-from fast_style.data.shards.remote import is_remote
+from fast_style.data.shards.index import INDEX, Shard, find_shards, is_remote
 from fast_style.images.decode import MAX_PIXELS, check_size
 from fast_style.images.encode import WRITABLE_SUFFIXES, check_quality
 from fast_style.images.listing import find_pictures

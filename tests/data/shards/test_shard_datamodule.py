@@ -2,17 +2,12 @@
 
 import json
 import logging
-import shutil
-import time
 from itertools import islice
-from types import SimpleNamespace
 
 import pytest
 import torch
-from shard_sets import numbered_photos, served, shards
+from shard_sets import numbered_photos, shards
 
-from fast_style.data.shards import remote
-from fast_style.data.shards.cache import ShardCache
 from fast_style.data.shards.datamodule import ShardDataModule
 from fast_style.data.shards.dataset import ShardPictures
 from fast_style.data.shards.index import find_shards
@@ -23,7 +18,7 @@ def data_of(urls, *, seen=None, **options):
         urls=str(urls), **{"size": 8, "batch_size": 2, "held_out": 2, "workers": 0, "num_streams": 2, **options}
     )
     if seen is not None:
-        data.load_state_dict({"batches_seen": seen, "unreadable": []})
+        data.load_state_dict({"photos_seen": seen * data.batch_size, "unreadable": []})
     data.setup()
     return data
 
@@ -94,81 +89,12 @@ def test_a_resumed_run_continues_with_the_next_batch(folder, seen):
     assert all(torch.equal(x.pixels, y.pixels) for x, y in zip(straight, resumed, strict=True))
 
 
-@pytest.mark.parametrize("source", ["folder", "server"])
-def test_two_ranks_with_two_workers_each_see_every_image_once_per_epoch(folder, tmp_path, source):
-    alone = files(data_of(folder, batch_size=1), 24)
-    with served(folder) as (url, asked):
-        shares = []
-        for rank in range(2):
-            options = {"cache": str(tmp_path / "cache"), "workers": 2, "batch_size": 1}
-            data = data_of(url if source == "server" else folder, **options)
-            data.trainer = SimpleNamespace(world_size=2, global_rank=rank)
-            shares.append(files(data, 12))
-    together = [file for pair in zip(*shares, strict=True) for file in pair]
-    assert together == alone
-    assert len(set(together[:12])) == 12
-    if source == "server":
-        assert sorted(set(asked)) == ["index.json", *(f"shard-{n:06d}.tar" for n in range(5))]
-        assert len(asked) == 2 + 5  # The cache is shared.
-
-
-def test_a_small_cache_serves_all(folder, tmp_path):
-    size = (folder / "shard-000000.tar").stat().st_size
-    with served(folder) as (url, _):
-        options = {"cache": str(tmp_path / "cache"), "cache_gb": 4.5 * size / 1e9, "workers": 2}
-        assert files(data_of(url, **options), 18) == files(data_of(folder), 18)
-        assert len(list((tmp_path / "cache").glob("*.tar"))) <= 4
-        with pytest.raises(ValueError, match=r"3 shards .*data\.cache_gb=.*lower data\.num_streams"):
-            data_of(url, num_streams=3, **options)
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_the_next_shards_are_downloaded_ahead(tmp_path, workers):
-    folder = shards(tmp_path, 40, samples=10)
-    with served(folder) as (url, asked):
-        data = data_of(url, cache=str(tmp_path / "cache"), num_streams=1, batch_size=1, workers=workers)
-        files(data, 1)
-        until = time.monotonic() + 5
-        while len(asked) < 3 and time.monotonic() < until:
-            time.sleep(0.01)
-        ahead = asked[1:3]
-        used = list(dict.fromkeys(file.partition("/")[0] for file in files(data, 30)))
-        assert ahead == used[:2]
-
-
-def test_validation_images_are_downloaded_once(folder, tmp_path):
-    with served(folder) as (url, _):
-        data = data_of(url, cache=str(tmp_path / "cache"))
-        first = [brightness(batch) for batch in data.val_dataloader()]
-    shutil.rmtree(tmp_path / "cache")
-    assert [brightness(batch) for batch in data.val_dataloader()] == first
-
-
-def pictures_of(folder, **options):
-    cache = ShardCache("unused", max_bytes=1)
-    return ShardPictures(find_shards(str(folder)), cache=cache, **options)
-
-
 def test_the_headers_of_a_few_shards_are_kept(folder):
-    pictures = pictures_of(folder, remembered=2)
+    pictures = ShardPictures(find_shards(str(folder)), remembered=2)
     for index in (0, 1, 3, 0, 6, 13):
         assert pictures.load((0, index), at_least=None)[0, 0, 0] == index
         assert len(pictures._members) <= 2
     assert pictures._members.keys() == {2, 4}
-
-
-def test_a_shard_evicted_during_a_read_is_downloaded_again(folder, monkeypatch):
-    pictures = pictures_of(folder)
-    there, gone = pictures.cache.path_of, ["nowhere", "nowhere"]
-    pictures.name_of(5)
-    monkeypatch.setattr(pictures.cache, "path_of", lambda shard: gone.pop() if gone else there(shard))
-    assert pictures.load((0, 5), at_least=None)[0, 0, 0] == 5
-    monkeypatch.setattr(pictures.cache, "path_of", lambda _: "nowhere")
-    with pytest.raises(
-        ValueError,
-        match=r"disappeared 3 times before it could be read; check whether another program empties data\.cache",
-    ):
-        pictures.load((0, 5), at_least=None)
 
 
 def test_a_broken_image_is_replaced_by_the_next_and_reported(folder, caplog):
@@ -198,17 +124,6 @@ def test_an_index_with_wrong_counts_is_reported(folder):
         data_of(folder)
 
 
-def test_a_connection_that_fails_in_a_worker_is_one_sentence(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(remote, "BACKOFF", (0.01,))
-    with served(folder) as (url, _):
-        data = data_of(url, cache=str(tmp_path / "cache"), workers=1)
-    iterator = iter(data.train_dataloader())
-    with pytest.raises(ValueError, match=r"can't be downloaded, tried 2 times") as caught:
-        list(islice(iterator, 7))
-    iterator._shutdown_workers()  # The garbage collector would wait for seconds.
-    assert "can't be downloaded" in str(caught.value).strip().splitlines()[-1]
-
-
 def test_few_images_are_split_in_halves(tmp_path):
     data = data_of(shards(tmp_path, 3), held_out=8)
     assert (len(data.training), len(data.validation)) == (2, 1)
@@ -216,7 +131,6 @@ def test_few_images_are_split_in_halves(tmp_path):
         data_of(shards(tmp_path / "one", 1))
 
 
-@pytest.mark.parametrize("wrong", [{"num_streams": 0}, {"cache_gb": 0}])
-def test_bad_arguments_are_refused(wrong):
+def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match=r"data\.num_streams must be at least 1"):
-        ShardDataModule(urls="anywhere", **wrong)
+        ShardDataModule(urls="anywhere", num_streams=0)

@@ -88,16 +88,6 @@ def test_streams_end_less_than_a_shard_apart():
     assert max(lengths) - min(lengths) <= 30
 
 
-def test_the_next_shard_of_a_stream_is_known():
-    counts = [5] * 8
-    order = epoch_order(counts)
-    shown = [[shard_of(counts, index) for index in list(order.order_of(number))] for number in (0, 1)]
-    for position in range(40):
-        after = order.next_in_stream(position)
-        stream = shown[0][position::4] + shown[1][position % 4 :: 4]
-        assert after == next(shard for shard in stream if shard != shown[0][position])
-
-
 def test_a_hundred_million_images_are_handled_quickly():
     order = epoch_order([10_000] * 10_000, num_streams=16)
     places = list(islice(InfiniteSampler(order, start=123_456_789), 32))

@@ -1,0 +1,1 @@
+"""Photos from the Hugging Face Hub and from files at any URL."""
