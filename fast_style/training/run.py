@@ -13,6 +13,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.profilers import PassThroughProfiler
 
 from fast_style.data.datamodule import InfiniteDataModule
 from fast_style.devices import best_precision
@@ -22,7 +23,7 @@ from fast_style.training.callbacks.checkpointing import (
     RNGStateCallback,
     SignalCheckpoint,
 )
-from fast_style.training.callbacks.profiler import Profile
+from fast_style.training.callbacks.profiler import EarlySteps, check_length
 from fast_style.training.callbacks.progress import RunLogger, StepProgress, closed_bar
 from fast_style.training.callbacks.skip_nonfinite import SkipNonFinite, require_finite
 from fast_style.training.callbacks.throughput import Throughput
@@ -145,6 +146,10 @@ def _run(cfg: DictConfig, overrides: Sequence[str], callbacks: Sequence[pl.Callb
         trainer.callbacks += [*_keepers(cfg, folder, processes, batch, task), *callbacks]  # type: ignore[attr-defined]
         # TensorBoard must not show the points that a killed run logged after this checkpoint.
         trainer.logger = RunLogger(folder, purge_step=start or None) if start < cfg.steps else None
+        if OmegaConf.select(cfg, "profile"):
+            check_length(cfg.steps - start)
+            if processes.first:
+                trainer.profiler = EarlySteps(folder / "profile", batches=trainer.accumulate_grad_batches)  # type: ignore[attr-defined]
         log.info(batch.sentence(OmegaConf.select(cfg, "method.optimizer.lr")))
         for file in task.network_files:
             if file.exists():
@@ -177,6 +182,7 @@ def _fit(
     checkpoints = folder / "checkpoints"
     with disk_error_hint(folder), closed_bar(trainer):
         trainer.fit(method, data, ckpt_path=checkpoint, weights_only=True)
+        trainer.profiler = PassThroughProfiler()  # type: ignore[attr-defined] # A profile is of this fit alone.
         require_finite(method, {}, checkpoints=checkpoints, step=trainer.global_step)
         for keeper in trainer.checkpoint_callbacks:
             if isinstance(keeper, PeriodicCheckpoint):
@@ -249,7 +255,6 @@ def _keepers(
         ),
         SignalCheckpoint(checkpoints, processes),
         PeriodicCheckpoint(checkpoints, every=cfg.checkpoint_every),
-        *([Profile(folder / "profile")] if OmegaConf.select(cfg, "profile") else []),
     ]
 
 

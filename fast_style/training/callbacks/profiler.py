@@ -1,75 +1,49 @@
-"""Profile of a few training steps."""
+"""Profile of a few training steps, by Lightning's profiler."""
 
-import logging
+from contextlib import suppress
 from pathlib import Path
 
-import pytorch_lightning as pl
 import torch
-from torch.profiler import ProfilerActivity, profile, schedule
+from pytorch_lightning.profilers import PyTorchProfiler
 
-log = logging.getLogger(__name__)
-
-WAIT, WARM_UP, ACTIVE = 6, 1, 3  # Steps. The first ones compile and allocate memory.
+WARM_UP, ACTIVE = 7, 3  # Steps. The first ones compile and allocate memory.
 
 
-class Profile(pl.Callback):
-    """Profiles three steps early in the run.
+class EarlySteps(PyTorchProfiler):
+    """Lightning's `PyTorchProfiler`, which records three training steps early in a run.
 
-    Writes `trace.json`, for chrome://tracing or ui.perfetto.dev, and `table.txt`, operations sorted by their own time.
+    Writes `*.pt.trace.json`, for ui.perfetto.dev or chrome://tracing, and `fit-table.txt`, operations sorted by their
+    total time. Lightning's profiler also counts steps of validations, and fails if a run ends before a recording.
 
     Args:
         folder: folder of both files.
+        batches: batches of a step.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._profile: profile | None = None
+    STEP_FUNCTIONS = {"training_step"}  # noqa: RUF012 - as in the class above
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the profiler.
-
-        Raises:
-            ValueError: the run has too few steps left.
-        """
-        needed = WAIT + WARM_UP + ACTIVE
-        if trainer.max_steps - trainer.global_step < needed:
-            raise ValueError(
-                f"profile=true needs the first {needed} steps of a run, but this run has fewer steps left."
-            )
-        if not trainer.is_global_zero:
-            return
-        self._profile = profile(
-            activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])],
-            schedule=schedule(wait=WAIT, warmup=WARM_UP, active=ACTIVE, repeat=1),
-            on_trace_ready=self._write,
-            record_shapes=True,
+    def __init__(self, folder: Path, *, batches: int = 1) -> None:
+        super().__init__(
+            folder,
+            "table",
+            row_limit=60,
+            record_module_names=False,  # Its hooks on modules stay for the whole run.
+            table_kwargs={"max_name_column_width": 80},
+            schedule=torch.profiler.schedule(wait=0, warmup=WARM_UP * batches, active=ACTIVE * batches, repeat=1),
         )
-        self._profile.start()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
-    ) -> None:
-        """Advance the profiler if this batch completes a step."""
-        if self._profile is not None and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
-            self._profile.step()
+    def _delete_profilers(self) -> None:
+        with suppress(AssertionError):  # Nothing was recorded.
+            super()._delete_profilers()
+        self.profiler = None
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop the profiler if it still runs."""
-        self._close()
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Stop the profiler if it still runs."""
-        self._close()
+def check_length(steps: int) -> None:
+    """Check that a run of `steps` steps is long enough.
 
-    def _write(self, recorded: profile) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        recorded.export_chrome_trace(str(self.folder / "trace.json"))
-        by = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
-        table = recorded.key_averages().table(sort_by=by, row_limit=60, max_name_column_width=80)
-        (self.folder / "table.txt").write_text(f"{ACTIVE} steps\n{table}\n")
-        log.info("Profile of %d steps: %s; trace.json is beside it.", ACTIVE, self.folder / "table.txt")
-
-    def _close(self) -> None:
-        if self._profile is not None:
-            self._profile.stop()
-            self._profile = None
+    Raises:
+        ValueError: it is too short.
+    """
+    needed = WARM_UP + ACTIVE
+    if steps < needed:
+        raise ValueError(f"profile=true needs the first {needed} steps of a run, but this run has fewer steps left.")
