@@ -23,7 +23,6 @@ from fast_style.methods.image_pool import ImagePool
 from fast_style.networks.patch_discriminator import PatchDiscriminator
 from fast_style.networks.serialization import load_network, read_tensors
 from fast_style.networks.transform_net import TransformNet
-from fast_style.training.callbacks import throughput
 from fast_style.training.checkpoint_io import read_checkpoint
 from fast_style.training.config_checks import name_of_collections
 
@@ -381,32 +380,6 @@ def test_a_style_is_not_learnt_from_collections(tmp_path: Path) -> None:
     overrides += ["data=unpaired", "style=wave"]
     with pytest.raises(ValueError, match="data=unpaired is for method=cyclegan"):
         run(composed(overrides), overrides)
-
-
-@pytest.mark.slow
-def test_the_forecast_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
-    translate(tmp_path, steps=25, val_every=25, checkpoint_every=25)
-    said = [record.getMessage() for record in caplog.records if "images a second" in record.getMessage()]
-    assert len(said) == 1
-    assert said[0].startswith("Step 20: ")
-    assert "the 5 steps left take about" in said[0]
-    assert "MiB of kept images" in caplog.text or "GiB of kept images" in caplog.text
-    assert sum("trainable weights" in record.getMessage() for record in caplog.records) == 1
-
-
-@pytest.mark.parametrize("steps", [2, 3])
-def test_a_short_run_has_its_forecast_too(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, steps: int
-) -> None:
-    caplog.set_level("INFO")
-    ticks = itertools.count(10.0, 10.0)
-    # The clock advances 10 s between two readings: half of the steps, rounded up, with two images each.
-    monkeypatch.setattr(throughput, "_now", lambda batch: next(ticks))
-    translate(tmp_path, steps=steps, val_every=steps, checkpoint_every=steps)
-    (said,) = [record.getMessage() for record in caplog.records if "images a second" in record.getMessage()]
-    assert said.startswith(f"Step {steps}: {0.2 * (steps - steps // 2):.3g} images a second")
-    assert "the 0 steps left" in said
 
 
 def test_a_generator_starts_flat_grey() -> None:

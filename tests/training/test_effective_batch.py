@@ -141,7 +141,7 @@ def test_images_of_every_batch_of_a_step_are_counted(monkeypatch: pytest.MonkeyP
         trainer, batch = SimpleNamespace(global_step=step, world_size=3), torch.zeros(5, 3, 1, 1)
         throughput.on_train_batch_start(trainer, method, batch, 0)  # type: ignore[arg-type]
         throughput.on_train_batch_end(trainer, method, None, batch, 0)  # type: ignore[arg-type]
-    assert logged == [("images_per_second", 15.0)] * 2
+    assert [value for name, value in logged if name == "images_per_second"] == [15.0] * 2
 
 
 def test_an_accumulating_run_resumes_to_the_bit(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def curves(run: Path) -> dict[str, Points]:
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
     events = EventAccumulator(str(run)).Reload()
     # Lightning logs the epoch twice, with the training losses and with the validation losses.
-    tags = set(events.Tags()["scalars"]) - {"images_per_second", "epoch"}
+    tags = set(events.Tags()["scalars"]) - {"images_per_second", "memory_gib", "epoch"}
     drawn: dict[str, Points] = {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
     for tag in events.Tags()["images"]:
         drawn[tag] = [(event.step, zlib.crc32(event.encoded_image_string)) for event in events.Images(tag)]

@@ -1,6 +1,7 @@
 """Progress bar and TensorBoard logger of a run."""
 
 import math
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,9 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
+
+#: A refresh without a terminal.
+LINE = "{percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]\n"
 
 
 class RunLogger(TensorBoardLogger):
@@ -27,11 +31,19 @@ class RunLogger(TensorBoardLogger):
 
 
 class StepProgress(ProgressBar):
-    """One progress bar over all steps, with the weighted losses by kind and the time left."""
+    """One progress bar over all steps, with the weighted losses by kind and the time left.
 
-    def __init__(self, *, refresh_seconds: float = 0.5) -> None:
+    Lightning's `TQDMProgressBar` counts the batches of an epoch. An endless epoch has no number of batches, so that bar
+    knows no time left. Without a terminal, as in the log file of a cluster, every refresh is a line of its own.
+
+    Args:
+        refresh_seconds: seconds between two refreshes; None: 0.5 in a terminal, 30 in a file.
+    """
+
+    def __init__(self, *, refresh_seconds: float | None = None) -> None:
         super().__init__()
-        self.refresh_seconds = refresh_seconds
+        self._lines = not sys.stderr.isatty()
+        self.refresh_seconds = (30 if self._lines else 0.5) if refresh_seconds is None else refresh_seconds
         self._bar: tqdm[Any] | None = None
         self._above = ExitStack()
         self._refreshed = -math.inf
@@ -49,6 +61,7 @@ class StepProgress(ProgressBar):
                 unit="step",
                 dynamic_ncols=True,
                 mininterval=self.refresh_seconds,
+                bar_format=LINE if self._lines else None,
             )
             # Log messages get their own lines above the bar.
             self._above.enter_context(logging_redirect_tqdm())

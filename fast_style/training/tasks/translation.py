@@ -14,7 +14,6 @@ from fast_style.methods.cyclegan import CycleGanMethod
 from fast_style.networks.patch_discriminator import SMALLEST_JUDGED
 from fast_style.networks.serialization import save_network
 from fast_style.training.callbacks.image_grids import TranslationGridCallback
-from fast_style.training.callbacks.throughput import EtaCallback
 from fast_style.training.config_checks import check_settings, check_two_optimizers, name_of_collections, network_file_of
 from fast_style.training.effective_batch import EffectiveBatch
 from fast_style.training.tasks.task import Task, for_batch, opened_data, recipe_of
@@ -44,7 +43,7 @@ class TranslationTask(Task):
             file.with_stem(f"{file.stem}_{direction}") for direction in ("A2B", "B2A")
         ]
         self.data: InfiniteDataModule = opened_data(cfg)
-        self.watchers: list[pl.Callback] = [TranslationGridCallback(), EtaCallback(kept=_kept(cfg))]
+        self.watchers: list[pl.Callback] = [TranslationGridCallback()]
 
     def method(self, batch: EffectiveBatch) -> CycleGanMethod:
         """Build two generators and two discriminators."""
@@ -86,8 +85,3 @@ def _check_start(cfg: DictConfig) -> None:
             f"With discriminator.layers={cfg.discriminator.layers}, data.size is at least {smallest}; got "
             f"{cfg.data.size}."
         )
-
-
-def _kept(cfg: DictConfig) -> int:
-    """Bytes of the images in both image pools, in float32."""
-    return 2 * int(cfg.method.pool_size) * 3 * int(cfg.data.size) ** 2 * 4
