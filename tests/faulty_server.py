@@ -31,9 +31,7 @@ class FaultyFiles(SimpleHTTPRequestHandler):
         name = self.path.rpartition("/")[2]
         self.asked.append(name)
         fault = self.faults[name].pop(0) if self.faults[name] else None
-        if fault == "refused":
-            self.send_error(503)
-        elif fault:
+        if fault:
             answer(self, Path(self.translate_path(self.path)).read_bytes(), fault)
         else:
             super().do_GET()
@@ -42,7 +40,10 @@ class FaultyFiles(SimpleHTTPRequestHandler):
 def answer(
     handler: BaseHTTPRequestHandler, content: bytes, fault: str | None, *, status: int = 200, **headers: str
 ) -> None:
-    """Send a file, with one of `FAULTS` but the first."""
+    """Send a file, with one of `FAULTS`."""
+    if fault == "refused":
+        handler.send_error(503)
+        return
     half = len(content) // 2
     sent = content[:half] if fault in ("hangs", "cut", "lies") else content
     if fault == "damaged":

@@ -99,7 +99,7 @@ def _fetch(url: str, path: Path, checksum: str | None) -> None:
         registry = {path.name: checksum and f"sha256:{checksum}"}
         files = pooch.create(path.parent, "", registry=registry, urls={path.name: url}, retry_if_failed=RETRIES)
         try:
-            files.fetch(path.name, downloader=_Downloader(timeout=TIMEOUT, chunk_size=1 << 20, headers=_HEADERS))
+            files.fetch(path.name, downloader=_download)
         except (requests.RequestException, ValueError) as error:
             raise ValueError(
                 f"{url} was wanted, but {_why(error)}, tried {RETRIES + 1} times; check the address and the server, "
@@ -107,20 +107,18 @@ def _fetch(url: str, path: Path, checksum: str | None) -> None:
             ) from error
 
 
-# Otherwise a server may compress a file, and its length would no longer be known.
-_HEADERS = {"Accept-Encoding": "identity"}
-
-
-class _Downloader(pooch.HTTPDownloader):  # type: ignore[misc]
-    """Also notices a tar file that ends early, although the server announced just this length."""
-
-    def __call__(self, url: str, output_file: Any, pooch: Any, check_only: bool = False) -> Any:
-        super().__call__(url, output_file, pooch, check_only=check_only)
-        if urlsplit(url).path.endswith(".tar"):
-            with open(output_file, "rb") as file:
-                file.seek(max(os.path.getsize(output_file) - len(_TAR_END), 0))
-                if file.read() != _TAR_END:
-                    raise _EndsEarlyError
+def _download(url: str, output_file: str, _: Any) -> None:
+    """Downloader for pooch: pooch's own leaves the connection open after an error."""
+    # Otherwise a server may compress the file, and its length would not be known.
+    headers = {"Accept-Encoding": "identity"}
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response, open(output_file, "w+b") as file:
+        response.raise_for_status()
+        for chunk in response.iter_content(1 << 20):
+            file.write(chunk)
+        # A server may announce less than it has. Only the end of a tar file shows that.
+        file.seek(max(file.tell() - len(_TAR_END), 0))
+        if urlsplit(url).path.endswith(".tar") and file.read() != _TAR_END:
+            raise _EndsEarlyError
 
 
 class _EndsEarlyError(ValueError):

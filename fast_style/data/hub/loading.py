@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 FORMATS = ("arrow", "imagefolder", "parquet", "webdataset")
 #: Downloads of a file of the Hub whose size or checksum is wrong. The library's own retries of a lost connection come
 #: on top.
-TRIES = 3
+TRIES = 5
 DataFiles = str | Sequence[str] | Mapping[str, str | Sequence[str]]
 
 
