@@ -15,6 +15,7 @@ def main(cfg: DictConfig) -> None:
     """Stylize the data set; show the images per second, then the numbers of stylized and skipped images."""
     from fast_style.data.shards.skipped import SKIPPED
     from fast_style.images.decode import MAX_PIXELS
+    from fast_style.images.listing import describe_unsupported
     from fast_style.stylize.dataset.run import DatasetProgress, paint_dataset
     from fast_style.stylize.stylizer import find_network
 
@@ -28,6 +29,8 @@ def main(cfg: DictConfig) -> None:
     # Progress comes in units of many images, so the bar shows the mean speed since the start.
     with tqdm(unit="image", smoothing=0) as bar:
         done = paint_dataset(cfg.input, cfg.output, **settings, progress=advance)
+    if sentence := describe_unsupported(done.left_out):
+        print(sentence, file=sys.stderr)
     print(f"{done.painted} of {done.total} images are in {cfg.output}; {done.before} were done before.")
     if done.skipped:
         sys.exit(f"Error: {done.skipped} images could not be stylized; see {cfg.output}/{SKIPPED}.")

@@ -12,8 +12,9 @@ from shard_sets import shards
 from fast_style import save_image
 from fast_style.data.shards.index import index_folder
 from fast_style.data.shards.tar import pictures_in
+from fast_style.stylize.dataset.plan import plan
 from fast_style.stylize.dataset.ray_pool import UnitPainter
-from fast_style.stylize.dataset.work_units import PaintSettings, Unit
+from fast_style.stylize.dataset.work_units import Marker, PaintSettings, Unit, finished, marker_name
 from fast_style.stylize.dataset.worker import Result
 
 
@@ -33,6 +34,21 @@ def spoil(path: Path, number: int) -> None:
         file.seek(members.offsets[number])
         file.write(bytes(members.sizes[number]))
     index_folder(str(path.parent))
+
+
+def plan_units(source: str, output: str, recipe: PaintSettings) -> list[Unit]:
+    """The units of a data set."""
+    return plan(source, output, recipe).units
+
+
+def marker_of(unit: Unit, recipe: PaintSettings) -> Marker | None:
+    """The marker of a finished unit."""
+    return finished([unit], recipe)[0]
+
+
+def marker_path(unit: Unit) -> Path:
+    """The path of the marker of a unit in a local folder."""
+    return Path(unit.output, marker_name(unit))
 
 
 def times(folder: str) -> dict[str, int]:

@@ -24,6 +24,7 @@ LEARNING = {"pytorch_lightning", "lightning", "lightning_fabric", "hydra", "omeg
 ONLY = {
     "PIL": {f"images/{name}.py" for name in ("decode", "encode", "color_modes", "resize")},
     "ray": {"stylize/dataset/ray_pool.py"},
+    "fsspec": {"stylize/dataset/storage.py"},
     "openvino": {"runtimes/openvino_import.py"},
     "onnxruntime": {"runtimes/onnx.py", "runtimes/export.py"},
     "datasets": {"data/hub/loading.py"},

@@ -34,6 +34,15 @@ def count_unsupported(root: str | os.PathLike[str]) -> Counter[str]:
     return Counter(os.path.splitext(file)[1].lower() for file in _walk(str(root), UNSUPPORTED_SUFFIXES))
 
 
+def describe_unsupported(counts: Counter[str]) -> str:
+    """One sentence about files that are left out, counted by suffix; empty if there are none."""
+    if not counts:
+        return ""
+    number = counts.total()
+    suffixes = ", ".join(f"{suffix}: {count}" for suffix, count in sorted(counts.items()))
+    return f"Left out {number} {'file' if number == 1 else 'files'} of image formats that are not read ({suffixes})."
+
+
 def _walk(root: str, suffixes: Set[str]) -> Iterator[str]:
     seen: set[tuple[int, int]] = set()
     folders = [root]

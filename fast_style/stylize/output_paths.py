@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fast_style.images.encode import WRITABLE_SUFFIXES
-from fast_style.images.listing import count_unsupported, find_pictures
+from fast_style.images.listing import count_unsupported, describe_unsupported, find_pictures
 
 
 def plan(source: str, output: str | None, *, style: str, suffix: str | None = None) -> list[tuple[Path, Path]]:
@@ -53,12 +53,7 @@ def plan(source: str, output: str | None, *, style: str, suffix: str | None = No
 
 def left_out(source: str) -> str:
     """One sentence about image files in the folder `source` that `plan` leaves out; empty if there are none."""
-    counts = count_unsupported(source) if os.path.isdir(source) else Counter[str]()
-    if not counts:
-        return ""
-    number = sum(counts.values())
-    suffixes = ", ".join(f"{suffix}: {count}" for suffix, count in sorted(counts.items()))
-    return f"Left out {number} {'file' if number == 1 else 'files'} of image formats that are not read ({suffixes})."
+    return describe_unsupported(count_unsupported(source)) if os.path.isdir(source) else ""
 
 
 def unfinished(pairs: Sequence[tuple[Path, Path]]) -> list[tuple[Path, Path]]:

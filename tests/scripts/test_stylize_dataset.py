@@ -62,6 +62,15 @@ def test_a_broken_photo_gives_exit_code_1_each_time(tmp_path, command):
     assert "broken.png" in (tmp_path / "out/skipped.tsv").read_text()
 
 
+def test_formats_that_are_not_read_are_named(tmp_path, command):
+    for name in ("a.heic", "b.heic", "c.psd"):
+        (tmp_path / "photos" / name).touch()
+    code, out, err = command()
+    assert code == 0, err
+    assert out.startswith("5 of 5 images are in out;")
+    assert "Left out 3 files of image formats that are not read (.heic: 2, .psd: 1).\n" in err
+
+
 MISTAKES = [
     (["ckpt=stary_night"], "starry_night, "),
     (["input=nowhere"], "nowhere"),
@@ -71,6 +80,10 @@ MISTAKES = [
     (["unit=0"], "unit"),
     (["workers=0"], "workers"),
     (["device=quantum"], "quantum"),
+    (["input=shards/*.tar"], "Shards were wanted at shards/*.tar, found none; check the path."),
+    (["input=quux://bucket/photos"], "A path or a URL like s3:// or gs:// was wanted, found quux://bucket/photos"),
+    (["input=s3://bucket/photos"], "needs a package that is not installed: Install s3fs to access S3."),
+    (["output=gs://bucket/out"], "needs a package that is not installed: Please install gcsfs"),
 ]
 
 

@@ -117,7 +117,9 @@ def test_workers_divide_the_memory_of_the_gpu_that_they_share(
     monkeypatch.setattr(ray_pool, "paint_unit", lambda unit, painter, recipe: Result("a", problem=str(painter.budget)))
     monkeypatch.setattr(psutil, "virtual_memory", Host)
     monkeypatch.setattr(devices, "free_memory", lambda device: 8 * GIB)
-    share = shares({"CPU": 8, "GPU": gpus}, 100, {"runtime": "torch", "device": "auto"}, workers)
-    worker = UnitPainter(None, {}, share.workers, share.on_a_gpu)  # type: ignore[arg-type]
+    machine = {"CPU": 8.0, "GPU": float(gpus)}
+    monkeypatch.setattr(ray_pool, "_this_machine", lambda: machine)
+    share = shares([machine], 100, {"runtime": "torch", "device": "auto"}, workers)
+    worker = UnitPainter(None, {"path": "wave.safetensors"}, share=share)  # type: ignore[arg-type]
     told = worker({"unit": pickle.dumps(None)})["problem"]
     assert told == str(MemoryBudget(PROCESS + Host.available // (2 * workers), 4 * GIB // on_a_gpu))

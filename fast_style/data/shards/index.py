@@ -64,7 +64,7 @@ def find_shards(urls: str | Sequence[str]) -> list[Shard]:
         for url in _tars_at(place, indices):
             found[url] = _index_beside(url, indices).get(url)
     if not found:
-        raise ValueError(f"Shards were wanted at {', '.join(given)}, found none; check data.urls.")
+        raise ValueError(f"Shards were wanted at {', '.join(given)}, found none; check the path.")
     unknown = [url for url, shard in found.items() if shard is None]
     bar = tqdm(unknown, desc="Reading shards without an index", unit="shard", delay=1)
     looked_at = {url: Shard(url, len(pictures_in(url).names), os.path.getsize(url)) for url in bar}
@@ -165,7 +165,7 @@ def read_index(place: str) -> dict[str, Shard]:
         text = Path(place).read_text(encoding="utf-8")
         listed = [_shard_of(entry, place) for entry in json.loads(text)["shards"]]
     except FileNotFoundError as error:
-        raise ValueError(f"{place} was wanted, found nothing; check data.urls.") from error
+        raise ValueError(f"{place} was wanted, found nothing; check the path.") from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{place} is not an index written by scripts/prepare_shards.py; make it again.") from error
     return {shard.url: shard for shard in listed}

@@ -3,7 +3,7 @@
 import tarfile
 from array import array
 from os.path import basename, splitext
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from fast_style.images.decode import PICTURE_SUFFIXES
 
@@ -16,15 +16,19 @@ class Members(NamedTuple):
     sizes: "array[int]"
 
 
-def pictures_in(path: str) -> Members:
+def pictures_in(path: str, file: BinaryIO | None = None) -> Members:
     """Read a tar file's headers; files without the suffix of an image are ignored.
+
+    Args:
+        path: the tar file, or only its name in messages if `file` is given.
+        file: the open file, if it is not on this machine.
 
     Raises:
         ValueError: not an uncompressed tar file, or only a part of one.
     """
     members = Members([], array("q"), array("q"))
     try:
-        with tarfile.open(path, "r:") as tar:
+        with tarfile.open(path, "r:", fileobj=file) as tar:
             while (member := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined] # Otherwise tarfile keeps all headers in memory.
                 if member.isfile() and splitext(member.name)[1].lower() in PICTURE_SUFFIXES:

@@ -1,29 +1,25 @@
 """Stylize a whole data set: keep finished units, send the others to the workers, and list the skipped images."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from fast_style.atomic_files import remove_leftovers
+from fast_style.data.shards.index import is_remote
 from fast_style.data.shards.skipped import write_skipped
 from fast_style.images.decode import MAX_PIXELS
 from fast_style.runtimes.cache import read_network_file
 from fast_style.runtimes.select import choose
+from fast_style.stylize.dataset import storage
+from fast_style.stylize.dataset.plan import plan
 from fast_style.stylize.dataset.ray_pool import check_installed, paint_units, ray_at
-from fast_style.stylize.dataset.work_units import (
-    FINISHED,
-    FolderPart,
-    Marker,
-    PaintSettings,
-    Unit,
-    finished,
-    plan_units,
-)
+from fast_style.stylize.dataset.work_units import FINISHED, FolderPart, Marker, PaintSettings, Unit, finished
 from fast_style.stylize.dataset.worker import Result
 
 
@@ -35,12 +31,14 @@ class DatasetProgress:
         total: images of the data set.
         before: images of units that an earlier run finished.
         painted, skipped: stylized and skipped images so far, including earlier runs.
+        left_out: as in `Plan`.
     """
 
     total: int
     before: int
     painted: int
     skipped: int
+    left_out: Counter[str] = field(default_factory=Counter)
 
     @property
     def done(self) -> int:
@@ -69,15 +67,17 @@ def paint_dataset(
     """Stylize a folder tree or tar shards; a second call resumes with the unfinished units.
 
     Args:
-        source, output: as for `plan_units`; all workers must see both, and the network file.
-        ckpt, runtime, precision, device, cache: as for `load_stylizer`.
+        source, output: as for `plan`; all workers must reach both.
+        ckpt, runtime, precision, device, cache: as for `load_stylizer`; the workers get the network file from here.
         size, quality, suffix, max_pixels, unit: as for `PaintSettings`.
-        workers: number of worker processes; None is one per GPU, or one per two CPU cores.
+        workers: the largest number of worker processes; None is as many as the cluster has room for, also while it
+            grows: one per GPU, or one per two CPU cores.
         ray_address: of a Ray cluster to join, such as `auto`; None starts and stops Ray on this machine.
         progress: called after each unit.
 
     Raises:
-        ValueError: Ray is not installed, no images, invalid settings, or an output begun with other settings.
+        ValueError: Ray is not installed, no images, invalid settings, an output begun with other settings, or a URL
+            that cannot be read or written.
         OSError: the output cannot be written.
     """
     check_installed()
@@ -87,26 +87,31 @@ def paint_dataset(
     recipe = PaintSettings(read_network_file(ckpt).digest, size, quality, suffix, max_pixels, unit)
     stylizer: dict[str, str | None] = {"runtime": runtime, "precision": precision, "device": device}
     stylizer |= {"path": os.path.abspath(ckpt), "cache": os.path.abspath(cache) if cache else None}
-    units = plan_units(source, output, recipe)
-    with _alone_in(Path(output)):
-        markers = [finished(each, recipe) for each in units]
-        waiting = [each for each, marker in zip(units, markers, strict=True) if marker is None]
-        _tidy(Path(output), waiting)
-        reached = _start(units, [marker for marker in markers if marker])
+    work = plan(source, output, recipe)
+    output = storage.normal(output)
+    with _alone_in(output):
+        markers = finished(work.units, recipe)
+        waiting = [each for each, marker in zip(work.units, markers, strict=True) if marker is None]
+        _tidy(output, waiting)
+        _list_skipped(output, markers)  # Already now, so that an output that cannot be written is found at once.
+        reached = replace(_start(work.units, markers), left_out=work.left_out)
         progress(reached)
         if waiting:
             with ray_at(ray_address):
                 for result in paint_units(waiting, recipe, stylizer, workers=workers):
                     reached = _after(reached, result)
                     progress(reached)
-        markers = [finished(each, recipe) for each in units]
-        write_skipped(Path(output), chain.from_iterable(marker.skipped for marker in markers if marker))
+            _list_skipped(output, finished(work.units, recipe))
     return reached
 
 
 @contextmanager
-def _alone_in(output: Path) -> Iterator[None]:
-    lock = output / FINISHED / ".lock"
+def _alone_in(output: str) -> Iterator[None]:
+    """Refuse a second run on the same output; an object store has no locks, so there two runs do the work twice."""
+    if is_remote(output):
+        yield
+        return
+    lock = Path(output, FINISHED, ".lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
     try:
         # No waiting: starting the same work twice is a mistake.
@@ -120,9 +125,11 @@ def _alone_in(output: Path) -> Iterator[None]:
         raise ValueError(f"Another process is writing to {output}; wait for it, or name another output.") from error
 
 
-def _tidy(output: Path, waiting: Sequence[Unit]) -> None:
-    """Remove partial files that killed workers left behind."""
-    folders = {output, output / FINISHED}
+def _tidy(output: str, waiting: Sequence[Unit]) -> None:
+    """Remove partial files that killed workers left behind; an object store shows none."""
+    if is_remote(output):
+        return
+    folders = {Path(output), Path(output, FINISHED)}
     for unit in waiting:
         if isinstance(unit, FolderPart):
             folders |= {Path(unit.output, target).parent for _, target in unit.pictures}
@@ -130,9 +137,15 @@ def _tidy(output: Path, waiting: Sequence[Unit]) -> None:
         remove_leftovers(folder)
 
 
-def _start(units: Sequence[Unit], markers: Sequence[Marker]) -> DatasetProgress:
+def _list_skipped(output: str, markers: Sequence[Marker | None]) -> None:
+    with storage.delivered(output) as folder:
+        write_skipped(folder, chain.from_iterable(marker.skipped for marker in markers if marker))
+
+
+def _start(units: Sequence[Unit], markers: Sequence[Marker | None]) -> DatasetProgress:
     """The progress at the start of a run, from the markers of earlier runs."""
-    painted, skipped = sum(m.painted for m in markers), sum(len(m.skipped) for m in markers)
+    painted = sum(marker.painted for marker in markers if marker)
+    skipped = sum(len(marker.skipped) for marker in markers if marker)
     return DatasetProgress(sum(unit.count for unit in units), painted + skipped, painted, skipped)
 
 

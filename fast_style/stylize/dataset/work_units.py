@@ -1,19 +1,19 @@
-"""Split a data set into work units (a tar shard, or a number of images of a folder) and record finished units."""
+"""Work units of a data set (a tar shard, or a number of images of a folder), and the markers of finished ones.
+
+Ray Data has checkpoints too (`CheckpointConfig`), but only for pipelines that end in one of Ray's own writers, and they
+know neither the settings nor the content of the input: changed ones would be taken as finished.
+"""
 
 import json
-import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from fast_style.atomic_files import atomic_write
-from fast_style.data.shards.index import INDEX, Shard, find_shards, is_remote
 from fast_style.images.decode import MAX_PIXELS, check_size
 from fast_style.images.encode import WRITABLE_SUFFIXES, check_quality
-from fast_style.images.listing import find_pictures
+from fast_style.stylize.dataset import storage
 
 FINISHED = ".finished"
 
@@ -56,7 +56,7 @@ class FolderPart:
 
     Attributes:
         name: the unit's number in the sorted tree, such as `00012`.
-        root, output: input and output folder.
+        root, output: input and output folder, each a path or a URL.
         pictures: pairs of photo and result, as paths relative to these folders.
     """
 
@@ -73,11 +73,7 @@ class FolderPart:
     @property
     def checksum(self) -> str:
         """Checksum of the list of names."""
-        return _digest(name for pair in self.pictures for name in pair)
-
-    def is_there(self, _size: int | None) -> bool:
-        """Whether the results still exist. Always True: checking a million files would take too long."""
-        return True
+        return digest(name for pair in self.pictures for name in pair)
 
 
 @dataclass(frozen=True)
@@ -86,26 +82,21 @@ class TarShard:
 
     Attributes:
         name: file name.
-        source: path of the input file.
-        output: output folder.
+        folder, output: input and output folder, each a path or a URL.
         count: number of images.
         checksum: identifies the content: of name, number of images, size in bytes, and SHA-256 if known.
     """
 
     name: str
-    source: str
+    folder: str
     output: str
     count: int
     checksum: str
 
     @property
-    def target(self) -> Path:
-        """Path of the output file."""
-        return Path(self.output, self.name)
-
-    def is_there(self, size: int | None) -> bool:
-        """Whether the output file exists and has this size in bytes."""
-        return self.target.is_file() and self.target.stat().st_size == size
+    def source(self) -> str:
+        """Path or URL of the input file."""
+        return storage.join(self.folder, self.name)
 
 
 Unit = FolderPart | TarShard
@@ -130,69 +121,59 @@ class Marker:
     bytes: int | None = None
 
 
-def plan_units(source: str, output: str, recipe: PaintSettings) -> list[Unit]:
-    """Split a data set into units; the same input always gives the same units.
-
-    Args:
-        source: a folder of images, searched recursively; or shards as in `find_shards`: a folder of tar files, an
-            index, a tar file or a pattern.
-        output: the output folder.
-        recipe: the settings.
-
-    Raises:
-        ValueError: no images, remote shards, shards of equal names, or input and output folders inside one another.
-    """
-    output = os.path.abspath(output)
-    if _names_shards(source):
-        return list(_shards_as_units(find_shards(source), output))
-    root = os.path.abspath(source)
-    found = [os.path.relpath(path, root) for path in find_pictures(root)]
-    if _nested(Path(root), Path(output)):
-        raise ValueError(f"The output {output} and the input {root} lie inside one another; name another output.")
-    targets = target_names(found, recipe.suffix)
-    if len(set(targets)) < len(targets):
-        [(name, _)] = Counter(targets).most_common(1)
-        raise ValueError(f"Several photos in {root} have the same output {name}; rename one of them.")
-    pairs = tuple(zip(found, targets, strict=True))
-    starts = range(0, len(pairs), recipe.unit)
-    return [FolderPart(f"{n:05d}", root, output, pairs[i : i + recipe.unit]) for n, i in enumerate(starts)]
-
-
-def target_names(names: Sequence[str], suffix: str | None) -> list[str]:
-    """Names of the results: `a.gif` becomes `a.png`, or `a.gif.png` if there is also an `a.png`."""
-    endings = [_ending(name, suffix) for name in names]
-    targets = [os.path.splitext(name)[0] + ending for name, ending in zip(names, endings, strict=True)]
-    taken = Counter(targets)
-    return [
-        target if target == name or taken[target] == 1 else name + ending
-        for name, target, ending in zip(names, targets, endings, strict=True)
-    ]
-
-
-def marker_path(unit: Unit) -> Path:
-    """Path of the marker of a finished unit."""
-    return Path(unit.output, FINISHED, f"{unit.name}.json")
-
-
 def write_marker(
     unit: Unit, recipe: PaintSettings, painted: int, skipped: Sequence[tuple[str, str]], size: int | None
 ) -> None:
-    """Record that a unit is finished; `size` is the size of its tar file in bytes."""
+    """Record that a unit is finished, after its results are there; `size` is the size of its tar file in bytes."""
     marker = Marker(asdict(recipe), unit.checksum, painted, tuple(skipped), size)
-    with atomic_write(marker_path(unit)) as file:
+    with storage.delivered(unit.output) as output, atomic_write(output / marker_name(unit)) as file:
         file.write(json.dumps(asdict(marker), indent=1).encode())
 
 
-def finished(unit: Unit, recipe: PaintSettings) -> Marker | None:
-    """The marker of a finished unit; None if the unit must be stylized.
+def remove_marker(unit: Unit) -> None:
+    """Record that a unit is not finished, before its results change."""
+    storage.remove(unit.output, marker_name(unit))
+
+
+def marker_name(unit: Unit) -> str:
+    """Path of the marker of a finished unit, relative to its output folder."""
+    return f"{FINISHED}/{unit.name}.json"
+
+
+def finished(units: Sequence[Unit], recipe: PaintSettings) -> list[Marker | None]:
+    """The markers of units of one output folder; None for a unit that must be stylized.
+
+    The results of a folder are not looked for: checking a million files would take too long. A tar file must exist and
+    have its size.
 
     Raises:
-        ValueError: the unit was stylized with other settings.
+        ValueError: a unit was stylized with other settings, or the output folder cannot be read.
     """
+    output = units[0].output
+    names = [f"{unit.name}.json" for unit in units]
+    markers = storage.join(output, FINISHED)
+    tars = storage.sizes(output, [unit.name for unit in units if isinstance(unit, TarShard)])
+    with storage.fetched(markers, list(storage.sizes(markers, names))) as folder:
+        texts = [path.read_bytes() if (path := folder / name).exists() else b"" for name in names]
+    return [_checked(unit, _parsed(text), recipe, tars) for unit, text in zip(units, texts, strict=True)]
+
+
+def digest(names: Iterable[str]) -> str:
+    """SHA-256 of some names in their order."""
+    # A file name need not be valid Unicode.
+    return sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()
+
+
+def _parsed(text: bytes) -> Marker | None:
     try:
-        said = json.loads(marker_path(unit).read_text(encoding="utf-8"))
-        marker = Marker(**said | {"skipped": tuple((name, reason) for name, reason in said["skipped"])})
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        said = json.loads(text)
+        return Marker(**said | {"skipped": tuple((name, reason) for name, reason in said["skipped"])})
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _checked(unit: Unit, marker: Marker | None, recipe: PaintSettings, tars: Mapping[str, int]) -> Marker | None:
+    if marker is None:
         return None
     now = asdict(recipe)
     changed = sorted(key for key in now.keys() | marker.recipe.keys() if now.get(key) != marker.recipe.get(key))
@@ -201,40 +182,5 @@ def finished(unit: Unit, recipe: PaintSettings) -> Marker | None:
             f"The results in {unit.output} were made with other settings ({', '.join(changed)}); name another "
             "output, or empty that folder."
         )
-    return marker if marker.checksum == unit.checksum and unit.is_there(marker.bytes) else None
-
-
-def _names_shards(source: str) -> bool:
-    if os.path.isdir(source):
-        with os.scandir(source) as entries:
-            return any(entry.name == INDEX or entry.name.endswith(".tar") for entry in entries)
-    return is_remote(source) or source.endswith((".tar", ".json"))
-
-
-def _shards_as_units(shards: Sequence[Shard], output: str) -> Iterator[TarShard]:
-    names = Counter(shard.name for shard in shards)
-    for shard in shards:
-        source = os.path.abspath(shard.url)
-        if is_remote(shard.url):
-            raise ValueError(f"Shards must be in a folder that all workers see; copy {shard.url} to one.")
-        if names[shard.name] > 1:
-            raise ValueError(f"{names[shard.name]} shards are named {shard.name}; stylize their folders one by one.")
-        if Path(source).parent.resolve() == Path(output).resolve():
-            raise ValueError(f"The output {output} is the folder of the input shards; name another output.")
-        checksum = _digest([shard.name, str(shard.samples), str(shard.bytes), shard.sha256 or ""])
-        yield TarShard(shard.name, source, output, shard.samples, checksum)
-
-
-def _nested(one: Path, other: Path) -> bool:
-    one, other = one.resolve(), other.resolve()
-    return one.is_relative_to(other) or other.is_relative_to(one)
-
-
-def _ending(name: str, suffix: str | None) -> str:
-    own = os.path.splitext(name)[1]
-    return suffix or (own if own.lower() in WRITABLE_SUFFIXES else ".png")
-
-
-def _digest(names: Iterator[str] | Sequence[str]) -> str:
-    # A file name need not be valid Unicode.
-    return sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()
+    there = tars.get(unit.name) == marker.bytes if isinstance(unit, TarShard) else True
+    return marker if marker.checksum == unit.checksum and there else None

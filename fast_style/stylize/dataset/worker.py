@@ -11,14 +11,15 @@ from fast_style.atomic_files import atomic_write
 from fast_style.data.shards.tar import Members, bytes_of, name_within, pictures_in
 from fast_style.images.decode import UnreadablePicture, read_arrays
 from fast_style.images.encode import encode_levels
+from fast_style.stylize.dataset import storage
+from fast_style.stylize.dataset.plan import target_names
 from fast_style.stylize.dataset.work_units import (
     FolderPart,
     PaintSettings,
     TarShard,
     Unit,
     finished,
-    marker_path,
-    target_names,
+    remove_marker,
     write_marker,
 )
 from fast_style.stylize.files import FileSettings, paint
@@ -48,51 +49,57 @@ class Result:
 def paint_unit(unit: Unit, painter: Painter, recipe: PaintSettings) -> Result:
     """Stylize a unit and mark it as finished; a finished unit is left unchanged.
 
+    The marker is written last: wherever the worker is killed, a marker without its results does not exist.
+
     Raises:
-        ValueError: a damaged shard, or results made with other settings.
+        ValueError: a damaged shard, results made with other settings, or a URL that cannot be read or written.
         OSError: the disk is full or not writable.
     """
     began = time.monotonic()
     # Checked here again: after losing a machine, Ray repeats tasks that were not reported.
-    done = finished(unit, recipe)
+    [done] = finished([unit], recipe)
     if done is None:
-        marker_path(unit).unlink(missing_ok=True)
+        remove_marker(unit)
         if isinstance(unit, TarShard):
             _paint_shard(unit, painter, recipe)
         else:
             _paint_folder(unit, painter, recipe)
-        done = finished(unit, recipe)
+        [done] = finished([unit], recipe)
         assert done is not None
     return Result(unit.name, done.painted, len(done.skipped), time.monotonic() - began)
 
 
 def _paint_folder(part: FolderPart, painter: Painter, recipe: PaintSettings) -> None:
-    pairs = [(Path(part.root, photo), Path(part.output, target)) for photo, target in part.pictures]
-    settings = FileSettings(size=recipe.size, quality=recipe.quality)
-    results = paint(painter, pairs, settings, max_pixels=recipe.max_pixels)
-    skipped = [(os.path.relpath(r.source, part.root), r.problem) for r in results if r.problem is not None]
+    photos = [photo for photo, _ in part.pictures]
+    with storage.fetched(part.root, photos) as root, storage.delivered(part.output) as output:
+        pairs = [(root / photo, output / target) for photo, target in part.pictures]
+        settings = FileSettings(size=recipe.size, quality=recipe.quality)
+        results = list(paint(painter, pairs, settings, max_pixels=recipe.max_pixels))
+    problems = [(os.path.relpath(r.source, root), r.problem) for r in results if r.problem is not None]
+    # A staged photo has another path, but the user knows this one.
+    skipped = [(name, problem.replace(str(root), part.root)) for name, problem in problems]
     write_marker(part, recipe, part.count - len(skipped), skipped, None)
 
 
 def _paint_shard(shard: TarShard, painter: Painter, recipe: PaintSettings) -> None:
-    members = pictures_in(shard.source)
-    # An older file of the same size would be taken for the new one.
-    shard.target.unlink(missing_ok=True)
-    with atomic_write(shard.target) as file:
-        with tarfile.open(fileobj=file, mode="w") as tar:
-            skipped = _paint_members(shard, members, tar, painter, recipe)
-        # Before the file is moved into place, so that a complete shard always has its marker.
-        write_marker(shard, recipe, len(members.names) - len(skipped), skipped, file.tell())
+    with storage.fetched(shard.folder, [shard.name]) as folder, storage.delivered(shard.output) as output:
+        source = folder / shard.name
+        members = pictures_in(str(source))
+        with atomic_write(output / shard.name) as file:
+            with tarfile.open(fileobj=file, mode="w") as tar:
+                skipped = _paint_members(source, members, tar, painter, recipe)
+            size = file.tell()
+    write_marker(shard, recipe, len(members.names) - len(skipped), skipped, size)
 
 
 def _paint_members(
-    shard: TarShard, members: Members, tar: tarfile.TarFile, painter: Painter, recipe: PaintSettings
+    source: Path, members: Members, tar: tarfile.TarFile, painter: Painter, recipe: PaintSettings
 ) -> Skipped:
     skipped: Skipped = []
     for number, target in enumerate(target_names(members.names, recipe.suffix)):
-        name = name_within(shard.source, members.names[number])
+        name = name_within(str(source), members.names[number])
         try:
-            painting = _painted(name, _encoded(shard, members, number), target, painter, recipe)
+            painting = _painted(name, _encoded(source, members, number), target, painter, recipe)
         except UnreadablePicture as error:
             skipped.append((name, str(error)))
             continue
@@ -103,12 +110,12 @@ def _paint_members(
     return skipped
 
 
-def _encoded(shard: TarShard, members: Members, number: int) -> bytes:
+def _encoded(source: Path, members: Members, number: int) -> bytes:
     try:
-        return bytes_of(shard.source, members, number)
+        return bytes_of(str(source), members, number)
     except OSError as error:
         # Not an OSError, which would be attributed to the output file.
-        raise ValueError(f"{shard.source} cannot be read: {error.strerror or error}.") from error
+        raise ValueError(f"{source} cannot be read: {error.strerror or error}.") from error
 
 
 def _painted(name: str, data: bytes, target: str, painter: Painter, recipe: PaintSettings) -> bytes:

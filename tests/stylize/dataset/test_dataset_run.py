@@ -15,7 +15,7 @@ import psutil
 import pytest
 import torch
 from checkout import SCRIPTS
-from painted_sets import lay_out, paint_here, times
+from painted_sets import lay_out, marker_of, marker_path, paint_here, plan_units, times
 
 from fast_style import save_image
 from fast_style.networks.serialization import save_network
@@ -24,7 +24,7 @@ from fast_style.runtimes.cache import read_network_file
 from fast_style.stylize.dataset import ray_pool, run
 from fast_style.stylize.dataset.ray_pool import Share, UnitPainter, shares
 from fast_style.stylize.dataset.run import DatasetProgress, paint_dataset
-from fast_style.stylize.dataset.work_units import PaintSettings, TarShard, finished, marker_path, plan_units
+from fast_style.stylize.dataset.work_units import PaintSettings, TarShard
 
 SCRIPT = SCRIPTS / "stylize_dataset.py"
 PLAIN = {"runtime": "torch", "precision": "fp32", "device": "cpu"}
@@ -136,7 +136,7 @@ def test_an_error_of_a_worker_ends_the_run_with_one_sentence(monkeypatch):
 
 @pytest.mark.usefixtures("here", "_no_ray")
 def test_two_runs_cannot_share_an_output():
-    with run._alone_in(Path("out")), pytest.raises(ValueError, match="Another process is writing to out"):
+    with run._alone_in(os.path.abspath("out")), pytest.raises(ValueError, match="Another process is writing to /"):
         paint("photos")
 
 
@@ -150,35 +150,71 @@ def test_the_absence_of_ray_is_one_sentence(monkeypatch):
 @pytest.mark.parametrize(
     ("cpus", "gpus", "units", "wanted", "expected"),
     [
-        (8, 0, 99, None, Share(4, 2, 0.0, 2)),
-        (1, 0, 99, None, Share(1, 1, 0.0, 1)),
+        (8, 0, 99, None, Share(99, 2, 0.0, 2)),
+        (1, 0, 99, None, Share(99, 1, 0.0, 1)),
         (8, 0, 99, 8, Share(8, 1, 0.0, 1)),
         (8, 0, 2, None, Share(2, 4, 0.0, 4)),
         (2, 0, 99, 4, Share(4, 0.5, 0.0, 1)),
-        (32, 4, 99, None, Share(4, 8, 1.0, 8)),
+        (32, 4, 99, None, Share(99, 8, 1.0, 8)),
         (32, 4, 99, 8, Share(8, 4, 0.5, 4)),
         (32, 4, 99, 3, Share(3, 10, 1.0, 10)),
     ],
 )
 def test_a_machine_is_divided_among_its_workers(cpus, gpus, units, wanted, expected):
-    resources = {"CPU": cpus, "GPU": gpus, "memory": 1e9}
-    assert shares(resources, units, {"runtime": "auto", "device": "auto"}, wanted) == expected
+    nodes = [{"CPU": cpus, "GPU": gpus, "memory": 1e9}]
+    assert shares(nodes, units, {"runtime": "auto", "device": "auto"}, wanted) == expected
     on_cpu = [{"runtime": "openvino", "device": "auto"}, {"runtime": "torch", "device": "cpu"}]
-    assert all(shares(resources, units, place, wanted).gpus == 0 for place in on_cpu)
+    assert all(shares(nodes, units, place, wanted).gpus == 0 for place in on_cpu)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "wanted", "expected", "on_each"),
+    [
+        ([], None, Share(99, 1, 0.0, 1), []),  # A head without cores: the machines join later.
+        ([(0, 0), (8, 0)], None, Share(99, 2, 0.0, 2), [0, 4]),
+        ([(3, 0), (3, 0)], 3, Share(3, 1, 0.0, 1), [3, 3]),
+        ([(4, 0), (8, 0)], 3, Share(3, 4, 0.0, 4), [1, 2]),
+        ([(4, 0), (16, 2), (8, 4)], None, Share(99, 2, 1.0, 2), [0, 2, 4]),
+        ([(16, 2), (16, 2)], 8, Share(8, 4, 0.5, 4), [4, 4]),
+    ],
+)
+def test_a_cluster_is_divided_so_that_all_workers_fit(nodes, wanted, expected, on_each):
+    machines = [{"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus} for cpus, gpus in nodes]
+    share = shares(machines, 99, {"runtime": "auto", "device": "auto"}, wanted)
+    assert share == expected
+    assert [share.on(each) for each in machines] == on_each
+
+
+@pytest.mark.usefixtures("here")
+def test_a_machine_without_the_network_file_gets_a_copy():
+    stylizer = PLAIN | {"path": os.path.abspath("wave.safetensors")}
+    content = Path("wave.safetensors").read_bytes()
+    recipe = PaintSettings(read_network_file("wave.safetensors").digest, unit=2)
+    [unit, *_] = plan_units("photos", "out", recipe)
+    here, there = (UnitPainter(recipe, stylizer, content) for _ in range(2))
+    assert not here({"unit": pickle.dumps(unit)})["problem"]
+    assert here.folder is None
+    Path("wave.safetensors").write_bytes(b"another file at this path")
+    marker_path(unit).unlink()
+    before = Path("out/a.jpg").read_bytes()
+    assert not there({"unit": pickle.dumps(unit)})["problem"]
+    assert Path("out/a.jpg").read_bytes() == before
+    assert Path(there.folder.name, "wave.safetensors").read_bytes() == content
+    there.folder.cleanup()
 
 
 # ---- real kills
 
 
 def files_of(unit):
-    paintings = [unit.target] if isinstance(unit, TarShard) else [Path(unit.output, name) for _, name in unit.pictures]
-    return [marker_path(unit), *(file for file in paintings if file.exists())]
+    names = [unit.name] if isinstance(unit, TarShard) else [name for _, name in unit.pictures]
+    return [marker_path(unit), *(path for path in (Path(unit.output, name) for name in names) if path.exists())]
 
 
 def finished_files(source, recipe):
     """Modification times of the files of the finished units. The killed run left finished and unfinished units."""
     units = plan_units(source, f"{source}_out", recipe)
-    done = [unit for unit in units if finished(unit, recipe)]
+    done = [unit for unit in units if marker_of(unit, recipe)]
     assert 0 < len(done) < len(units)
     return {file: file.stat().st_mtime_ns for unit in done for file in files_of(unit)}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from painted_sets import lay_out, members_of, times
+from painted_sets import lay_out, marker_of, marker_path, members_of, plan_units, times
 
 from fast_style import Stylizer, load_image, save_image
 from fast_style.data.shards.index import index_folder
@@ -18,7 +18,8 @@ from fast_style.images.decode import read_arrays
 from fast_style.networks.transform_net import TransformNet
 from fast_style.runtimes.pytorch import Torch
 from fast_style.stylize.dataset import worker
-from fast_style.stylize.dataset.work_units import PaintSettings, finished, marker_path, plan_units, target_names
+from fast_style.stylize.dataset.plan import target_names
+from fast_style.stylize.dataset.work_units import PaintSettings
 from fast_style.stylize.dataset.worker import paint_unit
 from fast_style.stylize.painter import Painter
 
@@ -154,7 +155,7 @@ def test_a_shard_is_painted_under_the_same_names(painter, stylizer):
     Path("photo.png").write_bytes(photos["000000007.png"])
     save_image(stylizer(load_image("photo.png")), "expected.png")
     assert paintings["000000007.png"] == Path("expected.png").read_bytes()
-    [(name, reason)] = finished(plan_units("shards", "out", RECIPE)[1], RECIPE).skipped
+    [(name, reason)] = marker_of(plan_units("shards", "out", RECIPE)[1], RECIPE).skipped
     assert name == "shard-000001.tar/000000004.png"
     assert reason
 
@@ -199,31 +200,42 @@ def test_a_unit_that_was_interrupted_is_not_finished(painter, source):
     unit = plan_units(source, "out", RECIPE)[-2]  # The unit has no broken photo before its second one.
     with pytest.raises(Dies):
         paint_unit(unit, Dying(painter.stylizer), RECIPE)
-    assert finished(unit, RECIPE) is None
+    assert marker_of(unit, RECIPE) is None
     assert not marker_path(unit).exists()
     assert not list(Path("out").glob("*.tar"))
     paint_unit(unit, painter, RECIPE)
-    assert finished(unit, RECIPE) is not None
+    assert marker_of(unit, RECIPE) is not None
 
 
-@pytest.mark.parametrize("moment", ["before the marker", "before the file is in place"])
+@pytest.mark.parametrize("source", ["photos", "shards"])
 @pytest.mark.usefixtures("here")
-def test_a_complete_shard_always_has_its_marker(painter, monkeypatch, moment):
-    unit = plan_units("shards", "out", RECIPE)[0]
+def test_the_marker_is_written_last(painter, monkeypatch, source):
+    unit = plan_units(source, "out", RECIPE)[-2]
 
     def dying(*_):
         raise Dies
 
     with monkeypatch.context() as patch:
-        if moment == "before the marker":
-            patch.setattr(worker, "write_marker", dying)
-        else:
-            marker = worker.write_marker
-            patch.setattr(worker, "write_marker", lambda *said: (marker(*said), dying()))
+        patch.setattr(worker, "write_marker", dying)
         with pytest.raises(Dies):
             paint_unit(unit, painter, RECIPE)
-    assert finished(unit, RECIPE) is None
-    assert not Path("out/shard-000000.tar").exists()
+    assert {Path(name).name for name in times("out")} == {"photos": {"a.png", "e.jpg"}, "shards": {unit.name}}[source]
+    assert marker_of(unit, RECIPE) is None
+
+
+@pytest.mark.usefixtures("here")
+def test_a_unit_has_no_marker_while_its_results_change(painter):
+    class Looking(Painter):
+        def __call__(self, picture, **options):
+            assert marker_of(unit, RECIPE) is None
+            assert not marker_path(unit).exists()
+            return super().__call__(picture, **options)
+
+    unit = plan_units("shards", "out", RECIPE)[0]
+    paint_unit(unit, painter, RECIPE)
+    cut_shard(unit)
+    paint_unit(unit, Looking(painter.stylizer), RECIPE)
+    assert marker_of(unit, RECIPE) is not None
 
 
 def forget_marker(unit):
@@ -268,12 +280,12 @@ def add_photo(unit):
 @pytest.mark.usefixtures("here")
 def test_a_unit_that_differs_from_its_marker_is_stylized_again(painter, source, damage):
     paint_unit(plan_units(source, "out", RECIPE)[0], painter, RECIPE)
-    assert finished(plan_units(source, "out", RECIPE)[0], RECIPE) is not None
+    assert marker_of(plan_units(source, "out", RECIPE)[0], RECIPE) is not None
     damage(plan_units(source, "out", RECIPE)[0])
     unit = plan_units(source, "out", RECIPE)[0]
-    assert finished(unit, RECIPE) is None
+    assert marker_of(unit, RECIPE) is None
     paint_unit(unit, painter, RECIPE)
-    assert finished(unit, RECIPE) is not None
+    assert marker_of(unit, RECIPE) is not None
 
 
 @pytest.mark.parametrize("changed", [{"size": 32}, {"network": "another"}, {"quality": 90}, {"suffix": ".png"}])
@@ -283,7 +295,7 @@ def test_an_output_has_one_set_of_settings(painter, changed):
     paint_unit(unit, painter, RECIPE)
     (name,) = changed
     with pytest.raises(ValueError, match=rf"other settings \({name}\)"):
-        finished(unit, replace(RECIPE, **changed))
+        marker_of(unit, replace(RECIPE, **changed))
 
 
 def test_names_that_are_not_unicode(tmp_path, painter):
@@ -291,4 +303,4 @@ def test_names_that_are_not_unicode(tmp_path, painter):
     save_image(torch.rand(3, 20, 24), photo)
     [unit] = plan_units(str(tmp_path / "photos"), str(tmp_path / "out"), RECIPE)
     paint_unit(unit, painter, RECIPE)
-    assert finished(unit, RECIPE).painted == 1
+    assert marker_of(unit, RECIPE).painted == 1
