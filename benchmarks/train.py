@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +31,7 @@ from fast_style.methods.perceptual import PerceptualMethod
 from fast_style.networks.transform_net import TransformNet
 from fast_style.training.run import run
 
+Loop = Callable[[int], None]  # Trains a number of steps.
 CONF = Path(__file__).resolve().parents[1] / "conf"
 WANTED = {"vgg16": 2.5, "vgg19_mix": 5.0, "vgg19_distilled": 8.0, "builtin": 8.0}
 VGG16 = [
@@ -41,11 +43,20 @@ VGG16 = [
 SETTINGS = {"vgg16": VGG16, **{name: [f"loss_network={name}"] for name in ("vgg19_mix", "vgg19_distilled", "builtin")}}
 
 
-def plain_loop(photos: Tensor) -> Callable[[int], None]:
-    """The published loop in float32: forward, two feature passes, MSE of features and of Gram matrices, Adam."""
+def plain_loop(
+    photos: Tensor, generator: TransformNet | None = None, *, half: bool = False, compiled: bool = False
+) -> Loop:
+    """The published loop in float32: forward, two feature passes, MSE of features and of Gram matrices, Adam.
+
+    Args:
+        photos: the batch.
+        generator: the network to train; None takes the default one.
+        half: use autocast to bfloat16, which the published loop does not.
+        compiled: use torch.compile for the losses, which the published loop does not.
+    """
     device = photos.device
     photos = photos.contiguous()
-    generator = TransformNet().to(device)
+    generator = (generator or TransformNet()).to(device)
     features = make_layers(cfgs["D"])[:23].to(device).requires_grad_(False)
     ends = (3, 8, 15, 22)  # relu1_2, relu2_2, relu3_3, relu4_3
     mean, std = (
@@ -69,14 +80,21 @@ def plain_loop(photos: Tensor) -> Callable[[int], None]:
 
     targets = [gram(f) for f in look(torch.rand(1, 3, 256, 256, device=device))]
 
+    def losses() -> tuple[Tensor, Tensor]:
+        painted = generator(photos)
+        found, wanted = look(painted), look(photos)
+        content = 1e5 * F.mse_loss(found[1], wanted[1])
+        errors = [F.mse_loss(gram(f), t.expand(len(photos), -1, -1)) for f, t in zip(found, targets, strict=True)]
+        return content, torch.stack(errors).sum()
+
+    computed = torch.compile(losses, dynamic=False) if compiled else losses
+
     def go(steps: int) -> None:
         content_seen = style_seen = 0.0
         for _ in range(steps):
             optimizer.zero_grad()
-            painted = generator(photos)
-            found, wanted = look(painted), look(photos)
-            content = 1e5 * F.mse_loss(found[1], wanted[1])
-            style = sum(F.mse_loss(gram(f), t.expand(len(photos), -1, -1)) for f, t in zip(found, targets, strict=True))
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                content, style = computed()
             (content + 1e10 * style).backward()
             optimizer.step()
             content_seen += content.item()
@@ -85,10 +103,11 @@ def plain_loop(photos: Tensor) -> Callable[[int], None]:
     return go
 
 
-def bare_loop(method: PerceptualMethod, photos: Tensor, precision: str) -> Callable[[int], None]:
+def bare_loop(method: PerceptualMethod, photos: Tensor, precision: str) -> Loop:
     """The step of `method` alone with its compiled networks, without Lightning and the data loader."""
     optimizer = method.make_optimizer(method.generator.parameters())
     half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
+    taken = torch.tensor(True, device=photos.device)  # Made here: a copy to a GPU waits for all its work.
 
     def go(steps: int) -> None:
         for _ in range(steps):
@@ -99,7 +118,7 @@ def bare_loop(method: PerceptualMethod, photos: Tensor, precision: str) -> Calla
             total.backward()
             nn.utils.get_total_norm([p.grad for p in method.generator.parameters() if p.grad is not None])
             optimizer.step()
-            method.average.update_parameters(method.generator, taken=torch.tensor(True, device=photos.device))
+            method.average.update_parameters(method.generator, taken=taken)
 
     return go
 
@@ -119,7 +138,7 @@ class TakeTurns(pl.Callback):
     def __init__(self, *, rounds: int, steps: int, plain_steps: int, warm_up: int, untimed: int) -> None:
         self.rounds, self.steps, self.plain_steps = rounds, steps, plain_steps
         self.warm_up, self.untimed = warm_up, untimed
-        self.seconds: dict[str, list[float]] = {"ours": [], "plain": [], "bare": []}
+        self.seconds: dict[str, list[float]] = defaultdict(list)
         self.busy: list[float] = []
         self.gpu_busy: list[float] = []
         self.flops = 0
@@ -149,11 +168,16 @@ class TakeTurns(pl.Callback):
             self._started, self._cpu = time.perf_counter(), cpu_seconds()
             self._load = GpuLoad().start() if batch.is_cuda else None
 
+    def others(self, method: PerceptualMethod, batch: Tensor, precision: str) -> dict[str, tuple[Loop, int]]:
+        """The loops beside ours, with their steps per round; `bare` must be one of them."""
+        loops = {"bare": (bare_loop(method, batch.clone(), precision), self.steps)}
+        if self.plain_steps:
+            loops["plain"] = (plain_loop(batch.clone()), self.plain_steps)
+        return loops
+
     def _prepare(self, method: pl.LightningModule, batch: Tensor, precision: str) -> None:
         assert isinstance(method, PerceptualMethod)
-        self._others = {"bare": (bare_loop(method, batch.clone(), precision), self.steps)}
-        if self.plain_steps:
-            self._others["plain"] = (plain_loop(batch.clone()), self.plain_steps)
+        self._others = self.others(method, batch, precision)
         with FlopCounterMode(display=False) as counter, torch.compiler.set_stance("force_eager"):
             self._others["bare"][0](1)
         self.flops = counter.get_total_flops()

@@ -1,0 +1,66 @@
+"""`experiment=quick` from the start of the process to the judged network, with the bundled files."""
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from fast_style.data.style_images import pictures_of
+from fast_style.evaluation.style_metrics import compute_style_metrics, from_model
+from fast_style.images.listing import find_pictures
+from fast_style.images.tensors import load_image
+from fast_style.stylize.stylizer import load_stylizer
+from gpu_parts.clock import chosen_device
+from gpu_parts.figures import Figures
+from gpu_parts.running import CHECKOUT
+from gpu_parts.training import train
+
+STYLE = "starry_night"
+PHOTOS = CHECKOUT / "docs" / "photos"
+
+
+class FirstStep(pl.Callback):
+    """Remembers when the first step ended, in seconds from the start."""
+
+    def __init__(self, figures: Figures) -> None:
+        self.figures, self.ended = figures, 0.0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Tensor, batch_idx: int
+    ) -> None:
+        """Take the time once."""
+        self.ended = self.ended or self.figures.passed()
+
+
+def measure(figures: Figures) -> None:
+    """Note the seconds of the training and its losses, then the figures of the judge."""
+    device = chosen_device(figures.sizes)
+    network = figures.folder / "quick.safetensors"
+    first = FirstStep(figures)
+    files = [f"network_file={network}", f"runs={figures.folder / 'quick'}", f"style.cache={figures.folder / 'styles'}"]
+    result = train(["experiment=quick", f"style={STYLE}", *files, *figures.sizes.quick], first)
+    figures.note("seconds", {"to_the_first_step": first.ended, "to_the_network_file": figures.passed()})
+    figures.note("losses", {name: value for name, value in result.metrics.items() if "/total" in name})
+    judging = time.perf_counter()
+    figures.note("judge", judged(figures, str(network), device.type))
+    figures.note("judging_s", time.perf_counter() - judging)
+
+
+def judged(figures: Figures, network: str, device: str) -> dict[str, Any]:
+    """Style and content errors as scripts/evaluate.py measures them, on the photos of the documentation."""
+    with initialize_config_dir(str(CHECKOUT / "conf"), version_base="1.3"):
+        cfg = compose("evaluate", [f"style={STYLE}", f"photos={PHOTOS}", f"size={figures.sizes.evaluation_size}"])
+    (picture,) = pictures_of(OmegaConf.to_container(cfg.style, resolve=True))
+    stylizer = load_stylizer(network, runtime="torch", precision="fp32", device=device)
+    found = compute_style_metrics(
+        from_model(stylizer, find_pictures(cfg.photos), size=cfg.size, enlarge=False),
+        {size: load_image(picture, size=size) for size in cfg.style_sizes},
+        loss_network=instantiate(cfg.loss_network, _convert_="all").to(device),
+        style_layers=list(cfg.style_layers),
+        content_layers=list(cfg.content_layers),
+    )
+    return found.as_json()
