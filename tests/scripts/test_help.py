@@ -14,7 +14,7 @@ ROOTS = sorted(file.stem for file in CONF.glob("*.yaml"))
 OPTIONS = sorted(str(file.relative_to(CONF)) for file in CONF.glob("*/*.yaml") if file.parent.name != "hydra")
 #: Other choices than the defaults, which bring other settings.
 CHOICES = [
-    *[("train", f"data={name}") for name in ("folder", "samples", "shards")],
+    *[("train", f"data={name}") for name in ("folder", "hub", "samples", "shards")],
     *[("train", f"generator={name}") for name in ("johnson", "slim")],
     *[("train", f"loss_network={file.stem}") for file in sorted((CONF / "loss_network").glob("*.yaml"))],
     *[("train", f"optimizer@method.optimizer={file.stem}") for file in sorted((CONF / "optimizer").glob("*.yaml"))],

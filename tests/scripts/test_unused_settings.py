@@ -140,6 +140,7 @@ CHOICES = [
     *([f"method={path.stem}"] for path in sorted((CONF / "method").glob("*.yaml"))),
     ["trainer=ddp"],
     ["data=shards"],
+    ["data=hub", "data.path=a/b"],
     ["optimizer@method.optimizer=fused_adam"],
 ]
 

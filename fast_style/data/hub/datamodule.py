@@ -1,5 +1,6 @@
 """Batches of content photos from the Hugging Face Hub, or from files in the formats of the Hub."""
 
+import os
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -60,7 +61,7 @@ class HubDataModule(PhotoDataModule):
             workers=workers,
             seed=seed,
         )
-        self.path, self.name, self.split, self.column = path, name, split, column
+        self.path, self.name, self.split, self.column = os.path.expanduser(path), name, split, column
         self.data_files, self.revision, self.held_out_split = data_files, revision, held_out_split
 
     def photo_split(self) -> PhotoSplit:

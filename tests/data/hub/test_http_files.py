@@ -1,9 +1,11 @@
 """Files from servers that fail: they arrive completely, or the run ends with one sentence and a later run goes on."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import threading
+import time
 from itertools import islice
 from pathlib import Path
 
@@ -86,6 +88,19 @@ def test_tar_files_without_checksums_are_complete(tmp_path, cache):
     assert len(data.training) + len(data.validation) == 16
     kept, sent = ({path.read_bytes() for path in place.rglob("*.tar")} for place in (cache, tmp_path / "server"))
     assert kept == sent
+
+
+def test_a_download_that_is_killed_is_completed_by_the_next_start(folder, cache):
+    with served(folder, {SHARD: ["hangs"]}) as (url, asked):
+        killed = multiprocessing.get_context("fork").Process(target=http.fetch_shards, args=(f"{url}/index.json",))
+        killed.start()
+        while SHARD not in asked:
+            time.sleep(0.01)
+        killed.kill()
+        killed.join()
+        assert SHARD not in [path.name for path in cache.rglob("*.tar")]
+        index = http.fetch_shards(f"{url}/index.json")
+    assert [checksum(shard.url) for shard in find_shards(index)] == [shard.sha256 for shard in find_shards(str(folder))]
 
 
 def test_a_server_that_is_not_there_is_one_sentence(folder):

@@ -128,6 +128,7 @@ MISTAKES = {
     ),
     "unknown split": ({"path": "photos", "split": "test"}, r"Unknown split \"test\"\. Should be one of \['train'\]"),
     "unknown configuration": ({"path": "photos", "name": "x"}, r"'x' not found\. Available: \['default'\]"),
+    "no folder at home": ({"path": "~/a/b/c"}, r"Couldn't find any data file at /\w.*/a/b/c"),
     "no folder": ({"path": "./a/b/c"}, "Couldn't find any data file at .*/a/b/c"),
     "no files": (PARQUET | {"data_files": "nothing*.parquet"}, "all the data_files are invalid"),
     "no files set": (PARQUET, r"data\.path=parquet is a format, so files were wanted in data\.data_files"),

@@ -42,10 +42,10 @@ def test_a_data_set_by_name_is_downloaded_once(files, on_hub):
 
 OFFLINE = """
 import sys
-from fast_style.data.hub.datamodule import HubDataModule
+from fast_style.data.hub.loading import load_rows
 assert "datasets" not in sys.modules
 try:
-    HubDataModule(path="me/photos").setup()
+    load_rows("me/photos", name=None, split="train", data_files=None, revision=None)
 except ValueError as error:
     print(error)
 import datasets, huggingface_hub
@@ -115,6 +115,19 @@ def test_every_fault_is_repaired_by_the_next_try(on_hub, tmp_path):
         data = hub_data(path=NAME)
         assert [len(requests_for(asked, file)) for file in content] == [2] * len(FAULTS)
     assert len(data.training) + len(data.validation) == sum(counts)
+
+
+def test_a_start_that_is_killed_is_completed_by_the_next(files, on_hub):
+    with hub_with(NAME, files, {FILE: ["hangs"]}) as (url, asked):
+        on_hub(url)
+        killed = multiprocessing.get_context("fork").Process(target=hub_data, kwargs={"path": NAME})
+        killed.start()
+        while not requests_for(asked, FILE):
+            time.sleep(0.01)
+        killed.kill()
+        killed.join()
+        data = hub_data(path=NAME)
+    assert len(data.training) + len(data.validation) == 6
 
 
 LASTING = {"lies": "Consistency check failed: file should be of size", "damaged": "the checksum that the Hub lists"}
