@@ -3,31 +3,31 @@
 import hashlib
 import logging
 import os
+import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pooch  # type: ignore[import-untyped]
 import requests
 from filelock import FileLock
-from tqdm import tqdm
+from typing_extensions import Buffer
 
 from fast_style.atomic_files import safe_file_name
-from fast_style.data.retry import retry
 from fast_style.images.decode import PICTURE_SUFFIXES
 
 log = logging.getLogger(__name__)
 # pooch logs to its own stream what this file logs already.
 pooch.get_logger().setLevel(logging.WARNING)
 
-#: Seconds to wait before each retry.
-BACKOFF = (1.0, 3.0)
+#: Tries after the first one; pooch waits 1 and 2 seconds before them.
+RETRIES = 2
 #: Seconds to wait for a connection, and then for further bytes, before the connection counts as dropped.
 TIMEOUT = (10.0, 30.0)
 #: A larger file is not a style image; its download is stopped.
 MAX_BYTES = 64_000_000
-# Small, because a dropped connection loses the part of a chunk that has arrived.
-_CHUNK = 1 << 13
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Painting:
     def fetched(self, name: str, *, cache: str | os.PathLike[str]) -> Path:
         """Path of the original in the folder `cache`; it is downloaded if it is not there.
 
-        Any number of processes may ask at once. An interrupted download continues, at once or in a later run.
+        Any number of processes may ask at once. An interrupted download starts over.
 
         Raises:
             ValueError: the file can't be downloaded or stored, or it is another file. The message names alternatives.
@@ -83,78 +83,44 @@ class Painting:
     def _retrieve(self, path: Path) -> None:
         # pooch downloads nothing if another process did so while this one waited for the lock. The file gets its name
         # only after its checksum was verified.
-        pooch.retrieve(
-            self.url,
-            known_hash=f"sha256:{self.sha256}",
-            fname=path.name,
-            path=path.parent,
-            downloader=ResumableDownloader(path.with_name(f".{self.sha256[:16]}.part")),
-        )
+        pooch.create(
+            path.parent,
+            base_url="",
+            registry={path.name: f"sha256:{self.sha256}"},
+            urls={path.name: self.url},
+            retry_if_failed=RETRIES,
+        ).fetch(path.name, downloader=LimitedDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT))
 
 
-class ResumableDownloader:
-    """Downloader for pooch that resumes an interrupted download and limits its size.
+class LimitedDownloader(pooch.HTTPDownloader):  # type: ignore[misc] # pooch has no types.
+    """pooch's downloader, with a limit on the size, which pooch lacks."""
 
-    pooch's own downloader starts over each time and accepts any size. This one uses requests, as pooch's own does.
-    fsspec, which downloads shards from any kind of store, starts over each time too.
-
-    Args:
-        part: file of the partial download; it stays after this process ends.
-    """
-
-    def __init__(self, part: Path) -> None:
-        self.part = part
-
-    def __call__(self, url: str, output_file: str, _: object = None) -> None:
+    def __call__(self, url: str, output_file: str, pooch: object, check_only: bool = False) -> None:
         """Download the file.
 
         Raises:
-            RequestException: every try failed, or a retry can't succeed.
+            RequestException: no server, no answer in time, or an error of the server.
         """
         log.info("Downloading %s.", url)
-        retry(lambda: self._go_on(url), backoff=BACKOFF, is_transient=_is_transient)
-        # pooch removes a file with a wrong checksum, so the next try starts over.
-        os.replace(self.part, output_file)
+        os.unlink(output_file)  # pooch made it for this user only; the new file has the usual permissions.
+        with _LimitedFile(output_file, "w") as file, ExitStack() as opened:
 
-    def _go_on(self, url: str) -> None:
-        held = self.part.stat().st_size if self.part.exists() else 0
-        # Uncompressed, because the rest of a compressed stream could not be decoded.
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={held}-"} if held else {})
-        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-            if held and response.status_code == requests.codes.requested_range_not_satisfiable:
-                return  # Nothing is missing; the checksum decides.
-            response.raise_for_status()
-            if response.status_code != requests.codes.partial_content:
-                held = 0
-            self._take(response, held)
+            def close_later(response: requests.Response, **_: object) -> None:
+                opened.callback(response.close)  # pooch leaves the connection open after an error.
 
-    def _take(self, response: requests.Response, held: int) -> None:
-        total = held + int(response.headers.get("Content-Length", 0)) or None
-        name = Path(urlsplit(response.url).path).name
-        with (
-            open(self.part, "ab" if held else "wb") as file,
-            tqdm(total=total, initial=held, desc=name, unit="B", unit_scale=True, delay=2, leave=False) as bar,
-        ):
-            for chunk in response.iter_content(_CHUNK):
-                held += len(chunk)
-                if held > MAX_BYTES:
-                    self.part.unlink()
-                    raise _TooLarge
-                file.write(chunk)
-                bar.update(len(chunk))
+            self.kwargs["hooks"] = {"response": close_later}
+            super().__call__(url, file, pooch)
+
+
+class _LimitedFile(FileIO):
+    def write(self, content: Buffer) -> int:
+        if self.tell() + memoryview(content).nbytes > MAX_BYTES:
+            raise _TooLarge
+        return super().write(content)
 
 
 class _TooLarge(Exception):  # noqa: N818 - it describes the file.
     pass
-
-
-def _is_transient(error: Exception) -> bool:
-    """Whether a retry may succeed."""
-    if not isinstance(error, requests.RequestException):
-        return False
-    if error.response is not None:
-        return bool(error.response.status_code >= 500 or error.response.status_code == requests.codes.too_many_requests)
-    return not isinstance(error, ValueError)  # Such a URL can't be requested at all.
 
 
 def _is_of_this_machine(error: Exception) -> bool:
