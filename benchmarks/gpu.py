@@ -50,7 +50,7 @@ def arguments() -> argparse.Namespace:
         "--only", nargs="+", choices=[part.name for part in PARTS], help="parts to run; the file keeps all others"
     )
     parser.add_argument("--budget", type=float, default=470, help="seconds for all parts; what does not fit is skipped")
-    parser.add_argument("--output", type=Path, default=Path("gpu.json"), help="JSON file; its log ends in .log")
+    parser.add_argument("--output", type=Path, default=Path("runs/gpu.json"), help="JSON file; its log ends in .log")
     parser.add_argument("--commit", help="commit of the checkout, where git cannot say it")
     parser.add_argument("--dry-run", action="store_true", help="every part on the CPU, at tiny sizes")
     return parser.parse_args()

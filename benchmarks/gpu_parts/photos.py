@@ -31,7 +31,7 @@ def photo_folder(figures: Figures) -> Path:
 
 
 def _make(folder: Path, number: int) -> Path:
-    """Blobs of several scales with grain: at quality 90 about 150 kB, as COCO's photos."""
+    """Blobs of several scales with noise: at quality 90 about 120 kB; photos of COCO have about 160 kB."""
     file = folder / f"{number:05}.jpg"
     random = np.random.default_rng(number)
     width, height = SHAPES[number % len(SHAPES)]
@@ -40,6 +40,6 @@ def _make(folder: Path, number: int) -> Path:
         small = random.normal(0, 1, (cells * 3 // 4, cells, 3)).clip(-2, 2)
         coarse = Image.fromarray(((small + 2) * 63).astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
         pixels += (np.asarray(coarse, np.float32) - 126) / 63 * strength
-    pixels += 110 + random.normal(0, 8, pixels.shape)
+    pixels += 110 + random.normal(0, 12, pixels.shape)
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, quality=90)
     return file
