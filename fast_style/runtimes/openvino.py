@@ -24,6 +24,8 @@ _DIGEST_BYTES = 32  # Length of the SHA-256 digest at the start of a blob file.
 class OpenVino(OnTensorsByArrays):
     """OpenVINO on a CPU. The compiled model is kept in the cache and loaded again without PyTorch.
 
+    OpenVINO's own cache (`CACHE_DIR`) starts as quickly, but loads a damaged file and paints wrong pictures.
+
     Raises:
         ValueError: another device, or a precision that this CPU does not support.
     """
