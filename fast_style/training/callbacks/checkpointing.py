@@ -187,8 +187,13 @@ class SignalCheckpoint(pl.Callback):
         self._listening.close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Restore the previous signal handlers."""
+        """Restore the previous signal handlers; one of several processes ignores SIGTERM from here on.
+
+        A launcher that lost a process sends SIGTERM to the others. It must not cut off their error messages.
+        """
         self._listening.close()
+        if self.processes.count > 1:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _nothing() -> None:

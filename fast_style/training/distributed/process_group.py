@@ -109,6 +109,7 @@ def connected(trainer: pl.Trainer) -> Iterator[Processes]:
     if trainer.world_size == 1:
         yield Processes()
         return
+    _warn_of_shared_store()
     strategy: Any = trainer.strategy
     # Lightning's requeueing saves inside a signal handler, at different steps per process; SignalCheckpoint does not.
     strategy.cluster_environment.auto_requeue = False
@@ -167,6 +168,19 @@ def launched() -> tuple[int, int] | None:
         machines = int(os.environ.get("SLURM_STEP_NUM_NODES", os.environ.get("SLURM_NNODES", "1")))
         return int(os.environ["SLURM_STEP_NUM_TASKS"]) // machines, machines
     return None
+
+
+def _warn_of_shared_store() -> None:
+    """Name the cure of an error in torchrun (seen in torch 2.14), before it makes restarts fail now and then.
+
+    torchrun keeps one store for all restarts. A restarted process may read the address of a process that died, and a
+    machine that joins later waits in vain for the address of the store.
+    """
+    restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
+    if restarts and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        log.warning(
+            "torchrun restarts reliably only with the environment variable TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1."
+        )
 
 
 def with_launched(settings: DictConfig) -> DictConfig:

@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 from checkout import SCRIPTS
 
+#: Without this variable, torchrun's restarts fail now and then (torch 2.14; see process_group.py).
+RESTARTING = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": 1}
 TRAIN = SCRIPTS / "train.py"
 #: Prefixes of variables that launchers set, which a test must not inherit.
 OF_STARTERS = ("SLURM_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_", "TORCHELASTIC", "GROUP_RANK", "NODE_RANK")
@@ -34,12 +36,12 @@ def environment(**variables: object) -> dict[str, str]:
 
 
 def plainly(arguments: Sequence[str]) -> list[subprocess.Popen[str]]:
-    return [_start([sys.executable, str(TRAIN), *arguments], environment())]
+    return [start([sys.executable, str(TRAIN), *arguments], environment())]
 
 
-def with_torchrun(arguments: Sequence[str]) -> list[subprocess.Popen[str]]:
-    starter = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
-    return [_start([*starter, str(TRAIN), *arguments], environment())]
+def with_torchrun(arguments: Sequence[str], *, restarts: int = 0) -> list[subprocess.Popen[str]]:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", f"--max-restarts={restarts}"]
+    return [start([sys.executable, *torchrun, str(TRAIN), *arguments], environment(**RESTARTING))]
 
 
 def like_srun(arguments: Sequence[str]) -> list[subprocess.Popen[str]]:
@@ -47,7 +49,7 @@ def like_srun(arguments: Sequence[str]) -> list[subprocess.Popen[str]]:
     job |= {"JOB_ID": 4711, "JOB_NAME": "train"}
     port = free_port()
     return [
-        _start(
+        start(
             [sys.executable, str(TRAIN), *arguments],
             environment(
                 MASTER_PORT=port,
@@ -63,7 +65,7 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def _start(command: list[str], variables: dict[str, str]) -> subprocess.Popen[str]:
+def start(command: list[str], variables: dict[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )

@@ -122,6 +122,16 @@ def test_a_killed_process_ends_the_run_which_resumes_under_slurm(home: Path, und
     assert same(final(runs), final(undisturbed[0]))
 
 
+def test_torchrun_restarts_a_run_with_a_killed_process_to_the_bit(home: Path, undisturbed: tuple[Path, Ended]) -> None:
+    runs = home / "restarted"
+    ended = run(
+        with_torchrun(settings(home, **TWO, runs=runs, resume="auto"), restarts=1), kill(1, signal.SIGKILL, runs)
+    )
+    assert ended.code == 0, ended.err
+    assert len(list(runs.glob("dots/*"))) == 1
+    assert same(final(runs), final(undisturbed[0]))
+
+
 def test_the_first_process_killed_ends_the_others(home: Path) -> None:
     runs = home / "first"
     ended = run(plainly(settings(home, **TWO, runs=runs)), kill(0, signal.SIGKILL, runs))
