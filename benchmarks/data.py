@@ -1,4 +1,4 @@
-"""Speed of photo loading from a folder and from shards, and the cost of large photos and of many files.
+"""Speed of photo loading from a folder, from shards and from parquet, and the cost of large photos and of many files.
 
     python benchmarks/data.py --photos data/photos/train --large data/photos/large
     python benchmarks/data.py --photos data/photos/train --parts files --files 120000
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -22,6 +23,7 @@ import psutil
 
 from fast_style.data.datamodule import PhotoDataModule
 from fast_style.data.dataset import shortest_side_needed
+from fast_style.data.hub.datamodule import HubDataModule
 from fast_style.data.image_folder import ImageFolderDataModule
 from fast_style.data.shards.datamodule import ShardDataModule
 from fast_style.data.shards.sources import PictureFolder
@@ -34,27 +36,38 @@ MEMORY = "import psutil; m = psutil.Process().memory_full_info(); print(m.uss, m
 
 
 def speed(photos: str, rounds: int, batches: int) -> None:
-    """Print images per second; folder and shards alternate."""
-    with tempfile.TemporaryDirectory() as shards:
+    """Print images per second; the sources alternate."""
+    with tempfile.TemporaryDirectory() as folder:
+        shards, rows = f"{folder}/shards", f"{folder}/photos.parquet"
         started = time.perf_counter()
         done = write_shards(PictureFolder(photos), shards, ShardSettings(shard_mb=4))
         print(f"Packing: {done.samples / (time.perf_counter() - started):.0f} photos a second")
-        sides = [(source, workers) for workers in (0, 1, 2) for source in ("folder", "shards")]
+        _write_parquet(photos, rows)
+        modules: dict[str, Callable[..., PhotoDataModule]] = {
+            "folder": partial(ImageFolderDataModule, root=photos),
+            "shards": partial(ShardDataModule, urls=shards),
+            "hub": partial(HubDataModule, path="parquet", data_files=rows),
+        }
+        sides = [(source, workers) for workers in (0, 1, 2) for source in modules]
         rates: dict[tuple[str, int], list[float]] = {side: [] for side in sides}
         for _ in range(rounds):
             for source, workers in sides:
-                rates[source, workers].append(_rate(photos if source == "folder" else shards, source, workers, batches))
+                rates[source, workers].append(_rate(modules[source](batch_size=BATCH, workers=workers), batches))
     print(f"\n{'source':8}{'workers':>8}{'images/s':>10}  {'range':14}{'steps/s at batch size 4':>30}")
     for (source, workers), found in rates.items():
         middle, span = statistics.median(found), f"{min(found):.0f} to {max(found):.0f}"
         print(f"{source:8}{workers:8}{middle:10.0f}  {span:14}{middle / BATCH:30.1f}")
 
 
-def _rate(place: str, source: str, workers: int, batches: int) -> float:
-    options = {"batch_size": BATCH, "workers": workers}
-    data: PhotoDataModule = (
-        ImageFolderDataModule(root=place, **options) if source == "folder" else ShardDataModule(urls=place, **options)
-    )
+def _write_parquet(photos: str, file: str) -> None:
+    os.environ["HF_HOME"] = f"{os.path.dirname(file)}/cache"  # Read at the first import.
+    import datasets
+
+    rows = [{"bytes": Path(photo).read_bytes(), "path": None} for photo in find_pictures(photos)]
+    datasets.Dataset.from_dict({"image": rows}).cast_column("image", datasets.Image()).to_parquet(file)
+
+
+def _rate(data: PhotoDataModule, batches: int) -> float:
     data.setup()
     coming = iter(data.train_dataloader())
     for _ in islice(coming, 8):  # Do not count the start of the workers and the batches that they prefetched.

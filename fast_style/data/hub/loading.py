@@ -7,6 +7,7 @@ memory and read at any row. A stream could not be read in our order, or from any
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +21,11 @@ log = logging.getLogger(__name__)
 
 #: The formats that are read, by the library's names. The others hold no images, or run code when they are read.
 FORMATS = ("arrow", "imagefolder", "parquet", "webdataset")
-#: Downloads of a file of the Hub whose size or checksum is wrong. The library's own retries of a lost connection come
-#: on top.
+#: Tries to download the files of a data set on the Hub, if the Hub refuses or a file has a wrong size or checksum. The
+#: library's own retries of a lost connection come on top.
 TRIES = 5
+#: Seconds to wait before the second try, twice as long before the third, and so on.
+PAUSE = 1.0
 DataFiles = str | Sequence[str] | Mapping[str, str | Sequence[str]]
 
 
@@ -40,7 +43,7 @@ def load_rows(path: str, *, name: str | None, split: str, data_files: DataFiles 
             builder = datasets.load_dataset_builder(path, name, data_files=data_files, revision=revision)
             return _prepared(datasets, builder).as_dataset(split=split)
     except Exception as error:  # The library raises errors of a dozen packages.
-        raise ValueError(f"The data set {path} can't be used: {_why(error, path)}.") from error
+        raise ValueError(f"The data set {path} can't be used: {_why(error)}.") from error
 
 
 def image_column(rows: Any, column: str | None, *, where: str) -> tuple[Any, str]:
@@ -139,6 +142,7 @@ def _download(datasets: Any, builder: Any) -> None:
         except OSError:
             if not tries_left:
                 raise
+            time.sleep(PAUSE * (TRIES - tries_left))
 
 
 def _verify(endpoint: str, repository: str, *, revision: str) -> None:
@@ -170,13 +174,18 @@ class _DamagedError(OSError):
     pass
 
 
-def _why(error: Exception, path: str) -> str:
+def _why(error: Exception) -> str:
     import datasets
+    from huggingface_hub import utils
+
+    hub: Any = utils  # Its HTTP client changes its name, and is not part of the typed interface.
 
     if isinstance(error, datasets.exceptions.DatasetNotFoundError):
         return "there is no folder and no data set on the Hub of this name (log in with hf auth login if it is private)"
     if isinstance(error, ConnectionError) and datasets.config.HF_HUB_OFFLINE:
         return "it is not in the cache, and HF_HUB_OFFLINE or HF_DATASETS_OFFLINE forbids downloads"
+    if isinstance(error, (ConnectionError, hub.httpx.HTTPError, _DamagedError)):
+        return f"{_described(error)}; repeat the command later, what is complete is kept"
     if isinstance(error, datasets.exceptions.DatasetGenerationError):
         return _described(error.__cause__ or error)
     return _described(error)

@@ -4,7 +4,7 @@ import datasets
 import huggingface_hub
 import pytest
 
-from fast_style.data.hub import http
+from fast_style.data.hub import http, loading
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +19,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch):
+    monkeypatch.setattr(loading, "PAUSE", 0.01)
     monkeypatch.setattr(http, "RETRIES", 1)
     monkeypatch.setattr(http, "TIMEOUT", (0.3, 0.3))
     for name in ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"):
