@@ -18,12 +18,12 @@ from fast_style.stylize.dataset.work_units import Marker, PaintSettings, Unit, f
 from fast_style.stylize.dataset.worker import Result
 
 
-def lay_out(folder: Path) -> None:
-    """Create `photos`, five photos in a tree, and `shards` of 3, 3 and 2 photos."""
+def lay_out(folder: Path, *, shards_of: int = 8) -> None:
+    """Create `photos`, five photos in a tree, and `shards` of 3 photos each, from `shards_of` photos."""
     for name in ("a.jpg", "b.png", "deep/a.png", "deep/er/e.jpg", "z.png"):
         save_image(torch.rand(3, 20, 24), folder / "photos" / name)
     (folder / "photos/b.png").write_text("no picture")
-    shards(folder / "set", 8).rename(folder / "shards")
+    shards(folder / "set", shards_of).rename(folder / "shards")
     spoil(folder / "shards/shard-000001.tar", number=1)
 
 

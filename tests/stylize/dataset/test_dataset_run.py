@@ -1,23 +1,17 @@
 """Data sets with many workers: finished units are not stylized again, whatever ended the previous run."""
 
-import logging
 import os
 import pickle
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from contextlib import nullcontext
 from pathlib import Path
 
-import psutil
 import pytest
-import torch
-from checkout import SCRIPTS
 from painted_sets import lay_out, marker_of, marker_path, paint_here, plan_units, times
 
-from fast_style import save_image
 from fast_style.networks.serialization import save_network
 from fast_style.networks.transform_net import TransformNet
 from fast_style.runtimes.cache import read_network_file
@@ -26,7 +20,6 @@ from fast_style.stylize.dataset.ray_pool import Share, UnitPainter, shares
 from fast_style.stylize.dataset.run import DatasetProgress, paint_dataset
 from fast_style.stylize.dataset.work_units import PaintSettings, TarShard
 
-SCRIPT = SCRIPTS / "stylize_dataset.py"
 PLAIN = {"runtime": "torch", "precision": "fp32", "device": "cpu"}
 # For each source, with units of two photos: number of images, of results, of units.
 SOURCES = {"photos": (5, 4, 3), "shards": (8, 7, 3)}
@@ -261,46 +254,3 @@ def test_a_run_resumes_after_a_kill_within_a_shard(here):
     done = paint_dataset("shards", "shards_out", ckpt="wave.safetensors", unit=2, **PLAIN)
     assert (done.total, done.painted, done.skipped) == (8, 7, 1)
     check_resumed("shards", recipe, before)
-
-
-# ---- on Ray
-
-
-def kill_in_the_middle():
-    """Start the script, kill it after the first finished unit, and wait until its workers have ended."""
-    settings = {"ckpt": "wave.safetensors", "input": "photos", "output": "photos_out", "unit": 2, "workers": 2} | PLAIN
-    command = [sys.executable, str(SCRIPT), *(f"{key}={value}" for key, value in settings.items())]
-    with open("photos.log", "wb") as log:
-        run = subprocess.Popen(command, stdout=log, stderr=log)
-    while not list(Path("photos_out/.finished").glob("*.json")):
-        assert run.poll() is None, Path("photos.log").read_text()
-        time.sleep(0.005)
-    # Ray's two agents do no work, and need a minute to end.
-    family = [child for child in psutil.Process(run.pid).children(recursive=True) if "Agent" not in child.name()]
-    run.kill()
-    run.wait()
-    _, alive = psutil.wait_procs(family, timeout=60)
-    assert not alive
-
-
-# Warnings of Ray itself, on import and on start.
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning")
-@pytest.mark.slow
-def test_two_workers_resume_after_a_kill(here, monkeypatch):
-    import ray
-
-    # Ray would write a token to the home folder.
-    for name, value in (ray_pool.QUIET | {"HOME": str(here), "PYTHONPATH": os.pathsep.join(sys.path)}).items():
-        monkeypatch.setenv(name, value)
-    for number in range(40):
-        save_image(torch.rand(3, 200, 200), f"photos/many/{number:02d}.jpg")
-    recipe = PaintSettings(read_network_file("wave.safetensors").digest, unit=2)
-    kill_in_the_middle()
-    before = finished_files("photos", recipe)
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    try:
-        done = paint_dataset("photos", "photos_out", ckpt="wave.safetensors", unit=2, workers=2, **PLAIN)
-    finally:
-        ray.shutdown()
-    assert (done.total, done.painted, done.skipped) == (45, 44, 1)
-    check_resumed("photos", recipe, before)
