@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,16 +77,18 @@ def run(
 ) -> Ended:
     """Call `disturb` with the list of processes, then wait for the end."""
     first = psutil.Process(started[0].pid)
+    family = [first]
     try:
         disturb([first])
-        family = [first, *(first.children(recursive=True) if first.is_running() else [])]
+        family += first.children(recursive=True) if first.is_running() else []
         since = time.monotonic()
         said = [process.communicate(timeout=300) for process in started]
         left = psutil.wait_procs(family, timeout=15)[1]
         seconds = time.monotonic() - since
     finally:
-        for process in started:
-            process.kill()
+        for process in (*started, *family):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
     return Ended(started[0].returncode, said[0][0], "".join(err for _, err in said), seconds, left)
 
 
