@@ -3,7 +3,7 @@
 The measure is the warping error (Lai et al. 2018). For each two consecutive frames, the optical flow of the input
 frames warps the earlier stylized frame onto the later one. The difference is counted only where the warped input frames
 agree. The script prints the root mean square difference in levels (0 to 255). It also prints this figure for the input
-frames themselves, which is the error of the optical flow. The flow is scikit-image's TV-L1.
+frames themselves, which is the error of the optical flow. The flow is scikit-image's TV-L1: pip install scikit-image.
 """
 
 import argparse

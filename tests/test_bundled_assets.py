@@ -11,7 +11,6 @@ from omegaconf import OmegaConf
 from training_runs import composed
 
 from fast_style import load_image, load_stylizer
-from fast_style.data.sample_photos import SKIMAGE_PHOTOS
 from fast_style.losses.functional import gram, relative_error
 from fast_style.networks.pretrained import builtin
 from fast_style.networks.serialization import read_tensors
@@ -89,11 +88,6 @@ def test_the_gallery_recipe_equals_the_recipe_of_the_networks(style: str) -> Non
         assert now["method"]["optimizer"][key] == recipe["method"]["optimizer"][key]
     assert now["method"]["average_decay"] == recipe["method"]["average_decay"]
     assert now["method"]["noise_std"] == now["method"]["stability"]["weight"] == 0
-
-
-def test_data_readme_lists_the_terms_of_every_sample_photo() -> None:
-    table = (CHECKOUT / "data/README.md").read_text(encoding="utf-8")
-    assert [sample.file for sample in SKIMAGE_PHOTOS if sample.file not in table] == []
 
 
 def test_the_project_is_small() -> None:

@@ -1,9 +1,7 @@
-"""Batches of content photos without a download: the photos of the scikit-image package, and synthetic images."""
+"""Batches of content photos without a download: the bundled sample photos, and synthetic images."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,37 +18,29 @@ from fast_style.images.tensors import load_pixels
 ROUNDS = 20
 
 
-class Sample(NamedTuple):
-    """A photo of the scikit-image package: what it shows, and its terms as `skimage/data/_fetchers.py` states them."""
-
-    file: str
-    shows: str
-    terms: str
-
-
+#: Folder of the sample photos; `README.md` there states the terms of each.
+FOLDER = Path("data/samples")
 #: The first `held_out` photos are for validation, the others for training.
-SKIMAGE_PHOTOS = (
-    Sample("rocket.jpg", "Falcon 9 with DSCOVR at dusk", "SpaceX, released in the public domain"),
-    Sample("coffee.png", "a cup of coffee", "Rachel Michetti, courtesy of Pikolo Espresso Bar; CC0"),
-    Sample("chelsea.png", "a cat", "Stefan van der Walt; CC0"),
-    Sample("astronaut.png", "the astronaut Eileen Collins", "NASA Great Images, public domain"),
-    Sample("motorcycle_left.png", "a motorcycle in a garage", "Middlebury 2014 stereo benchmark; no terms stated"),
-    Sample("motorcycle_right.png", "the same, 19 cm to the side", "Middlebury 2014 stereo benchmark; no terms stated"),
-    Sample("hubble_deep_field.jpg", "galaxies", "NASA, may be freely used in the public domain"),
-    Sample("ihc.png", "stained tissue", "Center for Microscopy And Molecular Imaging; no known restrictions"),
-    Sample("retina.jpg", "a retina", "Mikael Häggström; CC0"),
-    Sample("camera.png", "a man with a camera, in grey", "Lav Varshney; CC0"),
-    Sample("grass.png", "grass, in grey", "linolafett (DeviantArt); CC0"),
-    Sample("gravel.png", "gravel, in grey", "CC0Textures; CC0"),
-    Sample("brick.png", "a brick wall, in grey", "CC0Textures; CC0"),
-    Sample("coins.png", "Greek coins, in grey", "Brooklyn Museum; no known restrictions"),
+SAMPLE_PHOTOS = (
+    "rocket.jpg",
+    "coffee.png",
+    "chelsea.png",
+    "astronaut.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "retina.jpg",
+    "camera.png",
+    "grass.png",
+    "gravel.png",
+    "brick.png",
+    "coins.png",
 )
 
 
-class SkimagePhotos(PhotoDataModule):
-    """The 14 photos of the scikit-image package with strong crops and colour changes, and synthetic images.
+class SamplePhotos(PhotoDataModule):
+    """The 12 bundled photos with strong crops and colour changes, and synthetic images.
 
-    The first `held_out` of `SKIMAGE_PHOTOS` are the validation photos. They are few: their losses compare one run with
+    The first `held_out` of `SAMPLE_PHOTOS` are the validation photos. They are few: their losses compare one run with
     another, and say little about photos in general.
 
     Args:
@@ -93,9 +83,9 @@ class SkimagePhotos(PhotoDataModule):
         )
         _check_shares(gradients=gradients, flat=flat, permute=permute)
         _check_shares(brightness=brightness, contrast=contrast, saturation=saturation)
-        if held_out >= len(SKIMAGE_PHOTOS):
+        if held_out >= len(SAMPLE_PHOTOS):
             raise ValueError(
-                f"data.held_out={held_out} leaves none of the {len(SKIMAGE_PHOTOS)} photos for training; lower it."
+                f"data.held_out={held_out} leaves none of the {len(SAMPLE_PHOTOS)} photos for training; lower it."
             )
         if not 0 <= synthetic < 1 or gradients + flat > 1:
             raise ValueError(
@@ -109,8 +99,8 @@ class SkimagePhotos(PhotoDataModule):
         self.hue, self.tint = hue, tint
 
     def photo_split(self) -> PhotoSplit:
-        """Read the photos; they stay in memory, 17 MB in total."""
-        files = skimage_files()
+        """Read the photos; they stay in memory, 15 MB in total."""
+        files = sample_files()
         photos = RepeatedPhotos(files[self.held_out :], synthetic=self._synthetic_beside(len(files) - self.held_out))
         kept = PictureFiles(files[: self.held_out])
         return PhotoSplit(photos, kept, ShuffledOrder(len(photos), seed=self.seed))
@@ -179,27 +169,22 @@ class Tint(torch.nn.Module):
         return torch.stack([row[plane.int()] for row, plane in zip(table, pixels, strict=True)])
 
 
-def skimage_files() -> list[str]:
-    """Paths of `SKIMAGE_PHOTOS`, found without importing scikit-image, which would create folders in the user's home.
+def sample_files() -> list[str]:
+    """Paths of `SAMPLE_PHOTOS`.
 
     Raises:
-        ValueError: scikit-image is not installed, or lacks one of the photos.
+        ValueError: photos are missing.
     """
-    package = find_spec("skimage")
-    instead = "or train on your own photos: data=folder data.root=my/photos."
-    if package is None or not package.submodule_search_locations:
-        raise ValueError(
-            "data=samples needs the photos of the package scikit-image, which is not installed; "
-            f"run pip install scikit-image, {instead}"
-        )
-    folder = Path(package.submodule_search_locations[0]) / "data"
-    missing = [sample.file for sample in SKIMAGE_PHOTOS if not (folder / sample.file).is_file()]
+    # In the current folder, or beside the package, as in a checkout.
+    places = [FOLDER.absolute(), Path(__file__).parents[2] / FOLDER]
+    folder = next((place for place in places if place.is_dir()), places[0])
+    missing = [name for name in SAMPLE_PHOTOS if not (folder / name).is_file()]
     if missing:
         raise ValueError(
-            f"data=samples needs {', '.join(missing)} in {folder}, found nothing (scikit-image has them from 0.25 on); "
-            f"run pip install --force-reinstall scikit-image, {instead}"
+            f"data=samples needs {', '.join(missing)} in {folder}, found nothing; run the command in the checkout, or "
+            "train on your own photos: data=folder data.root=my/photos."
         )
-    return [str(folder / sample.file) for sample in SKIMAGE_PHOTOS]
+    return [str(folder / name) for name in SAMPLE_PHOTOS]
 
 
 def _check_shares(**shares: float) -> None:

@@ -9,7 +9,7 @@ import torch
 from conftest import SHARED
 
 from fast_style import load_image
-from fast_style.data.sample_photos import skimage_files
+from fast_style.data.sample_photos import sample_files
 from fast_style.losses.functional import gram, relative_error
 from fast_style.networks.pretrained import BUILTIN, builtin, vgg_mix
 from fast_style.networks.serialization import read_tensors
@@ -49,7 +49,7 @@ FOUND_BY_TEACHER = {
 
 @pytest.mark.parametrize("pair", FOUND_BY_TEACHER, ids="-".join)
 def test_distances_between_images_agree_with_the_teacher(pair: tuple[str, str]) -> None:
-    files = {Path(file).name: file for file in skimage_files()}
+    files = {Path(file).name: file for file in sample_files()}
     one, other = (builtin()(load_image(files[name], size=192), LAYERS) for name in pair)
     found = [relative_error(gram(one[layer]), gram(other[layer])).item() for layer in LAYERS]
     assert found[:3] == pytest.approx(FOUND_BY_TEACHER[pair][:3], rel=0.25)
