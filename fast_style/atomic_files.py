@@ -1,4 +1,7 @@
-"""Atomic file writing and safe file names."""
+"""Atomic file writing and safe file names.
+
+The package atomicwrites is no longer maintained. fsspec's transactions copy across file systems, and sync nothing.
+"""
 
 import os
 import re

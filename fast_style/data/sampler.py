@@ -1,6 +1,8 @@
 """An endless, seeded order of images: the next image depends only on the seed and the position.
 
-So a run can stop anywhere and resume with the next image, with any number of workers or processes.
+So a run can stop anywhere and resume with the next image, with any number of workers or processes. torch's
+`DistributedSampler` repeats images in the last batch of an epoch and has no position within one; torchdata's
+`StatefulDataLoader` keeps one, but for each process by itself.
 """
 
 import random

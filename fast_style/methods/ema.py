@@ -10,7 +10,8 @@ class MovingAverage(nn.Module):
     """A copy of a network with averaged weights.
 
     It uses the state-dict names of torch's `AveragedModel`. That class reads its counter from the device three times a
-    step, which stalls a GPU.
+    step, which stalls a GPU. Lightning's `WeightAveraging` also copies the loss network, because it averages all of a
+    LightningModule.
 
     Args:
         network: the network to average.

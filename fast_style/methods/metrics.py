@@ -9,7 +9,10 @@ from torch import Tensor
 
 
 class MeanTerms:
-    """Running means of named scalars that never make the CPU wait for the device."""
+    """Running means of named scalars that never make the CPU wait for the device.
+
+    torchmetrics' `MeanMetric` needs a collective for each name, and waits for the device to look for NaN.
+    """
 
     def __init__(self) -> None:
         self._names: tuple[str, ...] = ()

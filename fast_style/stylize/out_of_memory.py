@@ -1,4 +1,7 @@
-"""Recognise out-of-memory errors and release cached memory before the next attempt; never imports torch itself."""
+"""Recognise out-of-memory errors and release cached memory before the next attempt; never imports torch itself.
+
+accelerate's `find_executable_batch_size` imports torch, and knows no errors of ONNX Runtime and OpenVINO.
+"""
 
 import sys
 

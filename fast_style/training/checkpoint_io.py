@@ -1,4 +1,8 @@
-"""Checkpoint files: written atomically, with a SHA-256 checksum, and read without running code."""
+"""Checkpoint files: written atomically, with a SHA-256 checksum, and read without running code.
+
+Lightning writes to the temporary folder and moves the file. Across file systems this is a copy, which a kill cuts off.
+It syncs nothing to the disk and has no checksum.
+"""
 
 import errno
 import hashlib

@@ -22,8 +22,8 @@ class Muon(Optimizer):
     A weight counts as a matrix of shape `(out, everything else)`. It moves by
     `lr max(1, rows / columns)^1/2 U V^T`, where `U S V^T` is its momentum: by about the same amount in every
     direction, whatever the strength of the gradient there. Computed in float32, through the Gram matrix.
-    torch.optim.Muon supports no convolutions. It and timm's Muon compute in bfloat16, which takes seconds per step on a
-    CPU without bfloat16.
+    torch.optim.Muon takes weights of two dimensions only, so no convolutions. It and timm's Muon compute in bfloat16,
+    which takes seconds per step on a CPU without bfloat16.
 
     Like torch's fused optimisers it skips the step, without a sync of the device, if `found_inf` is 1.
 

@@ -1,4 +1,7 @@
-"""Write shards: tar files of images that were checked to decode. Interrupted work resumes and gives the same bytes."""
+"""Write shards: tar files of images that were checked to decode. Interrupted work resumes and gives the same bytes.
+
+webdataset's `ShardWriter` writes no checksums, and after a kill leaves a partial shard under its final name.
+"""
 
 import shutil
 import tarfile

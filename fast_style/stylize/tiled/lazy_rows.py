@@ -1,7 +1,8 @@
 """Feature maps that compute their rows on demand: an image of any size in the memory of a strip.
 
 A strip of a convolution's output needs a few more rows of its input; at the image border these rows are reflected. So
-every row equals the same row of the whole image, and there are no seams.
+every row equals the same row of the whole image, and there are no seams. MONAI's `sliding_window_inference` runs a
+network on each window by itself, with the window's own normalisation, and blends the overlaps.
 """
 
 import os

@@ -42,6 +42,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class PeriodicCheckpoint(Checkpoint):
     """Saves every `every` steps and keeps two checkpoints: the new one and the newest undamaged one before it.
 
+    Lightning's `ModelCheckpoint` neither verifies the older checkpoint before it removes others, nor waits for finite
+    weights.
+
     If a checkpoint cannot be written, the run ends. Otherwise it would lose all later steps: a full disk seldom frees
     space without help, and TensorBoard cannot write either. This way at most one interval is lost, and a scheduler sees
     the failure.
@@ -116,7 +119,7 @@ def keep_two(folder: Path, newest: Path, *, whole: Path | None = None) -> None:
 
 
 class RNGStateCallback(pl.Callback):
-    """Saves the states of the random number generators in checkpoints and restores them on resume."""
+    """Saves the states of the random number generators, which Lightning's checkpoints lack, and restores them."""
 
     def __init__(self) -> None:
         self._restored: Mapping[str, Any] | None = None
@@ -144,7 +147,8 @@ class RNGStateCallback(pl.Callback):
 class SignalCheckpoint(pl.Callback):
     """On Ctrl-C or SIGTERM, finish the step, save, and raise `Interrupted`. A second signal stops at once.
 
-    With several processes, a signal to one of them stops all of them, one step later.
+    With several processes, a signal to one of them stops all of them, one step later. Lightning saves on a signal only
+    in SLURM, and its `OnExceptionCheckpoint` saves in the middle of a step.
 
     Args:
         folder: folder for the checkpoint.

@@ -26,6 +26,8 @@ class StepRecord(NamedTuple):
 class SkipNonFinite(pl.Callback):
     """Logs the skipped steps of a method that sets `finite` in each step, and ends the run after too many in a row.
 
+    Lightning skips no steps: `EarlyStopping(check_finite=True)` ends the run at the first value that is not finite.
+
     Only steps in a row count. Weights do not change while steps are skipped. So if many different batches fail in a
     row, the weights are the cause, and more batches will not help. A single bad batch now and then does a long run no
     harm. The learning rate schedule advances at skipped steps too, so the number of steps stays the same.
