@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import requests
 from filelock import FileLock
 from tqdm import tqdm
 
-from fast_style.data.shards.index import INDEX, read_index
+from fast_style.data.shards.index import INDEX, Shard, read_index
 
 # pooch would log every file.
 pooch.get_logger().setLevel(logging.WARNING)
@@ -68,7 +69,7 @@ def fetch_shards(index_url: str) -> str:
             f"{index_url} is not an index written by scripts/prepare_shards.py; name another index, or make it again."
         ) from error
     beside = index_url.rpartition("/")[0]
-    _fetch_all([(f"{beside}/{shard.name}", Path(shard.url), shard.sha256) for shard in shards])
+    _fetch_all([(f"{beside}/{shard.name}", Path(shard.url), shard) for shard in shards])
     return str(index)
 
 
@@ -78,10 +79,11 @@ def _folder_of(url: str) -> Path:
 
 
 def _name_in(url: str) -> str:
-    return os.path.basename(urlsplit(url).path) or "file"
+    name = os.path.basename(urlsplit(url).path)
+    return name if name.strip(".") else "file"
 
 
-def _fetch_all(files: Sequence[tuple[str, Path, str | None]]) -> None:
+def _fetch_all(files: Sequence[tuple[str, Path, Shard | None]]) -> None:
     missing = [file for file in files if not file[1].exists()]
     with ThreadPoolExecutor(AT_ONCE) as threads:
         fetched = threads.map(lambda file: _fetch(*file), missing)
@@ -89,17 +91,17 @@ def _fetch_all(files: Sequence[tuple[str, Path, str | None]]) -> None:
             pass
 
 
-def _fetch(url: str, path: Path, checksum: str | None) -> None:
+def _fetch(url: str, path: Path, listed: Shard | None) -> None:
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         if path.exists():  # Another process downloaded it while this one waited.
             return
-        registry = {path.name: checksum and f"sha256:{checksum}"}
+        registry = {path.name: listed and f"sha256:{listed.sha256}"}
         files = pooch.create(path.parent, "", registry=registry, urls={path.name: url}, retry_if_failed=RETRIES)
         try:
-            files.fetch(path.name, downloader=_download)
+            files.fetch(path.name, downloader=partial(_download, limit=listed.bytes if listed else None))
         except (requests.RequestException, ValueError) as error:
             raise ValueError(
                 f"{url} was wanted, but {_why(error)}, tried {RETRIES + 1} times; check the address and the server, "
@@ -107,7 +109,7 @@ def _fetch(url: str, path: Path, checksum: str | None) -> None:
             ) from error
 
 
-def _download(url: str, output_file: str, _: Any) -> None:
+def _download(url: str, output_file: str, _: Any, *, limit: int | None) -> None:
     """Downloader for pooch: pooch's own leaves the connection open after an error."""
     # Otherwise a server may compress the file, and its length would not be known.
     headers = {"Accept-Encoding": "identity"}
@@ -115,6 +117,8 @@ def _download(url: str, output_file: str, _: Any) -> None:
         response.raise_for_status()
         for chunk in response.iter_content(1 << 20):
             file.write(chunk)
+            if limit is not None and file.tell() > limit:
+                raise ValueError
         # A server may announce less than it has. Only the end of a tar file shows that.
         file.seek(max(file.tell() - len(_TAR_END), 0))
         if urlsplit(url).path.endswith(".tar") and file.read() != _TAR_END:
@@ -129,7 +133,7 @@ def _why(error: Exception) -> str:
     if isinstance(error, _EndsEarlyError):
         return "the server sends a tar file without an end"
     if not isinstance(error, requests.RequestException):
-        return "the server sends another file (its SHA-256 differs)"  # pooch raised a ValueError.
+        return "the server sends another file (its size or SHA-256 differs)"  # pooch raised a ValueError.
     if error.response is not None:
         return f"the server answers {error.response.status_code} {error.response.reason}"
     return f"it does not arrive completely ({type(error).__name__})"

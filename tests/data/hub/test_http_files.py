@@ -58,7 +58,7 @@ SAID = {
     "hangs": r"it does not arrive completely \(ConnectionError\)",
     "cut": r"it does not arrive completely \(ChunkedEncodingError\)",
     "lies": "the server sends a tar file without an end",
-    "damaged": r"the server sends another file \(its SHA-256 differs\)",
+    "damaged": r"the server sends another file \(its size or SHA-256 differs\)",
 }
 
 
@@ -88,6 +88,24 @@ def test_tar_files_without_checksums_are_complete(tmp_path, cache):
     assert len(data.training) + len(data.validation) == 16
     kept, sent = ({path.read_bytes() for path in place.rglob("*.tar")} for place in (cache, tmp_path / "server"))
     assert kept == sent
+
+
+def test_a_file_that_is_larger_than_listed_is_not_stored(folder, cache):
+    with served(folder) as (url, _):
+        with open(folder / SHARD, "ab") as file:
+            file.write(bytes(1 << 20))
+        with pytest.raises(ValueError, match=rf"{SHARD} was wanted, but {SAID['damaged']}"):
+            http.fetch_shards(f"{url}/index.json")
+    assert SHARD not in [path.name for path in cache.rglob("*.tar")]
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/..", "/a/../.."])
+def test_an_address_without_a_file_name_stays_in_its_folder(tmp_path, cache, ending):
+    (tmp_path / "index.html").write_text("a list")
+    with served(tmp_path) as (url, _):
+        (path,) = http.fetch_files([url + ending])
+    assert Path(path).name == "file"
+    assert Path(path).resolve().parent.parent == (cache / "fast_style" / "downloads").resolve()
 
 
 def test_a_download_that_is_killed_is_completed_by_the_next_start(folder, cache):

@@ -168,3 +168,9 @@ def test_a_script_in_the_data_set_is_never_run(files, on_hub, tmp_path):
         with pytest.raises(ValueError, match="Dataset scripts are no longer supported"):
             HubDataModule(path=NAME).setup()
     assert not told.exists()
+
+
+def test_without_the_library_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ValueError, match=r"datasets, which is not installed: pip install 'fast_style\[hub\]'\."):
+        HubDataModule(path=NAME).setup()
