@@ -27,11 +27,11 @@ from gpu_parts.running import Conditions, Part, Results, run_parts  # noqa: E402
 #: The parts in the order of their value.
 PARTS = [
     Part("device", "gpu_parts.device", 45, 10, "the machine, and its measured peak in bfloat16"),
-    Part("step", "gpu_parts.step", 150, 30, "a training step against the plain loop; share of the peak"),
+    Part("step", "gpu_parts.step", 180, 30, "a training step against the plain loop; share of the peak"),
     Part("breakdown", "gpu_parts.breakdown", 110, 30, "where a step's time goes; eager, compiled, CUDA graphs"),
     Part("input", "gpu_parts.loading", 50, 20, "photos a second from a folder and from tar shards"),
     Part("johnson2016", "gpu_parts.johnson2016", 70, 25, "40,000 steps extrapolated, each second explained"),
-    Part("stylize", "gpu_parts.stylizing", 70, 20, "images a second and memory at 512, 1080p and 4K"),
+    Part("stylize", "gpu_parts.stylizing", 80, 20, "images a second and memory at 512, 1080p and 4K"),
     Part("memory", "gpu_parts.memory", 40, 15, "estimated against used memory; a picture that does not fit"),
     Part("quick", "gpu_parts.quick", 80, 25, "experiment=quick from start to judged figures"),
     Part("resume", "gpu_parts.resuming", 60, 25, "kill -9 in the middle of a training, then resume=auto"),

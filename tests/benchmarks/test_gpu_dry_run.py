@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -72,23 +71,15 @@ NUMBERS = {
 }
 
 
-@pytest.fixture(scope="module")
-def figures(tmp_path_factory):
+def measured(folder):
     """The figures of all parts, each measured as its process would, but in this one."""
-    folder = tmp_path_factory.mktemp("gpu")
     found = {}
-    before = os.getcwd()
-    try:
-        # Tracing networks takes seconds and is what the command itself does.
-        with pytest.MonkeyPatch.context() as patch, torch.compiler.set_stance("force_eager"):
-            patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-            patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder / "inductor"))
-            for part in PARTS:
-                own = Figures(folder / f"{part.name}.json", DRY, folder, dict(found), limit=600.0)
-                MODULES[part.module].measure(own)
-                found[part.name] = json.loads(own.file.read_text())["figures"]
-    finally:
-        os.chdir(before)
+    # Tracing networks takes seconds and is what the command itself does.
+    with torch.compiler.set_stance("force_eager"):
+        for part in PARTS:
+            own = Figures(folder / f"{part.name}.json", DRY, folder, dict(found), limit=600.0)
+            MODULES[part.module].measure(own)
+            found[part.name] = json.loads(own.file.read_text())["figures"]
     return found
 
 
@@ -100,40 +91,40 @@ def at(values, path):
     return at(values[first], rest)
 
 
-def test_every_part_gives_every_figure(figures):
+# One test, because several processes that run the tests would repeat the measurements.
+def test_every_part_gives_every_figure(tmp_path, monkeypatch):
+    monkeypatch.chdir(CHECKOUT)  # Undoes what the parts change.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
+    figures = measured(tmp_path)
+    torch.backends.cudnn.allow_tf32 = True  # The default; the part memory changes it.
     assert list(figures) == list(NUMBERS)
     for part, paths in NUMBERS.items():
         for path in paths:
             value = at(figures[part], path)
             assert isinstance(value, int | float), f"{part}: {path} is {value}"
             assert math.isfinite(value), f"{part}: {path}"
+        printed = part_report(part, {"status": "ok", "seconds": 1.0, "figures": figures[part]})
+        assert len(printed.splitlines()) > 2
+    what_is_missing_says_why(figures)
+    strips = figures["memory"]["strips by plan"]
+    assert strips["strips"]
+    assert strips["largest_difference"] <= 1
+    the_resumed_training_goes_on_at_the_right_step(figures["resume"])
 
 
-def test_what_is_missing_says_why(figures):
+def what_is_missing_says_why(figures):
     assert figures["memory"]["out of memory"]["skipped"].startswith("torch limits")
     for runtime in ("ONNX Runtime", "TensorRT"):
         assert "dry run" in figures["stylize"][runtime]["skipped"]
     assert figures["step"]["batch 2"]["skipped"] == {}
 
 
-def test_strips_are_the_same_picture(figures):
-    strips = figures["memory"]["strips by plan"]
-    assert strips["strips"]
-    assert strips["largest_difference"] <= 1
-
-
-def test_the_resumed_training_goes_on_at_the_right_step(figures):
-    found = figures["resume"]
+def the_resumed_training_goes_on_at_the_right_step(found):
     assert found["resumed_at_step"] % DRY.checkpoint_every == 0
     assert found["killed_after_step"] >= DRY.kill_after
     assert found["at_the_right_step"]
     assert found["every_step_once"]
-
-
-def test_every_part_has_a_table(figures):
-    for name, values in figures.items():
-        printed = part_report(name, {"status": "ok", "seconds": 1.0, "figures": values})
-        assert len(printed.splitlines()) > 2
 
 
 def started(output, *arguments):
