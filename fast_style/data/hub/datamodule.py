@@ -142,11 +142,11 @@ class RowPictures:
         return load_pixels(name, data=image["bytes"], at_least=at_least)
 
     def _read(self, index: int) -> tuple[str, dict[str, Any] | None]:
-        image = self.rows[index][self.column]
-        if not image or image["bytes"] is not None or image["path"] is None:
-            name = f"{self.split}[{index}]"
-            return name, image if image and image["bytes"] is not None else None
-        return image["path"], image
+        image = self.rows[index][self.column] or {"bytes": None, "path": None}
+        if image["bytes"] is None and image["path"] is not None and self.rows.builder_name == "imagefolder":
+            return image["path"], image
+        # Other formats hold the bytes: a path in their rows is somebody else's word for a file on this machine.
+        return f"{self.split}[{index}]", image if image["bytes"] is not None else None
 
 
 def _fetched(files: Any) -> Any:

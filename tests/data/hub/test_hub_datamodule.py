@@ -11,7 +11,9 @@ from photo_sets import hub_data, parquet_of, photo_bytes, sources, tar_of
 from shard_sets import numbered_photos
 from training_runs import composed
 
-from fast_style.data.hub.datamodule import HubDataModule
+from fast_style.data.hub.datamodule import HubDataModule, RowPictures
+from fast_style.data.hub.loading import image_column, load_rows
+from fast_style.images.decode import UnreadablePicture
 from fast_style.training.resume import resolve_paths
 
 KINDS = ("folder", "zip", "parquet", "webdataset")
@@ -105,6 +107,23 @@ def test_a_column_of_several(tmp_path):
     file = parquet_of(photos, tmp_path / "a.parquet", other=[row["bytes"] for row in rows], label=[1] * 4)
     first = shown(hub_data(path="parquet", data_files=str(file)), 2)
     assert [3 - value for value in shown(hub_data(path="parquet", data_files=str(file), column="other"), 2)] == first
+
+
+def test_a_path_in_a_row_is_not_read_from_this_machine(tmp_path):
+    photos = numbered_photos(tmp_path / "photos", 4)
+    rows = [{"bytes": data, "path": None} for data in photo_bytes(photos).values()]
+    rows[1] = {"bytes": None, "path": str(photos / "0001.png")}
+    features = datasets.Features({"image": {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}})
+    datasets.Dataset.from_dict({"image": rows}, features=features).to_parquet(tmp_path / "a.parquet")
+    rows, column = image_column(
+        load_rows("parquet", name=None, split="train", data_files=str(tmp_path / "a.parquet"), revision=None),
+        "image",
+        where="a.parquet",
+    )
+    pictures = RowPictures(rows, column, split="train")
+    assert pictures.load((0, 0), at_least=None).ndim == 3
+    with pytest.raises(UnreadablePicture, match=r"train\[1\] was wanted as an image, found an empty row"):
+        pictures.load((1, 1), at_least=None)
 
 
 def mistakes(folder):
