@@ -4,10 +4,9 @@ import os
 import platform
 import subprocess
 from contextlib import suppress
+from importlib.metadata import version
 
-import pytorch_lightning as pl
 import torch
-import torchvision
 
 from gpu_parts.clock import chosen_device, milliseconds
 from gpu_parts.figures import Figures
@@ -33,8 +32,8 @@ def measure(figures: Figures) -> None:
             "torch": torch.__version__,
             "cuda": torch.version.cuda,
             "cudnn": torch.backends.cudnn.version(),
-            "torchvision": torchvision.__version__,
-            "lightning": pl.__version__,
+            "torchvision": version("torchvision"),
+            "lightning": version("pytorch-lightning"),
         },
     )
     figures.note("peak_tflops_known", known_peak(name))

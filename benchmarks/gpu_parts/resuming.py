@@ -56,7 +56,8 @@ class Training:
         request = {"folder": str(figures.folder), "told": str(self.told), "dry": figures.sizes.dry}
         # In the group of this part, so that it ends with it.
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gpu_parts.resumed_training", json.dumps(request)], env=environment(figures.folder)
+            [sys.executable, "-m", "gpu_parts.resumed_training", json.dumps(request)],
+            env=environment(figures.folder, dry=figures.sizes.dry),
         )
 
     def steps(self) -> list[dict[str, Any]]:

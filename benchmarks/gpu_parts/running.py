@@ -113,7 +113,7 @@ def _start(part: Part, conditions: Conditions) -> subprocess.Popen[bytes]:
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            env=environment(conditions.folder),
+            env=environment(conditions.folder, dry=conditions.dry),
             start_new_session=True,  # A group of its own, so that its loading workers end with it.
         )
 
@@ -185,14 +185,20 @@ def _read(file: Path) -> dict[str, Any]:
     return found
 
 
-def environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path, *, dry: bool) -> dict[str, str]:
     """Variables for the processes: the checkout is importable, and all caches are below one folder."""
+    # Tiny networks gain nothing from threads, and lose much on a busy machine.
+    threads = {"OMP_NUM_THREADS": "1"} if dry else {}
     places = [str(BENCHMARKS), str(CHECKOUT), os.environ.get("PYTHONPATH", "")]
-    return os.environ | {
-        "PYTHONPATH": os.pathsep.join(place for place in places if place),
-        "PYTHONUNBUFFERED": "1",
-        "XDG_CACHE_HOME": str(folder / "cache"),
-        # One cache for all parts: a network that one part has compiled starts quickly in the next.
-        "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),
-        "TRITON_CACHE_DIR": str(folder / "triton"),
-    }
+    return (
+        threads
+        | os.environ
+        | {
+            "PYTHONPATH": os.pathsep.join(place for place in places if place),
+            "PYTHONUNBUFFERED": "1",
+            "XDG_CACHE_HOME": str(folder / "cache"),
+            # One cache for all parts: a network that one part has compiled starts quickly in the next.
+            "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),
+            "TRITON_CACHE_DIR": str(folder / "triton"),
+        }
+    )
