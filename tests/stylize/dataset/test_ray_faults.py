@@ -171,7 +171,7 @@ def test_a_machine_joins_and_a_worker_and_the_machine_are_killed(here, cluster, 
 def test_the_program_is_killed(here, cluster, source, on_the_cluster):
     output = f"killed/{source}"
     settings = {"ckpt": "wave.safetensors", "input": source, "output": output, "unit": 2} | PLAIN
-    settings |= {"ray_address": cluster.address} if on_the_cluster else {"workers": 2}
+    settings |= {"ray_address": cluster.address} if on_the_cluster else {"workers": 1}
     command = [sys.executable, str(SCRIPTS / "stylize_dataset.py"), *(f"{k}={v}" for k, v in settings.items())]
     with open("program.log", "wb") as log:
         program = subprocess.Popen(command, stdout=log, stderr=log)
