@@ -57,8 +57,8 @@ class Split(NamedTuple):
 class InfiniteDataModule(pl.LightningDataModule):
     """Endless training batches, and the same validation images every time.
 
-    Batches reach the method as float32 in 0..1. The checkpoint stores the position in the data, counted in photos of all
-    processes, so that another number of processes can go on from it. Each subclass decides what a batch contains.
+    Batches reach the method as float32 in 0..1. The checkpoint stores the position in the data, counted in photos of
+    all processes, so that another number of processes can go on from it. Each subclass decides what a batch contains.
 
     Args:
         held_out: number of validation images.

@@ -171,7 +171,7 @@ def test_a_run_resumes_with_other_accumulated_batches(tmp_path: Path, before: in
     one, other = curves(straight), curves(resumed)
     for name in ("train/total", "val/total", "gradient_norm"):
         assert [step for step, _ in other[name]] == [step for step, _ in one[name]]
-        assert [value for _, value in other[name]] == pytest.approx([value for _, value in one[name]], rel=5e-3), name
+        assert [value for _, value in other[name]] == pytest.approx([value for _, value in one[name]], rel=2e-2), name
 
 
 def test_batch_and_batch_size_together_are_refused(tmp_path: Path) -> None:
