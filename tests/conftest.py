@@ -2,7 +2,6 @@
 
 import os
 import sys
-from pathlib import Path
 
 import absl.logging
 import pytest
@@ -16,8 +15,6 @@ from fast_style.networks.loss_network import LossNetwork
 # TensorBoard imports absl. The log handler of absl closes its stream when Hydra configures logging. Without this line,
 # that stream would be the one of pytest.
 absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
-
-SHARED = Path(os.environ.get("FAST_STYLE_SHARED", Path(__file__).parents[2] / "shared"))
 
 
 @pytest.fixture(autouse=True)

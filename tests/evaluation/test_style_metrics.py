@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SHARED
+from shared_files import SHARED
 
 from fast_style import load_image, save_image
 from fast_style.evaluation.style_metrics import compute_style_metrics, from_folder, from_model

@@ -1,8 +1,8 @@
 """The unusual files of Pillow's own test suite load, or give one clear sentence."""
 
 import pytest
-from conftest import SHARED
 from PIL import features
+from shared_files import SHARED
 
 from fast_style.images.decode import UnreadablePicture
 from fast_style.images.tensors import read_picture

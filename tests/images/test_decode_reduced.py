@@ -5,8 +5,8 @@ from math import ceil, sqrt
 
 import pytest
 import torch
-from conftest import SHARED
 from PIL import Image
+from shared_files import SHARED
 from torchvision.transforms import v2
 
 from fast_style.data.dataset import shortest_side_needed

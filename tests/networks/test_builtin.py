@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SHARED
+from shared_files import SHARED
 
 from fast_style import load_image
 from fast_style.data.sample_photos import sample_files

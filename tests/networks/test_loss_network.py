@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
-from conftest import SHARED
 from safetensors.torch import save_file
+from shared_files import SHARED
 from torch import nn
 from torchvision.models.vgg import cfgs, make_layers
 

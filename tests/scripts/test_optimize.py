@@ -166,8 +166,8 @@ def test_an_original_is_taken_where_it_is_asked_for_and_the_sentence_says_how_to
     by_hand = Path("originals/wave.jpg")
     code, out, err = paint(*original)
     assert (code, out) == (1, "")
-    log, error = err.splitlines()
-    assert log.startswith("Downloading")
+    *log, error = err.splitlines()
+    assert log[0].startswith("Downloading")
     assert error.startswith("Error: The original of wave (Katsushika Hokusai")
     assert f"at {by_hand.absolute()} by hand" in error
     assert "style.source=texture" in error
