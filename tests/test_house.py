@@ -30,7 +30,7 @@ ONLY = {
     "datasets": {"data/hub/loading.py"},
     "huggingface_hub": {"data/hub/loading.py"},
     "pooch": {"data/download.py", "data/hub/http.py"},
-    "requests": {"data/download.py", "data/hub/http.py"},
+    "requests": {"data/download.py", "data/http_file.py", "data/hub/http.py"},
     "av": {f"stylize/video/{name}.py" for name in ("reader", "audio", "writer")},
 }
 

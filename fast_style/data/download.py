@@ -1,21 +1,18 @@
-"""Download the original paintings of the named styles once, verify and cache them. Only this file uses pooch."""
+"""Download the original paintings of the named styles once, verify and cache them, with pooch."""
 
 import hashlib
 import logging
 import os
-import sys
-from contextlib import ExitStack
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pooch  # type: ignore[import-untyped]
 import requests
 from filelock import FileLock
-from typing_extensions import Buffer
 
 from fast_style.atomic_files import safe_file_name
+from fast_style.data.http_file import TooLarge, download
 from fast_style.images.decode import PICTURE_SUFFIXES
 
 log = logging.getLogger(__name__)
@@ -64,7 +61,7 @@ class Painting:
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(path.with_name(f".{path.name}.lock")):
                 self._retrieve(path)
-        except (requests.RequestException, _TooLarge, ValueError, OSError) as error:
+        except (requests.RequestException, TooLarge, ValueError, OSError) as error:
             other = " in place of the other file there now" if path.exists() else ""
             elsewhere = ", set another folder with style.cache=...," if _is_of_this_machine(error) else ""
             raise ValueError(
@@ -89,38 +86,12 @@ class Painting:
             registry={path.name: f"sha256:{self.sha256}"},
             urls={path.name: self.url},
             retry_if_failed=RETRIES,
-        ).fetch(path.name, downloader=LimitedDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT))
+        ).fetch(path.name, downloader=_download)
 
 
-class LimitedDownloader(pooch.HTTPDownloader):  # type: ignore[misc] # pooch has no types.
-    """pooch's downloader, with a limit on the size, which pooch lacks."""
-
-    def __call__(self, url: str, output_file: str, pooch: object, check_only: bool = False) -> None:
-        """Download the file.
-
-        Raises:
-            RequestException: no server, no answer in time, or an error of the server.
-        """
-        log.info("Downloading %s.", url)
-        os.unlink(output_file)  # pooch made it for this user only; the new file has the usual permissions.
-        with _LimitedFile(output_file, "w") as file, ExitStack() as opened:
-
-            def close_later(response: requests.Response, **_: object) -> None:
-                opened.callback(response.close)  # pooch leaves the connection open after an error.
-
-            self.kwargs["hooks"] = {"response": close_later}
-            super().__call__(url, file, pooch)
-
-
-class _LimitedFile(FileIO):
-    def write(self, content: Buffer) -> int:
-        if self.tell() + memoryview(content).nbytes > MAX_BYTES:
-            raise _TooLarge
-        return super().write(content)
-
-
-class _TooLarge(Exception):  # noqa: N818 - it describes the file.
-    pass
+def _download(url: str, output_file: str, _: object) -> None:
+    log.info("Downloading %s.", url)
+    download(url, output_file, limit=MAX_BYTES, timeout=TIMEOUT, show_progress=True)
 
 
 def _is_of_this_machine(error: Exception) -> bool:
@@ -130,7 +101,7 @@ def _is_of_this_machine(error: Exception) -> bool:
 def _why(error: Exception) -> str:
     if _is_of_this_machine(error):
         return f"it can't be stored ({error})"
-    if isinstance(error, _TooLarge):
+    if isinstance(error, TooLarge):
         return f"the server sends a file larger than {MAX_BYTES // 1_000_000} MB"
     if not isinstance(error, requests.RequestException):
         return "the server sends another file (its SHA-256 differs)"  # pooch raised a ValueError.

@@ -108,12 +108,12 @@ class BatchSizeCheck(pl.Callback):
 
     Args:
         batch: of this run.
-        kept_by_each: what each process keeps for itself, such as "image pools". Nobody could continue the part of a
-            missing process, so processes and accumulated batches must be equal too. Empty if there is nothing.
+        per_process_state: what each process keeps for itself, such as "image pools". Nobody could continue the part of
+            a missing process, so processes and accumulated batches must be equal too. Empty if there is nothing.
     """
 
-    def __init__(self, batch: EffectiveBatch, *, kept_by_each: str = "") -> None:
-        self.batch, self.kept_by_each = batch, kept_by_each
+    def __init__(self, batch: EffectiveBatch, *, per_process_state: str = "") -> None:
+        self.batch, self.per_process_state = batch, per_process_state
 
     def state_dict(self) -> dict[str, Any]:
         """The three numbers that determine the batch size."""
@@ -131,10 +131,10 @@ class BatchSizeCheck(pl.Callback):
                 "A run cannot resume with another effective batch, because it would see other photos. Saved: "
                 f"{then.sentence(None)} Now: {self.batch.sentence(None)} Leave out batch, or start a new run."
             )
-        if self.kept_by_each and state_dict != self.state_dict():
+        if self.per_process_state and state_dict != self.state_dict():
             raise ValueError(
                 f"This run can resume only with the same processes, because each process keeps its own "
-                f"{self.kept_by_each}. Saved: {then.sentence(None)} Now: {self.batch.sentence(None)} Restore "
+                f"{self.per_process_state}. Saved: {then.sentence(None)} Now: {self.batch.sentence(None)} Restore "
                 "trainer.devices, trainer.num_nodes and trainer.accumulate_grad_batches, or start a new run."
             )
 

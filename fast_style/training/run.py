@@ -23,14 +23,19 @@ from fast_style.training.callbacks.checkpointing import (
     RNGStateCallback,
     SignalCheckpoint,
 )
-from fast_style.training.callbacks.profiler import EarlySteps, check_length
+from fast_style.training.callbacks.profiler import EarlyStepsProfiler, check_length
 from fast_style.training.callbacks.progress import RunLogger, StepProgress, closed_bar
 from fast_style.training.callbacks.skip_nonfinite import SkipNonFinite, require_finite
 from fast_style.training.callbacks.throughput import Throughput
 from fast_style.training.checkpoint_io import disk_error_hint, read_checkpoint
 from fast_style.training.compile import compile_in_place, should_compile
 from fast_style.training.config_checks import check_one_batch, check_replaced, check_used
-from fast_style.training.distributed.process_group import Processes, connected, silence_nonzero_ranks, with_launched
+from fast_style.training.distributed.process_group import (
+    Processes,
+    connected,
+    resolve_auto_devices,
+    silence_nonzero_ranks,
+)
 from fast_style.training.distributed.run_dir import agree_on_run_dir
 from fast_style.training.effective_batch import BatchSizeCheck, EffectiveBatch, saved_batch, shared_batch
 from fast_style.training.resume import (
@@ -149,7 +154,7 @@ def _run(cfg: DictConfig, overrides: Sequence[str], callbacks: Sequence[pl.Callb
         if OmegaConf.select(cfg, "profile"):
             check_length(cfg.steps - start)
             if processes.first:
-                trainer.profiler = EarlySteps(folder / "profile", batches=trainer.accumulate_grad_batches)  # type: ignore[attr-defined]
+                trainer.profiler = EarlyStepsProfiler(folder / "profile", batches=trainer.accumulate_grad_batches)  # type: ignore[attr-defined]
         log.info(batch.sentence(OmegaConf.select(cfg, "method.optimizer.lr")))
         for file in task.network_files:
             if file.exists():
@@ -222,7 +227,7 @@ def _position(checkpoint: Path | None) -> tuple[int, EffectiveBatch | None]:
 
 def _trainer(cfg: DictConfig) -> pl.Trainer:
     accumulated: int = OmegaConf.select(cfg, "trainer.accumulate_grad_batches", default=1)
-    trainer = instantiate(with_launched(cfg.trainer), _convert_="all")(
+    trainer = instantiate(resolve_auto_devices(cfg.trainer), _convert_="all")(
         max_steps=cfg.steps,
         precision=best_precision() if cfg.precision == "auto" else cfg.precision,
         # Lightning counts batches here; a step with accumulated gradients has several.
@@ -249,7 +254,7 @@ def _keepers(
     return [
         *task.watchers,
         RNGStateCallback(),
-        BatchSizeCheck(batch, kept_by_each=task.kept_by_each),
+        BatchSizeCheck(batch, per_process_state=task.per_process_state),
         SkipNonFinite(
             checkpoints, files_of=task.data.files_of, max_skips=cfg.max_skips, every=cfg.trainer.log_every_n_steps
         ),

@@ -92,12 +92,12 @@ def test_other_processes_resume_with_an_equal_batch(photos: int, processes: int,
     now = EffectiveBatch(photos=photos, processes=processes, accumulated=accumulated)
     BatchSizeCheck(now).load_state_dict(saved)
     with pytest.raises(ValueError, match=r"its own image pools.*4 photos x 2 processes.*trainer\.devices"):
-        BatchSizeCheck(now, kept_by_each="image pools").load_state_dict(saved)
+        BatchSizeCheck(now, per_process_state="image pools").load_state_dict(saved)
 
 
 def test_another_batch_does_not_resume() -> None:
     saved = BatchSizeCheck(EffectiveBatch(photos=4, processes=2)).state_dict()
-    BatchSizeCheck(EffectiveBatch(photos=4, processes=2, rule="sqrt"), kept_by_each="pools").load_state_dict(saved)
+    BatchSizeCheck(EffectiveBatch(photos=4, processes=2, rule="sqrt"), per_process_state="pools").load_state_dict(saved)
     with pytest.raises(ValueError, match=r"4 photos x 2 processes.*Leave out batch"):
         BatchSizeCheck(EffectiveBatch(photos=4, processes=4)).load_state_dict(saved)
 

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import platformdirs
@@ -20,6 +19,7 @@ import requests
 from filelock import FileLock
 from tqdm import tqdm
 
+from fast_style.data.http_file import TooLarge, download
 from fast_style.data.shards.index import INDEX, Shard, read_index
 
 # pooch would log every file.
@@ -109,20 +109,20 @@ def _fetch(url: str, path: Path, listed: Shard | None) -> None:
             ) from error
 
 
-def _download(url: str, output_file: str, _: Any, *, limit: int | None) -> None:
-    """Downloader for pooch: pooch's own leaves the connection open after an error."""
-    # Otherwise a server may compress the file, and its length would not be known.
-    headers = {"Accept-Encoding": "identity"}
-    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response, open(output_file, "w+b") as file:
-        response.raise_for_status()
-        for chunk in response.iter_content(1 << 20):
-            file.write(chunk)
-            if limit is not None and file.tell() > limit:
-                raise ValueError
-        # A server may announce less than it has. Only the end of a tar file shows that.
-        file.seek(max(file.tell() - len(_TAR_END), 0))
-        if urlsplit(url).path.endswith(".tar") and file.read() != _TAR_END:
-            raise _EndsEarlyError
+def _download(url: str, output_file: str, _: object, *, limit: int | None) -> None:
+    try:
+        download(url, output_file, limit=limit, timeout=TIMEOUT)
+    except TooLarge as error:
+        raise ValueError from error  # Not the file of the index; pooch tries again.
+    # A server may announce less than it has. Only the end of a tar file shows that.
+    if urlsplit(url).path.endswith(".tar") and not _ends_as_tar(output_file):
+        raise _EndsEarlyError
+
+
+def _ends_as_tar(path: str) -> bool:
+    with open(path, "rb") as file:
+        file.seek(max(os.path.getsize(path) - len(_TAR_END), 0))
+        return file.read() == _TAR_END
 
 
 class _EndsEarlyError(ValueError):

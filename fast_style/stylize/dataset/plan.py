@@ -136,7 +136,7 @@ class _Folder:
         return Shard(url, samples, size, listed.sha256 if listed else None)
 
     def _read(self, name: str) -> dict[str, Shard]:
-        with storage.fetched(self.url, [name]) as folder:
+        with storage.staged_input(self.url, [name]) as folder:
             return {shard.name: shard for shard in read_index(str(folder / name)).values()}
 
 

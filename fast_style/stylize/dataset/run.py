@@ -138,7 +138,7 @@ def _tidy(output: str, waiting: Sequence[Unit]) -> None:
 
 
 def _list_skipped(output: str, markers: Sequence[Marker | None]) -> None:
-    with storage.delivered(output) as folder:
+    with storage.staged_output(output) as folder:
         write_skipped(folder, chain.from_iterable(marker.skipped for marker in markers if marker))
 
 

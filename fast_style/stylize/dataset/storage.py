@@ -38,7 +38,7 @@ def split(url: str) -> tuple[str, str]:
 
 
 @contextmanager
-def fetched(place: str, names: Sequence[str]) -> Iterator[Path]:
+def staged_input(place: str, names: Sequence[str]) -> Iterator[Path]:
     """A local folder with these files: the folder itself, or a temporary one with copies; missing files are left out.
 
     Raises:
@@ -51,7 +51,7 @@ def fetched(place: str, names: Sequence[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def delivered(place: str) -> Iterator[Path]:
+def staged_output(place: str) -> Iterator[Path]:
     """A local folder for results: the folder itself, or a temporary one; its files are uploaded when the block ends.
 
     A put into an object store is atomic, and nothing is uploaded after an error.

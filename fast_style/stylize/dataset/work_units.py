@@ -126,7 +126,7 @@ def write_marker(
 ) -> None:
     """Record that a unit is finished, after its results are there; `size` is the size of its tar file in bytes."""
     marker = Marker(asdict(recipe), unit.checksum, painted, tuple(skipped), size)
-    with storage.delivered(unit.output) as output, atomic_write(output / marker_name(unit)) as file:
+    with storage.staged_output(unit.output) as output, atomic_write(output / marker_name(unit)) as file:
         file.write(json.dumps(asdict(marker), indent=1).encode())
 
 
@@ -153,7 +153,7 @@ def finished(units: Sequence[Unit], recipe: PaintSettings) -> list[Marker | None
     names = [f"{unit.name}.json" for unit in units]
     markers = storage.join(output, FINISHED)
     tars = storage.sizes(output, [unit.name for unit in units if isinstance(unit, TarShard)])
-    with storage.fetched(markers, list(storage.sizes(markers, names))) as folder:
+    with storage.staged_input(markers, list(storage.sizes(markers, names))) as folder:
         texts = [path.read_bytes() if (path := folder / name).exists() else b"" for name in names]
     return [_checked(unit, _parsed(text), recipe, tars) for unit, text in zip(units, texts, strict=True)]
 

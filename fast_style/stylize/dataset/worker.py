@@ -71,7 +71,7 @@ def paint_unit(unit: Unit, painter: Painter, recipe: PaintSettings) -> Result:
 
 def _paint_folder(part: FolderPart, painter: Painter, recipe: PaintSettings) -> None:
     photos = [photo for photo, _ in part.pictures]
-    with storage.fetched(part.root, photos) as root, storage.delivered(part.output) as output:
+    with storage.staged_input(part.root, photos) as root, storage.staged_output(part.output) as output:
         pairs = [(root / photo, output / target) for photo, target in part.pictures]
         settings = FileSettings(size=recipe.size, quality=recipe.quality)
         results = list(paint(painter, pairs, settings, max_pixels=recipe.max_pixels))
@@ -82,7 +82,7 @@ def _paint_folder(part: FolderPart, painter: Painter, recipe: PaintSettings) -> 
 
 
 def _paint_shard(shard: TarShard, painter: Painter, recipe: PaintSettings) -> None:
-    with storage.fetched(shard.folder, [shard.name]) as folder, storage.delivered(shard.output) as output:
+    with storage.staged_input(shard.folder, [shard.name]) as folder, storage.staged_output(shard.output) as output:
         source = folder / shard.name
         members = pictures_in(str(source))
         with atomic_write(output / shard.name) as file:

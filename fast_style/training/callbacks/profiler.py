@@ -9,7 +9,7 @@ from pytorch_lightning.profilers import PyTorchProfiler
 WARM_UP, ACTIVE = 7, 3  # Steps. The first ones compile and allocate memory.
 
 
-class EarlySteps(PyTorchProfiler):
+class EarlyStepsProfiler(PyTorchProfiler):
     """Lightning's `PyTorchProfiler`, which records three training steps early in a run.
 
     Writes `*.pt.trace.json`, for ui.perfetto.dev or chrome://tracing, and `fit-table.txt`, operations sorted by their

@@ -118,7 +118,7 @@ def connected(trainer: pl.Trainer) -> Iterator[Processes]:
         strategy.launcher.launch(strategy.setup_environment, trainer=trainer)
         group = dist.new_group(backend="gloo", timeout=strategy._timeout)
         processes = Processes(trainer.global_rank, trainer.world_size, group)
-        with _lost_process_named(processes):
+        with _lost_process_reported(processes):
             yield processes
             processes.finish()
         dist.destroy_process_group()
@@ -128,7 +128,7 @@ def connected(trainer: pl.Trainer) -> Iterator[Processes]:
 
 
 @contextmanager
-def _lost_process_named(processes: Processes) -> Iterator[None]:
+def _lost_process_reported(processes: Processes) -> Iterator[None]:
     """Turn the error of a collective, which a dead process makes fail, into `ProcessLost`."""
     try:
         yield
@@ -159,7 +159,7 @@ def _restore(environment: dict[str, str]) -> None:
     os.environ.update(environment)
 
 
-def launched() -> tuple[int, int] | None:
+def launcher_counts() -> tuple[int, int] | None:
     """Processes per machine and number of machines, as torchrun or srun started them; None without a launcher."""
     if dist.is_torchelastic_launched():
         local = int(os.environ["LOCAL_WORLD_SIZE"])
@@ -183,10 +183,10 @@ def _warn_of_shared_store() -> None:
         )
 
 
-def with_launched(settings: DictConfig) -> DictConfig:
+def resolve_auto_devices(settings: DictConfig) -> DictConfig:
     """Replace `auto` in the trainer's `devices` and `num_nodes` by what a launcher started; else 1 machine."""
     settings = deepcopy(settings)
-    per_machine, machines = launched() or ("auto", 1)
+    per_machine, machines = launcher_counts() or ("auto", 1)
     for key, count in (("devices", per_machine), ("num_nodes", machines)):
         if settings.get(key) == "auto":
             settings[key] = count
@@ -195,7 +195,7 @@ def with_launched(settings: DictConfig) -> DictConfig:
 
 def _require_all_processes(wanted: int) -> None:
     """Refuse several started processes with a trainer for one: they would overwrite each other's files."""
-    per_machine, machines = launched() or (1, 1)
+    per_machine, machines = launcher_counts() or (1, 1)
     if wanted == 1 and per_machine * machines > 1:
         raise ValueError(
             f"{per_machine * machines} processes were started, but the trainer is for one: set trainer=ddp, or start "

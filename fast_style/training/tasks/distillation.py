@@ -37,7 +37,7 @@ class DistillationTask(Task):
         check_settings(cfg, self.network_files[0])
         self.data: InfiniteDataModule = photos(self.cfg)
         self.watchers: list[pl.Callback] = []
-        self.kept_by_each = "hard examples" if OmegaConf.select(cfg, "method.hard_examples") else ""
+        self.per_process_state = "hard examples" if OmegaConf.select(cfg, "method.hard_examples") else ""
 
     @staticmethod
     def run_name(cfg: DictConfig) -> str:

@@ -36,10 +36,10 @@ class Task(ABC):
         network_files: files of the result.
         data: data module. The task opens it before it builds networks, so a bad folder fails at once.
         watchers: callbacks that show progress, such as image grids.
-        kept_by_each: what each process keeps for itself (see `BatchSizeCheck`); empty if nothing.
+        per_process_state: what each process keeps for itself (see `BatchSizeCheck`); empty if nothing.
     """
 
-    kept_by_each: str = ""
+    per_process_state: str = ""
     chosen_by: ClassVar[str]
     unused: ClassVar[Sequence[str]]
     named_by: ClassVar[Sequence[str]]

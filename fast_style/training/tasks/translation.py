@@ -27,7 +27,7 @@ class TranslationTask(Task):
         ValueError: an invalid setting, or unreadable collections.
     """
 
-    kept_by_each = "image pools"
+    per_process_state = "image pools"
     chosen_by, unused = "method=cyclegan", ("style", "loss_network", "loss")
     named_by = ("name", "data")
     run_name = staticmethod(name_of_collections)

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from painted_sets import lay_out, marker_of, marker_path, paint_here, plan_units, times
+from painted_sets import marker_of, marker_path, paint_here, plan_units, times
 
 from fast_style.networks.serialization import save_network
 from fast_style.networks.transform_net import TransformNet
@@ -23,14 +23,6 @@ from fast_style.stylize.dataset.work_units import PaintSettings, TarShard
 PLAIN = {"runtime": "torch", "precision": "fp32", "device": "cpu"}
 # For each source, with units of two photos: number of images, of results, of units.
 SOURCES = {"photos": (5, 4, 3), "shards": (8, 7, 3)}
-
-
-@pytest.fixture(scope="module")
-def data_sets(tmp_path_factory):
-    """Created once: every complete file is flushed to disk, which takes time."""
-    folder = tmp_path_factory.mktemp("data_sets")
-    lay_out(folder)
-    return folder
 
 
 @pytest.fixture

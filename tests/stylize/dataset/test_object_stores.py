@@ -8,7 +8,7 @@ from dataclasses import replace
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
-from painted_sets import lay_out, marker_of, members_of, paint_here, plan_units
+from painted_sets import marker_of, members_of, paint_here, plan_units
 
 from fast_style import Stylizer
 from fast_style.networks.serialization import save_network
@@ -23,14 +23,6 @@ from fast_style.stylize.painter import Painter
 
 RECIPE = PaintSettings("digest", unit=2)
 MEMORY = fsspec.filesystem("memory")
-
-
-@pytest.fixture(scope="module")
-def data_sets(tmp_path_factory):
-    """Created once: every complete file is flushed to disk, which takes time."""
-    folder = tmp_path_factory.mktemp("data_sets")
-    lay_out(folder)
-    return folder
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from painted_sets import lay_out, marker_of, marker_path, members_of, plan_units, times
+from painted_sets import marker_of, marker_path, members_of, plan_units, times
 
 from fast_style import Stylizer, load_image, save_image
 from fast_style.data.shards.index import index_folder
@@ -24,14 +24,6 @@ from fast_style.stylize.dataset.worker import paint_unit
 from fast_style.stylize.painter import Painter
 
 RECIPE = PaintSettings("digest", unit=2)
-
-
-@pytest.fixture(scope="module")
-def data_sets(tmp_path_factory):
-    """Created once: every complete file is flushed to disk, which takes time."""
-    folder = tmp_path_factory.mktemp("data_sets")
-    lay_out(folder)
-    return folder
 
 
 @pytest.fixture

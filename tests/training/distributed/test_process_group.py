@@ -7,7 +7,13 @@ import pytest
 import pytorch_lightning as pl
 from omegaconf import OmegaConf
 
-from fast_style.training.distributed.process_group import Processes, connected, silence_nonzero_ranks, with_launched
+from fast_style.training.distributed.process_group import (
+    Processes,
+    _warn_of_shared_store,
+    connected,
+    resolve_auto_devices,
+    silence_nonzero_ranks,
+)
 from fast_style.training.distributed.run_dir import agree_on_run_dir, how_to_go_on
 
 
@@ -65,8 +71,8 @@ def test_the_launcher_decides_on_devices_and_machines_left_at_auto(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     settings = OmegaConf.create({"devices": "auto", "num_nodes": "auto"})
-    assert with_launched(settings) == {"devices": devices, "num_nodes": machines}
-    assert with_launched(OmegaConf.create({"devices": 1})) == {"devices": 1}
+    assert resolve_auto_devices(settings) == {"devices": devices, "num_nodes": machines}
+    assert resolve_auto_devices(OmegaConf.create({"devices": 1})) == {"devices": 1}
     assert settings.devices == "auto"
 
 
@@ -96,3 +102,21 @@ def test_the_other_processes_only_warn(monkeypatch: pytest.MonkeyPatch, variable
     assert (package.level, stopping.level) == (logging.WARNING, logging.ERROR)
     for logger in (package, stopping):
         logger.setLevel(logging.NOTSET)
+
+
+@pytest.mark.parametrize(
+    ("variables", "warned"),
+    [
+        ({}, False),
+        ({"TORCHELASTIC_MAX_RESTARTS": "0", "TORCHELASTIC_USE_AGENT_STORE": "True"}, False),
+        ({"TORCHELASTIC_MAX_RESTARTS": "3", "TORCHELASTIC_USE_AGENT_STORE": "False"}, False),
+        ({"TORCHELASTIC_MAX_RESTARTS": "3", "TORCHELASTIC_USE_AGENT_STORE": "True"}, True),
+    ],
+)
+def test_restarts_with_a_shared_store_are_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, variables: dict[str, str], warned: bool
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    _warn_of_shared_store()
+    assert ("TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in caplog.text) is warned
