@@ -81,10 +81,11 @@ def shared_batch(size: int, *, processes: int, accumulated: int, **rule: Any) ->
     photos, rest = divmod(size, processes * accumulated)
     if rest or not photos:
         passes = f" and {accumulated} accumulated batches" if accumulated > 1 else ""
-        possible = [count for count in range(1, size // accumulated + 1) if size % (count * accumulated) == 0]
+        count = f"{processes} processes" if processes > 1 else "1 process"
+        possible = [number for number in range(1, size // accumulated + 1) if size % (number * accumulated) == 0]
         others = f"start one of {_listed(possible)} processes, or " if possible else ""
         raise ValueError(
-            f"An effective batch of {size} photos can't be shared evenly by {processes} processes{passes}: {others}set "
+            f"An effective batch of {size} photos can't be shared evenly by {count}{passes}: {others}set "
             "trainer.accumulate_grad_batches; a new run can set batch to a multiple of all."
         )
     return EffectiveBatch(photos=photos, processes=processes, accumulated=accumulated, **rule)

@@ -79,6 +79,7 @@ def test_processes_and_accumulated_batches_share_a_batch(
         (12, 5, 1, "one of 1, 2, 3, 4, 6, 12 processes"),
         (12, 4, 2, "by 4 processes and 2 .* one of 1, 2, 3, 6"),
         (4, 8, 1, "1, 2, 4"),
+        (5, 1, 2, "evenly by 1 process and 2 accumulated batches: set trainer"),
     ],
 )
 def test_shares_that_are_not_even_are_refused(size: int, processes: int, accumulated: int, hint: str) -> None:
