@@ -1,6 +1,7 @@
 """The loss of Gatys et al. (2016): content error, style error and smoothness of one image."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fast_style.losses.functional import gram
 from fast_style.losses.normalizations import LayerWeights, layer_weights, normalization_of
+from fast_style.losses.style_pyramid import ONE_LEVEL, LevelWeights, StylePyramid
 from fast_style.networks.loss_network import AnyLossNetwork, check_names
 
 
@@ -43,6 +45,7 @@ class PictureLoss(nn.Module):
             term, the final clamp raised the style error from 0.0006 to 0.005 in one measurement.
         strength: factor of the style weight in every recipe; 0.3 is gentle, 3 is strong.
         normalization: a name of `NORMALIZATIONS`, which define the divisor of each term.
+        style_levels: weights of the levels of the style pyramid (see `style_pyramid`). The default is level 1 alone.
         recompute: less memory but more time, see `LossNetwork.forward`.
 
     Raises:
@@ -64,6 +67,7 @@ class PictureLoss(nn.Module):
         strength: float = 1.0,
         normalization: str = "relative",
         recompute: bool = False,
+        style_levels: LevelWeights = ONE_LEVEL,
     ) -> None:
         super().__init__()
         self.normalization = normalization_of(normalization)
@@ -79,16 +83,16 @@ class PictureLoss(nn.Module):
         self.loss_network = loss_network
         self.recompute = recompute
         self.content_layers = layer_weights(content_layers, 0.0 if content is None else content_weight)
-        self.style_layers = layer_weights(style_layers, style_weight * strength)
-        check_names([*self.content_layers, *self.style_layers], loss_network.names)
+        self.pyramid = StylePyramid(style_layers, style_levels, style_weight * strength)
+        check_names([*self.content_layers, *self.pyramid.layer_names], loss_network.names)
         #: Weight of each term, by the names that `forward` returns.
         self.weights: dict[str, float] = {
             **{f"content/{name}": weight for name, weight in self.content_layers.items()},
-            **{f"style/{name}": weight for name, weight in self.style_layers.items()},
+            **self.pyramid.weights,
             **({"tv": tv_weight} if tv_weight else {}),
             **({"range": range_weight} if range_weight else {}),
         }
-        if not self.content_layers and not self.style_layers:
+        if not self.content_layers and not self.pyramid.weights:
             raise ValueError(
                 "All weights of content and style are 0: set loss.content_weight, or loss.style_weight and strength, "
                 "above 0."
@@ -99,14 +103,15 @@ class PictureLoss(nn.Module):
 
     def forward(self, picture: Tensor) -> dict[str, Tensor]:
         """Return the unweighted terms (scalars) of an image `(1, 3, H, W)`; its pixels may be outside 0..1."""
-        names = {*self.content_layers, *self.style_layers}
-        features = self.loss_network(picture, names, recompute=self.recompute)
+        styled, features = self.pyramid.features(
+            self.loss_network, picture, others=self.content_layers, recompute=self.recompute
+        )
         formula = self.normalization
         terms = {}
         for name in self.content_layers:
             terms[f"content/{name}"] = formula.content(features[name], self.get_buffer(f"content_{name}")).mean()
-        for name in self.style_layers:
-            terms[f"style/{name}"] = self._style_term(name, features[name])
+        for name, found in styled.items():
+            terms[name] = self._style_term(name, found)
         if "tv" in self.weights:
             terms["tv"] = formula.variation(picture).mean()
         if "range" in self.weights:
@@ -121,7 +126,7 @@ class PictureLoss(nn.Module):
         errors = []
         for index, share in enumerate(self.shares):
             found = self._gram(features, self._region(index, features))
-            error = self.normalization.style(found, self.get_buffer(f"style{index}_{name}"))
+            error = self.normalization.style(found, self.get_buffer(_buffer_name(index, name)))
             errors.append(share * error.mean())
         return torch.stack(errors).sum()
 
@@ -140,13 +145,10 @@ class PictureLoss(nn.Module):
 
     @torch.no_grad()
     def _content_targets(self, content: Tensor | None) -> dict[str, Tensor]:
-        return {} if content is None else self._seen(content, self.content_layers, "photo")
-
-    def _seen(self, picture: Tensor, names: Collection[str], what: str) -> dict[str, Tensor]:
-        try:
-            features: dict[str, Tensor] = self.loss_network(picture, names)
-        except ValueError as error:
-            raise ValueError(f"The {what} is too small for the loss network. {error}") from error
+        if content is None:
+            return {}
+        with _named("photo"):
+            features: dict[str, Tensor] = self.loss_network(content, self.content_layers)
         return features
 
     @torch.no_grad()
@@ -157,10 +159,24 @@ class PictureLoss(nn.Module):
         whole = sum(style.weight for style in styles)
         for index, group in enumerate(groups):
             weight = sum(style.weight for style in group)
-            found = [self._seen(style.picture, self.style_layers, "style image") for style in group]
-            for name in self.style_layers:
+            with _named("style image"):
+                found = [self.pyramid.features(self.loss_network, style.picture)[0] for style in group]
+            for name in self.pyramid.weights:
                 parts = [style.weight / weight * gram(f[name]) for style, f in zip(group, found, strict=True)]
-                self.register_buffer(f"style{index}_{name}", torch.stack(parts).sum(0), persistent=False)
+                self.register_buffer(_buffer_name(index, name), torch.stack(parts).sum(0), persistent=False)
             region = group[0].region
             self.register_buffer(f"region{index}", None if region is None else region.detach(), persistent=False)
         return [sum(style.weight for style in group) / whole for group in groups]
+
+
+def _buffer_name(index: int, term: str) -> str:
+    return term.replace("style", f"style{index}", 1).replace("/", "_")
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Add which image is too small to the error of the loss network."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"The {what} is too small for the loss network. {error}") from error

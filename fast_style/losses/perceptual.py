@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fast_style.losses.functional import gram
 from fast_style.losses.normalizations import LayerWeights, layer_weights, normalization_of
+from fast_style.losses.style_pyramid import ONE_LEVEL, LevelWeights, StylePyramid
 from fast_style.networks.loss_network import AnyLossNetwork, check_names
 
 StyleOver = Literal["photo", "batch"]
@@ -21,6 +22,7 @@ class PerceptualLoss(nn.Module):
         style: style images `(1, 3, H, W)`, such as sizes and crops of one painting. Their Gram matrices are averaged.
         content_layers: layer names, or layer names with weights.
         style_layers: layer names, or layer names with weights.
+        style_levels: weights of the levels of the style pyramid (see `style_pyramid`). The default is level 1 alone.
         content_weight, style_weight, tv_weight: weights of the three kinds of terms. 0 removes a term from the
             computation.
         normalization: the formulas of the terms, a name of `NORMALIZATIONS`.
@@ -40,6 +42,7 @@ class PerceptualLoss(nn.Module):
         tv_weight: float,
         normalization: str = "relative",
         style_over: StyleOver = "photo",
+        style_levels: LevelWeights = ONE_LEVEL,
     ) -> None:
         super().__init__()
         if style_over not in get_args(StyleOver):
@@ -50,33 +53,33 @@ class PerceptualLoss(nn.Module):
             raise ValueError("PerceptualLoss needs at least one style image; got none.")
         self.loss_network = loss_network
         self.content_layers = layer_weights(content_layers, content_weight)
-        self.style_layers = layer_weights(style_layers, style_weight)
-        check_names([*self.content_layers, *self.style_layers], loss_network.names)
+        self.pyramid = StylePyramid(style_layers, style_levels, style_weight)
+        check_names([*self.content_layers, *self.pyramid.layer_names], loss_network.names)
         #: The weight of every term of `forward`, by name.
         self.weights: dict[str, float] = {
             **{f"content/{name}": weight for name, weight in self.content_layers.items()},
-            **{f"style/{name}": weight for name, weight in self.style_layers.items()},
+            **self.pyramid.weights,
             **({"tv": tv_weight} if tv_weight else {}),
         }
         if not self.weights:
             raise ValueError("At least one loss weight must be above 0; all are 0. Raise loss.style_weight.")
         for name, target in self._style_targets(style).items():
-            self.register_buffer(f"target_{name}", target, persistent=False)
+            self.register_buffer(_buffer_name(name), target, persistent=False)
 
     def forward(self, painted: Tensor, photos: Tensor) -> dict[str, Tensor]:
         """Return the unweighted terms, scalars averaged over the batch, for images `(N, 3, H, W)` in 0..1."""
-        features = self.loss_network(painted, {*self.content_layers, *self.style_layers})
+        styled, features = self.pyramid.features(self.loss_network, painted, others=self.content_layers)
         with torch.no_grad():
             content = self.loss_network(photos, self.content_layers)
         formula = self.normalization
         terms = {
             f"content/{name}": formula.content(features[name], content[name]).mean() for name in self.content_layers
         }
-        for name in self.style_layers:
-            painted_gram = gram(features[name])
+        for name, found in styled.items():
+            painted_gram = gram(found)
             if self.style_over == "batch":
                 painted_gram = painted_gram.mean(0, keepdim=True)
-            terms[f"style/{name}"] = formula.style(painted_gram, self.get_buffer(f"target_{name}")).mean()
+            terms[name] = formula.style(painted_gram, self.get_buffer(_buffer_name(name))).mean()
         if "tv" in self.weights:
             terms["tv"] = formula.variation(painted).mean()
         return terms
@@ -88,6 +91,11 @@ class PerceptualLoss(nn.Module):
     @torch.no_grad()
     def _style_targets(self, pictures: Sequence[Tensor]) -> dict[str, Tensor]:
         grams = [
-            {name: gram(f) for name, f in self.loss_network(picture, self.style_layers).items()} for picture in pictures
+            {name: gram(found) for name, found in self.pyramid.features(self.loss_network, picture)[0].items()}
+            for picture in pictures
         ]
-        return {name: torch.stack([found[name] for found in grams]).mean(0) for name in self.style_layers}
+        return {name: torch.stack([found[name] for found in grams]).mean(0) for name in self.pyramid.weights}
+
+
+def _buffer_name(term: str) -> str:
+    return term.replace("style", "target", 1).replace("/", "_")
