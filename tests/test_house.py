@@ -22,7 +22,7 @@ MAP = CHECKOUT / "docs" / "architecture.md"
 LEARNING = {"pytorch_lightning", "lightning", "lightning_fabric", "hydra", "omegaconf", "tensorboard"}
 # Libraries that only the listed files may import.
 ONLY = {
-    "PIL": {f"images/{name}.py" for name in ("decode", "encode", "color_modes", "resize")},
+    "PIL": {f"images/{name}.py" for name in ("decode", "encode", "color_modes", "contact_sheet", "resize")},
     "ray": {"stylize/dataset/ray_pool.py"},
     "fsspec": {"stylize/dataset/storage.py"},
     "openvino": {"runtimes/openvino_import.py"},
