@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fast_style.losses.functional import gram
 from fast_style.losses.normalizations import LayerWeights, layer_weights, normalization_of
+from fast_style.losses.presets import STRENGTHS, preset_factor
 from fast_style.losses.style_pyramid import ONE_LEVEL, LevelWeights, StylePyramid
 from fast_style.networks.loss_network import AnyLossNetwork, check_names
 
@@ -43,7 +44,7 @@ class PictureLoss(nn.Module):
         content_weight, style_weight, tv_weight: weights of the terms; 0 skips the computation of the term.
         range_weight: weight of `range`, the mean square of the excess of pixel values below 0 or above 1. Without this
             term, the final clamp raised the style error from 0.0006 to 0.005 in one measurement.
-        strength: factor of the style weight in every recipe; 0.3 is gentle, 3 is strong.
+        strength: factor of the style weight in every recipe, or a name of `STRENGTHS`; 0.3 is gentle, 3 is strong.
         normalization: a name of `NORMALIZATIONS`, which define the divisor of each term.
         style_levels: weights of the levels of the style pyramid (see `style_pyramid`). The default is level 1 alone.
         recompute: less memory but more time, see `LossNetwork.forward`.
@@ -64,7 +65,7 @@ class PictureLoss(nn.Module):
         style_weight: float = 5.0,
         tv_weight: float = 0.0,
         range_weight: float = 1000.0,
-        strength: float = 1.0,
+        strength: str | float = 1.0,
         normalization: str = "relative",
         recompute: bool = False,
         style_levels: LevelWeights = ONE_LEVEL,
@@ -75,15 +76,16 @@ class PictureLoss(nn.Module):
             raise ValueError(
                 f"The loss needs styles with weights above 0; got weights {[style.weight for style in styles]}."
             )
-        if min(content_weight, style_weight, tv_weight, range_weight, strength) < 0:
+        if min(content_weight, style_weight, tv_weight, range_weight) < 0:
             raise ValueError(
-                f"Loss weights and strength must be at least 0; got content {content_weight}, style {style_weight}, "
-                f"tv {tv_weight}, range {range_weight}, strength {strength}."
+                f"Loss weights must be at least 0; got content {content_weight}, style {style_weight}, "
+                f"tv {tv_weight}, range {range_weight}."
             )
+        style_weight *= preset_factor(STRENGTHS, strength, setting="strength")
         self.loss_network = loss_network
         self.recompute = recompute
         self.content_layers = layer_weights(content_layers, 0.0 if content is None else content_weight)
-        self.pyramid = StylePyramid(style_layers, style_levels, style_weight * strength)
+        self.pyramid = StylePyramid(style_layers, style_levels, style_weight)
         check_names([*self.content_layers, *self.pyramid.layer_names], loss_network.names)
         #: Weight of each term, by the names that `forward` returns.
         self.weights: dict[str, float] = {

@@ -7,6 +7,7 @@ from torchvision.models.vgg import cfgs
 
 from fast_style.image_optimization.loss import PictureLoss, Style
 from fast_style.losses.normalizations import NORMALIZATIONS
+from fast_style.losses.presets import STRENGTHS
 from fast_style.networks.pretrained import vgg
 
 CONTENT, STYLE = {"relu2": 2.0, "conv1": 0.5}, {"relu1": 1.0, "conv2": 0.5}
@@ -211,14 +212,14 @@ def test_the_photo_has_no_content_error_and_the_painting_no_style_error(make, no
 
 
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
-@pytest.mark.parametrize("strength", [0.3, 3.0])
+@pytest.mark.parametrize("strength", [0.3, 3.0, "low", "high"])
 def test_strength_multiplies_the_styles_weight_only(make, normalization, strength):
     content, picture = torch.rand(1, 3, HEIGHT, WIDTH), torch.rand(1, 3, HEIGHT, WIDTH)
     styles = [Style(torch.rand(1, 3, 9, 8))]
     plain = make(content, styles, normalization=normalization)
     strong = make(content, styles, normalization=normalization, strength=strength)
     for name, weight in plain.weights.items():
-        factor = strength if name.startswith("style/") else 1
+        factor = STRENGTHS.get(strength, strength) if name.startswith("style/") else 1
         assert strong.weights[name] == pytest.approx(weight * factor), name
     assert strong(picture) == plain(picture)
 

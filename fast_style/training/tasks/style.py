@@ -1,16 +1,18 @@
 """Task: train a generator for one style."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from fast_style.data.datamodule import InfiniteDataModule
 from fast_style.data.style_images import load_style, pictures_of
+from fast_style.losses.presets import BRUSHES, STRENGTHS, preset_factor
 from fast_style.methods.perceptual import PerceptualMethod
 from fast_style.networks.generator import Generator
 from fast_style.networks.serialization import load_network, save_network
@@ -38,13 +40,15 @@ class StyleTask(Task):
         self.network_files: Sequence[Path] = [network_file_of(cfg, self.name)]
         check_settings(cfg, self.network_files[0])
         (picture,) = pictures_of(plain(self.cfg.style))
-        self.style = load_style(picture, size=plain(self.cfg.style.size), crops=self.cfg.style.crops)
+        self.cfg_with_presets = with_presets(cfg)
+        style = self.cfg_with_presets.style
+        self.style = load_style(picture, size=plain(style.size), crops=style.crops)
         self.data: InfiniteDataModule = photos(self.cfg)
         self.watchers: list[pl.Callback] = [ImageGridCallback(self.style[0])]
 
     def method(self, batch: EffectiveBatch) -> PerceptualMethod:
         """Build the generator with its loss."""
-        cfg = for_batch(self.cfg, batch)
+        cfg = for_batch(self.cfg_with_presets, batch)
         loss = instantiate(cfg.loss, _convert_="all")(
             loss_network=instantiate(cfg.loss_network, _convert_="all"), style=self.style
         )
@@ -69,6 +73,28 @@ class StyleTask(Task):
     def save(self, method: PerceptualMethod) -> None:
         """Write the averaged generator."""
         save_network(self.network_files[0], method.network, origin=method.origin, precision=self.cfg.save_as)
+
+
+def with_presets(cfg: DictConfig) -> DictConfig:
+    """Return a copy with `loss.style_weight` multiplied by `style.strength`, and `style.size` by `style.brush`.
+
+    Raises:
+        ValueError: an unknown preset, or a loss without `style_weight`.
+    """
+    cfg = deepcopy(cfg)
+    # Older runs have no presets.
+    said = {key: OmegaConf.select(cfg, f"style.{key}", default="medium") for key in ("strength", "brush")}
+    strength = preset_factor(STRENGTHS, said["strength"], setting="style.strength")
+    brush = preset_factor(BRUSHES, said["brush"], setting="style.brush")
+    if strength != 1:
+        if "style_weight" not in cfg.loss:
+            raise ValueError(f"style.strength={said['strength']} scales loss.style_weight, which this loss lacks.")
+        cfg.loss.style_weight *= strength
+    if brush != 1:
+        size = plain(cfg.style.size)
+        sizes = [round(brush * side) for side in (size if isinstance(size, list) else [size])]
+        cfg.style.size = sizes if isinstance(size, list) else sizes[0]
+    return cfg
 
 
 def load_init_weights(file: str, generator: Generator) -> None:
