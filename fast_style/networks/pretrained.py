@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
+import torch
 import torchvision
 from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
@@ -71,6 +72,12 @@ def squeezenet(*, weights: str | None = None) -> LossNetwork:
         if isinstance(module, nn.ReLU):
             module.inplace = False
     return LossNetwork(zip(names, features, strict=True), mean=IMAGENET_MEAN, std=IMAGENET_STD)
+
+
+def downloaded_weights(architecture: str) -> Path:
+    """The file in which torch keeps the weights that torchvision downloads for `vgg16`, `vgg19` or `squeezenet1_1`."""
+    address: str = torchvision.models.get_model_weights(architecture)["DEFAULT"].url
+    return Path(str(torch.hub.get_dir())) / "checkpoints" / address.rpartition("/")[2]
 
 
 #: Distilled by this project from `vgg_mix`; builtin.md in the same folder describes it.
