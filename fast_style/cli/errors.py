@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from io import TextIOWrapper
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, HydraException
@@ -20,7 +20,7 @@ from fast_style.cli.help import CONF, RECIPES, register_help
 
 #: Where ckpt=NAME is looked for.
 NETWORKS = ("checkpoints", CONF.parent / "checkpoints")
-Main = Callable[[DictConfig], None]
+Main = Callable[[DictConfig], object]
 
 
 class OneFailed(CompactHydraException):
@@ -35,12 +35,12 @@ def one_sentence_errors(main: Main) -> Main:
     register_help()
 
     @functools.wraps(main)
-    def guarded(cfg: DictConfig) -> None:
+    def guarded(cfg: DictConfig) -> object:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):  # File names may hold bytes that are not text.
                 stream.reconfigure(errors="backslashreplace")
         try:
-            main(cfg)
+            return main(cfg)
         except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
             if cfg.get("debug"):
                 raise
@@ -126,7 +126,7 @@ def _arguments(target: object) -> set[str] | None:
     return None if any(p.kind is p.VAR_KEYWORD for p in parameters) else {p.name for p in parameters}
 
 
-def _end(words: str | int) -> None:
+def _end(words: str | int) -> NoReturn:
     if HydraConfig.get().mode != RunMode.MULTIRUN:
         sys.exit(words)
     words = f"{words} (run #{HydraConfig.get().job.num} above)"

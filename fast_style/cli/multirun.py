@@ -1,13 +1,16 @@
-"""Many styles with one command: python scripts/train.py -m style=starry_night,wave (see --help)."""
+"""Many trainings with one command: python scripts/train.py -m style=starry_night,wave (see --help)."""
 
 import multiprocessing
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
+
+from fast_style.cli.sweep import file_labels, sheet_photos, swept_values
 
 
 def is_multirun() -> bool:
@@ -36,14 +39,34 @@ def multirun_config(cfg: DictConfig) -> DictConfig:
     from fast_style.training.config_checks import network_file_of
     from fast_style.training.run import TASKS
 
+    sheet_photos(cfg)  # A mistake shows before the training, not after it.
     cfg = cfg.copy()
-    name = TASKS[cfg.task].run_name(cfg)
+    task = TASKS[cfg.task]
+    name = task.run_name(cfg)
     file = network_file_of(cfg, name)
     # A recipe such as quick has one file name for all styles.
-    cfg.network_file = str(file if name in file.stem else file.with_stem(f"{file.stem}_{name}"))
+    cfg.network_file = str(with_labels(file, [name, *_varied(task.named_by)]))
     if os.environ.get("SLURM_PROCID", "0") == "0":
         _claim(cfg.network_file)
     return cfg
+
+
+def _varied(named_by: Sequence[str]) -> list[str]:
+    """What this training has of its own besides its name, unless the command names the network files itself."""
+    overrides = HydraConfig.get().overrides.task
+    if any(line.lstrip("+").startswith("network_file=") for line in overrides):
+        return []
+    values = swept_values(Path(HydraConfig.get().runtime.output_dir), overrides)
+    return file_labels({key: value for key, value in values.items() if key not in named_by})
+
+
+def with_labels(file: Path, labels: Sequence[str]) -> Path:
+    """Add to a file's name the labels that it does not have yet."""
+    stem = file.stem
+    for label in labels:
+        stem = stem if label in stem else f"{stem}_{label}"
+    # Not with_stem: a label may have a dot.
+    return file.with_name(stem + file.suffix)
 
 
 def _claim(network_file: str) -> None:

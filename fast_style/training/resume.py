@@ -33,7 +33,7 @@ MAY_CHANGE = frozenset(
     [
         *("resume", "runs", "network_file", "save_as", "debug", "compile", "profile"),
         *("val_every", "checkpoint_every", "data.workers", "assets_dir", "max_skips"),
-        *("data.verify", "style.cache"),
+        *("data.verify", "style.cache", "sweep.photos", "sweep.count", "sweep.size"),
         *("trainer", "trainer.strategy.timeout.minutes", *(f"trainer.{key}" for key in PROCESS_KEYS)),
     ]
 )

@@ -1,5 +1,6 @@
 """Several styles with one command: a run folder and a network file each; a failure does not stop the others."""
 
+import json
 import os
 import subprocess
 import sys
@@ -84,6 +85,9 @@ def test_each_style_gets_its_folder_and_network_and_a_failure_is_reported(
     assert files == [f"{style}.safetensors" for style in trained]
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == sorted(["multirun", *trained])
     assert all(len(list((tmp_path / "runs" / name).iterdir())) == 1 for name in trained)
+    (report,) = (tmp_path / "runs/multirun").glob("*/figures.json")
+    assert ["error" in entry for entry in json.loads(report.read_text())] == [style == "nowhere" for style in styles]
+    assert (report.parent / "contact_sheet.png").is_file()
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"assets", "dots.png", "stripes.png", "checkpoints", "runs"}
 

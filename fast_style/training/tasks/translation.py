@@ -28,7 +28,7 @@ class TranslationTask(Task):
     """
 
     per_process_state = "image pools"
-    chosen_by, unused = "method=cyclegan", ("style", "loss_network", "loss")
+    chosen_by, unused = "method=cyclegan", ("style", "loss_network", "loss", "sweep")
     named_by = ("name", "data")
     run_name = staticmethod(name_of_collections)
 
