@@ -27,7 +27,7 @@ def main(cfg: DictConfig) -> None:
     from fast_style.atomic_files import atomic_write
     from fast_style.devices import usable_device
     from fast_style.evaluation.frechet_distance import frechet_distance
-    from fast_style.evaluation.style_metrics import from_model
+    from fast_style.evaluation.sides import stylized
     from fast_style.images.listing import find_pictures
     from fast_style.images.tensors import load_image
     from fast_style.stylize.stylizer import find_network, load_stylizer
@@ -38,7 +38,7 @@ def main(cfg: DictConfig) -> None:
     stylizer = load_stylizer(find_network(cfg.ckpt, NETWORKS), runtime="torch", precision="fp32", device=str(device))
     with tqdm(total=len(targets) + len(pictures), unit="image") as bar:
         found = frechet_distance(
-            counted(from_model(stylizer, pictures, size=cfg.size), bar),
+            counted(stylized(stylizer, pictures, size=cfg.size), bar),
             counted((load_image(file, size=cfg.size) for file in targets), bar),
             loss_network=instantiate(cfg.loss_network, _convert_="all").to(device),
             layers=list(cfg.layers),

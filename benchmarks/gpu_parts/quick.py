@@ -4,13 +4,15 @@ import time
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
 from fast_style.data.style_images import pictures_of
-from fast_style.evaluation.style_metrics import compute_style_metrics, from_model
+from fast_style.evaluation.comparison import compare_sides
+from fast_style.evaluation.judges import load_judge
+from fast_style.evaluation.sides import NetworkSide
 from fast_style.images.listing import find_pictures
 from fast_style.images.tensors import load_image
 from fast_style.stylize.stylizer import load_stylizer
@@ -55,12 +57,20 @@ def judged(figures: Figures, network: str, device: str) -> dict[str, Any]:
     with initialize_config_dir(str(CHECKOUT / "conf"), version_base="1.3"):
         cfg = compose("evaluate", [f"style={STYLE}", f"photos={PHOTOS}", f"size={figures.sizes.evaluation_size}"])
     (picture,) = pictures_of(OmegaConf.to_container(cfg.style, resolve=True))
-    stylizer = load_stylizer(network, runtime="torch", precision="fp32", device=device)
-    found = compute_style_metrics(
-        from_model(stylizer, find_pictures(cfg.photos), size=cfg.size, enlarge=False),
+    found = compare_sides(
+        [NetworkSide(STYLE, load_stylizer(network, runtime="torch", precision="fp32", device=device))],
+        find_pictures(cfg.photos),
         {size: load_image(picture, size=size) for size in cfg.style_sizes},
-        loss_network=instantiate(cfg.loss_network, _convert_="all").to(device),
-        style_layers=list(cfg.style_layers),
-        content_layers=list(cfg.content_layers),
+        [judge := load_judge("builtin", device=device)],
+        size=cfg.size,
+        scales=[1],
+        device=torch.device(device),
     )
-    return found.as_json()
+    means = {name.removeprefix("builtin/"): figure.mean for name, figure in found.figures[STYLE].items()}
+    return {
+        "photos": found.photos,
+        "style_size": int(means["style_size"]),
+        "style_error": means["style/scale1"],
+        "style": {layer: means[f"style/scale1/{layer}"] for layer in judge.style_layers},
+        "content": {layer: means[f"content/{layer}"] for layer in judge.content_layers},
+    }

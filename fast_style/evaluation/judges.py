@@ -115,6 +115,7 @@ def load_judge(
     folder: str | Path = "data/weights",
     style_layers: Sequence[str] | None = None,
     content_layers: Sequence[str] | None = None,
+    device: torch.device | str = "cpu",
 ) -> Judge:
     """Load a judge of `JUDGES`, or a file of a VGG-like chain (`vgg_from_file`).
 
@@ -122,6 +123,7 @@ def load_judge(
         name: `vgg16`, `vgg19` and `squeezenet1_1` are downloaded from torchvision on first use.
         folder: holds the files of `vgg19_mix` and `vgg16_hed`.
         style_layers, content_layers: other layers than those of the judge. A file has no layers of its own.
+        device: where the judge computes.
 
     Raises:
         ValueError: an unknown name, a missing or damaged file, unknown layers, or a file without layers.
@@ -137,7 +139,7 @@ def load_judge(
         network = known.build([str(file) for file in known.files(Path(folder))])
     return Judge(
         name if known else Path(name).stem,
-        network,
+        network.to(device),
         style_layers or (known.style_layers if known else ()),
         content_layers or (known.content_layers if known else ()),
     )

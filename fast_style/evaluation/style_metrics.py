@@ -1,169 +1,123 @@
-"""Style and content errors of stylized images, from the features of a loss network.
-
-The default loss network of scripts/evaluate.py is `builtin`, which was distilled from `vgg19_mix`. The networks in
-checkpoints/ were trained with `vgg19_mix`. By these two, the figures measure how well a network minimises its training
-loss. For an independent measurement, use a loss network that had no part in the training.
+"""Style and content errors of a stylized image by one judge, with the style at several scales.
 
 Errors are relative as in the losses, so figures of different styles, networks and runs are comparable: the style error
-is `||G - G_s||^2 / ||G_s||^2`, the content error `||F - F_c||^2 / ||F_c||^2`, per layer, averaged over the photos.
+of a layer is `||G - G_s||^2 / ||G_s||^2`, its content error `||F - F_c||^2 / ||F_c||^2`. `F`: features of the stylized
+image, `F_c`: of its photo, `G` and `G_s`: Gram matrices of the stylized image and of the painting.
+
+A layer sees a small part of an image. relu3_1 of VGG sees 24 pixels, so at scale 1 it judges strokes. At scale 4 the
+stylized image and the painting are both reduced 4 times, so the same layer judges waves and stars. Snelgrove (2017)
+synthesises textures with such a pyramid; `losses/style_pyramid.py` trains with it and calls scales levels.
+
+The brush size of a stylized image is free, so the painting is given in several sizes, and the one with the lowest style
+error at scale 1 counts.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from fast_style.images.decode import size_of
-from fast_style.images.listing import find_pictures
-from fast_style.images.tensors import load_image
+from fast_style.evaluation.judges import Judge
 from fast_style.losses.functional import gram, relative_error
-from fast_style.networks.loss_network import AnyLossNetwork
+from fast_style.losses.style_pyramid import reduced
 
-PaintFn = Callable[[Tensor], Tensor]
-Pair = tuple[Tensor, Tensor]  # (stylized image, photo)
+#: How many times the stylized image and the painting are reduced.
+SCALES = (1, 2, 4, 8)
+
+Features = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class StyleMetrics:
-    """Style and content errors, averaged over the photos.
+class ImageErrors:
+    """Errors of one stylized image.
 
     Attributes:
-        photos: number of photos.
-        style_size: shorter side of the style image, in pixels, with the lowest style error.
-        style: style error by layer at that size.
-        style_by_size: mean style error over the layers, by size of the style image.
+        style: style error by size of the painting, scale and layer; scales that are too small are left out.
         content: content error by layer.
     """
 
-    photos: int
-    style_size: int
-    style: dict[str, float]
-    style_by_size: dict[int, float]
+    style: dict[int, dict[int, dict[str, float]]]
     content: dict[str, float]
 
+    def style_error(self, size: int, scale: int) -> float:
+        """Mean style error over the layers; NaN if the image is too small for this scale."""
+        return _mean(self.style[size].get(scale, {}))
+
     @property
-    def style_error(self) -> float:
-        """Mean style error over the layers at the best size."""
-        return self.style_by_size[self.style_size]
-
-    def as_json(self) -> dict[str, object]:
-        """Return plain values for a JSON file."""
-        return {**asdict(self), "style_error": self.style_error}
-
-    def as_table(self) -> str:
-        """Return the figures as a text table."""
-        rows = [("layer", "style error", "content error")]
-        for name in dict.fromkeys([*self.style, *self.content]):
-            rows.append((name, _figure(self.style.get(name)), _figure(self.content.get(name))))
-        rows.append((f"mean, style size {self.style_size}", _figure(self.style_error), ""))
-        return "\n".join(f"{name:24}{style:>12}{content:>15}" for name, style, content in rows)
+    def content_error(self) -> float:
+        """Mean content error over the layers."""
+        return _mean(self.content)
 
 
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
-def from_model(painter: PaintFn, photos: Sequence[str], *, size: int | None, enlarge: bool = True) -> Iterator[Pair]:
-    """Stylize each photo and yield the stylized image with its photo.
+class StyleMetrics:
+    """Measures stylized images by one judge; the Gram matrices of the painting are computed once.
 
     Args:
-        painter: maps `(1, 3, H, W)` in 0..1 to the same shape and range.
-        photos: image files.
-        size: shorter side in pixels to which photos are resized; None keeps their original size.
-        enlarge: also resize photos that are smaller than `size`.
-    """
-    for file in photos:
-        fits = size is None or (not enlarge and min(size_of(file)) <= size)
-        photo = load_image(file, size=None if fits else size)
-        yield painter(photo), photo
-
-
-def from_folder(folder: str, photos: Sequence[str]) -> Iterator[Pair]:
-    """Yield the stylized image in `folder` for each photo; the names are equal, up to a suffix such as `_style`.
-
-    The stylized image keeps its size, because resizing would blur the strokes. The photo is resized to that size.
+        judge: loss network and layers.
+        painting: the style image `(1, 3, H, W)` in 0..1, by its shorter side in pixels.
+        scales: how many times images are reduced; 1 is needed.
 
     Raises:
-        ValueError: a photo has no stylized image.
+        ValueError: no painting, no scale 1, or a painting too small for the judge at scale 1.
     """
-    stems = sorted((Path(file).stem for file in photos), key=len)
-    pictures = {}
-    for file in find_pictures(folder):
-        name = Path(file).stem
-        # Use the longest stem that fits: a_b_wave belongs to photo a_b, even if there is a photo a.
-        fitting = [stem for stem in stems if name == stem or name.startswith(f"{stem}_")]
-        if fitting and (name == fitting[-1] or fitting[-1] not in pictures):
-            pictures[fitting[-1]] = file
-    for file in photos:
-        picture = pictures.get(Path(file).stem)
-        if picture is None:
-            name = Path(file).stem
+
+    def __init__(self, judge: Judge, painting: Mapping[int, Tensor], *, scales: Sequence[int] = SCALES) -> None:
+        if not painting or 1 not in scales or min(scales) < 1:
             raise ValueError(
-                f"Expected a stylized image of {file} in {folder}, found no file named {name} or {name}_*."
+                f"The style metrics need a painting of at least one size, and scales with 1 and none below it; got "
+                f"sizes {list(painting)} and scales {list(scales)}."
             )
-        painted = load_image(picture)
-        yield painted, load_image(file, size=min(painted.shape[-2:]))
+        self.judge = judge
+        self.scales = sorted(set(scales))
+        self._targets = {size: self._grams(picture) for size, picture in painting.items()}
+
+    def photo_features(self, photo: Tensor) -> Features:
+        """Content features of a photo `(1, 3, H, W)` in 0..1, for `errors`."""
+        features: Features = self.judge.network(photo.to(self.judge.device), self.judge.content_layers)
+        return features
+
+    def errors(self, painted: Tensor, photo_features: Features) -> ImageErrors:
+        """Measure a stylized image `(1, 3, H, W)` in 0..1; one pass of the judge for each scale.
+
+        Raises:
+            ValueError: an image too small for the judge at scale 1.
+        """
+        pictures = painted.to(self.judge.device)
+        whole = self.judge.network(pictures, {*self.judge.style_layers, *self.judge.content_layers})
+        found = self._grams(pictures, whole)
+        style = {
+            size: {
+                scale: {name: relative_error(found[scale][name], wanted).item() for name, wanted in targets.items()}
+                for scale, targets in by_scale.items()
+                if scale in found
+            }
+            for size, by_scale in self._targets.items()
+        }
+        content = {name: relative_error(whole[name], wanted).item() for name, wanted in photo_features.items()}
+        return ImageErrors(style, content)
+
+    def _grams(self, pictures: Tensor, whole: Features | None = None) -> dict[int, Features]:
+        """Gram matrices by scale and layer, without the scales for which the image is too small."""
+        names, found = self.judge.style_layers, {}
+        for scale in self.scales:
+            if scale == 1 and whole is not None:
+                features = whole
+            else:
+                try:
+                    features = self.judge.network(reduced(pictures.to(self.judge.device), scale), names)
+                except ValueError:  # The layers are known, so the image is too small.
+                    if scale == 1:
+                        raise
+                    break
+            found[scale] = {name: gram(features[name]) for name in names}
+        return found
 
 
-@torch.inference_mode()
-def compute_style_metrics(
-    pairs: Iterable[Pair],
-    styles: Mapping[int, Tensor],
-    *,
-    loss_network: AnyLossNetwork,
-    style_layers: Sequence[str],
-    content_layers: Sequence[str],
-) -> StyleMetrics:
-    """Measure the style and content errors of stylized images.
-
-    Args:
-        pairs: pairs of a stylized image and its photo, `(1, 3, H, W)` in 0..1, with equal sizes within a pair.
-        styles: the style image `(1, 3, H, W)` in 0..1, by its shorter side in pixels.
-        loss_network: computes the features.
-        style_layers, content_layers: layers for the style and the content error.
-
-    Raises:
-        ValueError: no pairs, no style image or layers, or a stylized image and a photo of unequal size.
-    """
-    if not styles or not style_layers or not content_layers:
-        raise ValueError("The metrics need at least one style image, one style layer and one content layer.")
-    device = next(loss_network.buffers()).device
-    layers = {*style_layers, *content_layers}
-    targets = {
-        size: {name: gram(f) for name, f in loss_network(picture.to(device), style_layers).items()}
-        for size, picture in styles.items()
-    }
-    style: dict[int, dict[str, float]] = {size: dict.fromkeys(style_layers, 0.0) for size in styles}
-    content = dict.fromkeys(content_layers, 0.0)
-    count = 0
-    for painted, photo in pairs:
-        if painted.shape != photo.shape:
-            raise ValueError(
-                f"A stylized image must have the height and width of its photo; got {tuple(painted.shape[-2:])} for "
-                f"{tuple(photo.shape[-2:])}."
-            )
-        count += 1
-        found = loss_network(painted.to(device), layers)
-        wanted = loss_network(photo.to(device), content_layers)
-        for name in content_layers:
-            content[name] += relative_error(found[name], wanted[name]).item()
-        for size, target in targets.items():
-            for name in style_layers:
-                style[size][name] += relative_error(gram(found[name]), target[name]).item()
-    if not count:
-        raise ValueError("Expected at least one stylized image with its photo, found none.")
-    return _mean_over_photos(count, style, content)
+def best_size(errors: Sequence[ImageErrors]) -> int:
+    """The size of the painting with the lowest mean style error at scale 1 over all images."""
+    return min(errors[0].style, key=lambda size: math.fsum(error.style_error(size, 1) for error in errors))
 
 
-def _mean_over_photos(count: int, style: dict[int, dict[str, float]], content: dict[str, float]) -> StyleMetrics:
-    means = {size: sum(by.values()) / len(by) / count for size, by in style.items()}
-    best = min(means, key=means.__getitem__)
-    return StyleMetrics(
-        photos=count,
-        style_size=best,
-        style={name: error / count for name, error in style[best].items()},
-        style_by_size=means,
-        content={name: error / count for name, error in content.items()},
-    )
+def _mean(errors: Mapping[str, float]) -> float:
+    return math.fsum(errors.values()) / len(errors) if errors else math.nan

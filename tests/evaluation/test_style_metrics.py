@@ -1,155 +1,113 @@
-"""The metrics are the relative errors of the losses, averaged over the photos, at the best style size."""
+"""The errors of an image are those of the losses, at every scale; the painting itself has none."""
 
-import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
 from shared_files import SHARED
+from torch import Tensor
 
-from fast_style import load_image, save_image
-from fast_style.evaluation.style_metrics import compute_style_metrics, from_folder, from_model
+from fast_style import load_image
+from fast_style.evaluation.comparison import compare_sides
+from fast_style.evaluation.judges import Judge, load_judge
+from fast_style.evaluation.sides import from_folder
+from fast_style.evaluation.style_metrics import StyleMetrics, best_size
 from fast_style.images.listing import find_pictures
 from fast_style.losses.perceptual import PerceptualLoss
-from fast_style.networks.pretrained import vgg_mix
+from fast_style.networks.loss_network import LossNetwork
 
-LAYERS = {"style_layers": ["relu1", "conv2"], "content_layers": ["relu2"]}
-
-
-def picture(*size):
-    return torch.rand(1, 3, *(size or (12, 14)))
+SCALES = (1, 2, 4)
 
 
-def pairs(count):
-    return [(picture(8 + i, 9), picture(8 + i, 9)) for i in range(count)]
+@pytest.fixture
+def judge(tiny_loss_network: LossNetwork) -> Judge:
+    return Judge("tiny", tiny_loss_network, ("relu1", "conv2"), ("relu2",))
 
 
-def test_an_unchanged_photo_has_no_content_error(tiny_loss_network):
-    photo = picture()
-    metrics = compute_style_metrics([(photo, photo)], {16: picture(16, 16)}, loss_network=tiny_loss_network, **LAYERS)
-    assert metrics.content == {"relu2": 0}
-    assert metrics.style_error > 0
+def picture(*size: int) -> Tensor:
+    return torch.rand(1, 3, *(size or (24, 28)))
+
+
+def test_an_unchanged_photo_has_no_content_error(judge: Judge) -> None:
+    metrics, photo = StyleMetrics(judge, {16: picture(16, 16)}, scales=SCALES), picture()
+    errors = metrics.errors(photo, metrics.photo_features(photo))
+    assert errors.content == {"relu2": 0}
+    assert errors.content_error == 0
+    assert min(errors.style_error(16, scale) for scale in SCALES) > 0
 
 
 @pytest.mark.parametrize("best", [16, 20, 24])
-def test_the_painting_itself_has_no_style_error_at_its_size(tiny_loss_network, best):
-    styles = {size: picture(size, size) ** (size / 8) for size in (16, 20, 24)}
-    metrics = compute_style_metrics(
-        [(styles[best], picture(best, best))], styles, loss_network=tiny_loss_network, **LAYERS
-    )
-    assert metrics.style_size == best
-    assert metrics.style_error == pytest.approx(0, abs=1e-10)
-    assert metrics.style == pytest.approx({"relu1": 0, "conv2": 0}, abs=1e-10)
-    assert min(error for size, error in metrics.style_by_size.items() if size != best) > 1e-3
+def test_the_painting_itself_has_no_style_error_at_any_scale(judge: Judge, best: int) -> None:
+    painting = {size: picture(size, size) ** (size / 8) for size in (16, 20, 24)}
+    metrics = StyleMetrics(judge, painting, scales=SCALES)
+    errors = metrics.errors(painting[best], metrics.photo_features(picture(best, best)))
+    assert best_size([errors]) == best
+    for scale in SCALES:
+        assert errors.style_error(best, scale) == pytest.approx(0, abs=1e-10)
+        assert errors.style[best][scale] == pytest.approx({"relu1": 0, "conv2": 0}, abs=1e-10)
+        assert min(errors.style_error(size, scale) for size in painting if size != best) > 1e-3
 
 
-def test_the_figures_are_the_losses_averaged(tiny_loss_network):
-    styles, judged = {16: picture(16, 16), 24: picture(24, 24)}, pairs(3)
-    metrics = compute_style_metrics(judged, styles, loss_network=tiny_loss_network, **LAYERS)
-    assert metrics.photos == 3
-    by_size = {}
-    for size, style in styles.items():
+def test_the_errors_are_those_of_the_losses(judge: Judge) -> None:
+    """The loss has the same formulas in code of its own, with the scales as levels of its pyramid."""
+    painted, photo, painting = picture(), picture(), {16: picture(16, 16), 24: picture(24, 24)}
+    metrics = StyleMetrics(judge, painting, scales=SCALES)
+    errors = metrics.errors(painted, metrics.photo_features(photo))
+    for size, style in painting.items():
         loss = PerceptualLoss(
-            loss_network=tiny_loss_network, style=[style], content_weight=1, style_weight=1, tv_weight=0, **LAYERS
+            loss_network=judge.network,
+            style=[style],
+            style_layers=judge.style_layers,
+            content_layers=judge.content_layers,
+            style_levels=[1, 1, 1],
+            content_weight=1,
+            style_weight=1,
+            tv_weight=0,
         )
-        terms = [loss(*pair) for pair in judged]
-        by_size[size] = {name: sum(t[name].item() for t in terms) / 3 for name in terms[0]}
-    means = {size: (by["style/relu1"] + by["style/conv2"]) / 2 for size, by in by_size.items()}
-    assert metrics.style_by_size == pytest.approx(means, rel=1e-5)
-    best = by_size[min(means, key=means.get)]
-    assert metrics.style == pytest.approx({name: best[f"style/{name}"] for name in ("relu1", "conv2")}, rel=1e-5)
-    assert metrics.content == pytest.approx({"relu2": best["content/relu2"]}, rel=1e-5)
-    assert metrics.style_error == pytest.approx(min(means.values()), rel=1e-5)
+        terms = {name: term.item() for name, term in loss(painted, photo).items()}
+        own = {f"style/{name}": error for name, error in errors.style[size][1].items()}
+        own |= {f"style/level{s}/{name}": error for s in (2, 4) for name, error in errors.style[size][s].items()}
+        own |= {f"content/{name}": error for name, error in errors.content.items()}
+        assert own == pytest.approx(terms, rel=1e-5)
+        mean = (terms["style/relu1"] + terms["style/conv2"]) / 2
+        assert errors.style_error(size, 1) == pytest.approx(mean, rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("judged", "sentence"),
-    [
-        ([], "at least one stylized image with its photo, found none"),
-        ([(picture(8, 9), picture(9, 8))], r"got \(8, 9\) for \(9, 8\)"),
-    ],
-    ids=["none", "unequal"],
-)
-def test_missing_or_unequal_pairs_are_refused(tiny_loss_network, judged, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        compute_style_metrics(judged, {16: picture(16, 16)}, loss_network=tiny_loss_network, **LAYERS)
-
-
-def test_the_figures_are_written_as_json_and_as_a_table(tiny_loss_network):
-    metrics = compute_style_metrics(pairs(2), {16: picture(16, 16)}, loss_network=tiny_loss_network, **LAYERS)
-    told = json.loads(json.dumps(metrics.as_json()))
-    assert told["style_error"] == metrics.style_error
-    assert told["content"] == metrics.content
-    assert told["photos"] == 2
-    rows = {line[:24].strip(): line[24:].split() for line in metrics.as_table().splitlines()}
-    assert rows["relu1"] == [f"{metrics.style['relu1']:.4f}"]
-    assert rows["relu2"] == [f"{metrics.content['relu2']:.4f}"]
-    assert rows["mean, style size 16"] == [f"{metrics.style_error:.4f}"]
-
-
-# ---- pairs of stylized images and photos
-
-
-@pytest.mark.parametrize(("size", "shape"), [(None, (20, 30)), (16, (16, 24))])
-def test_photos_are_painted_at_the_size_asked_for(tmp_path, size, shape):
-    save_image(picture(20, 30), tmp_path / "a.png")
-    [(painted, photo)] = from_model(lambda pixels: 1 - pixels, [str(tmp_path / "a.png")], size=size)
-    assert photo.shape == (1, 3, *shape)
-    assert torch.equal(photo, load_image(tmp_path / "a.png", size=size))
-    assert torch.equal(painted, 1 - photo)
-
-
-def white(path, level, *size):
-    save_image(torch.full((3, *(size or (20, 30))), level / 255), path)
-
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        {"a": "a.png", "b": "b.jpg"},
-        {"a": "a_wave.png", "b": "deep/b_wave.png"},
-        {"a": "a_sea.png", "ab": "ab_sea.png"},
-        pytest.param({"a": "a_wave.png", "a_b": "a_b_wave.png"}),
-    ],
-    ids=["name", "name-and-style", "beginnings", "longer-names"],
-)
-def test_painted_pictures_are_found_by_their_photos_names(tmp_path, names):
-    for level, (photo, name) in enumerate(names.items()):
-        save_image(picture(20, 30), tmp_path / f"photos/{photo}.png")
-        white(tmp_path / "painted" / name, 100 * level, 16, 24)
-    files = [str(tmp_path / f"photos/{photo}.png") for photo in names]
-    found = list(from_folder(str(tmp_path / "painted"), files))
-    assert [round(painted.mean().item() * 255) for painted, _ in found] == [0, 100]
-    for file, (painted, photo) in zip(files, found, strict=True):
-        assert painted.shape == photo.shape == (1, 3, 16, 24)
-        assert torch.equal(photo, load_image(file, size=16))
-
-
-def test_an_equal_name_has_priority_over_a_longer_one(tmp_path):
-    white(tmp_path / "painted/a.png", 200)
-    white(tmp_path / "painted/a_wave.png", 100)
-    white(tmp_path / "a.png", 0)
-    [(painted, _)] = from_folder(str(tmp_path / "painted"), [str(tmp_path / "a.png")])
-    assert round(painted.mean().item() * 255) == 200
-
-
-def test_a_photo_without_a_stylized_image_is_refused(tmp_path):
-    white(tmp_path / "painted/ab_wave.png", 100)
-    white(tmp_path / "a.png", 0)
-    with pytest.raises(ValueError, match=r"image of .*a\.png in .*painted, found no file named a or a_\*"):
-        list(from_folder(str(tmp_path / "painted"), [str(tmp_path / "a.png")]))
-
-
-def test_smaller_photos_can_keep_their_size(tmp_path):
-    white(tmp_path / "a.png", 100)
-    shapes = {
-        (size, enlarge): next(from_model(lambda x: x, [str(tmp_path / "a.png")], size=size, enlarge=enlarge))[1].shape
-        for size in (16, 40)
-        for enlarge in (True, False)
+def test_detail_counts_at_scale_1_and_large_shapes_at_every_scale(judge: Judge) -> None:
+    """A chequered pattern of pixels is lost at scale 2; a half of another brightness is not."""
+    flat = torch.full((1, 3, 32, 32), 0.5)
+    rows, columns = torch.arange(32).view(32, 1), torch.arange(32)
+    detail = flat + 0.3 * ((rows + columns) % 2 * 2 - 1)
+    large = flat + 0.3 * ((rows + 0 * columns) // 16 * 2 - 1)
+    metrics = StyleMetrics(judge, {32: flat}, scales=SCALES)
+    found = {
+        name: metrics.errors(painted, metrics.photo_features(flat))
+        for name, painted in {"detail": detail, "large": large}.items()
     }
-    assert shapes[16, True] == shapes[16, False] == (1, 3, 16, 24)
-    assert shapes[40, True] == (1, 3, 40, 60)
-    assert shapes[40, False] == (1, 3, 20, 30)
+    assert found["detail"].style_error(32, 1) > 1e-3
+    assert found["detail"].style_error(32, 2) == pytest.approx(0, abs=1e-9)
+    assert min(found["large"].style_error(32, scale) for scale in SCALES) > 1e-3
+
+
+def test_scales_that_are_too_small_are_left_out(judge: Judge) -> None:
+    """The pooling of the tiny network needs two pixels, so an image of 12 pixels can be reduced 4 times and not 8."""
+    metrics = StyleMetrics(judge, {64: picture(64, 64)}, scales=(1, 2, 4, 8))
+    small, large = picture(12, 12), picture(64, 64)
+    assert list(metrics.errors(small, metrics.photo_features(small)).style[64]) == [1, 2, 4]
+    assert math.isnan(metrics.errors(small, metrics.photo_features(small)).style_error(64, 8))
+    assert list(metrics.errors(large, metrics.photo_features(large)).style[64]) == [1, 2, 4, 8]
+    one = picture(1, 1)
+    with pytest.raises(ValueError, match="1x1 pixels is too small for layer pool1"):
+        metrics.errors(one, {})
+
+
+@pytest.mark.parametrize(
+    ("painting", "scales"), [({}, (1,)), ({16: None}, (2, 4)), ({16: None}, (0, 1))], ids=["none", "no 1", "0"]
+)
+def test_wrong_paintings_and_scales_are_refused(judge: Judge, painting: dict[int, None], scales: tuple[int]) -> None:
+    with pytest.raises(ValueError, match="need a painting of at least one size, and scales with 1 and none below it"):
+        StyleMetrics(judge, {size: picture(size, size) for size in painting}, scales=scales)
 
 
 # ---- published stylized images
@@ -163,20 +121,18 @@ PUBLISHED = {"wave": (0.016, 1.26, 0.33), "the_scream": (0.057, 0.68, 0.27)}  # 
 @pytest.mark.slow
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the stylized images of the published models in {SHARED}")
 @pytest.mark.parametrize("style", PUBLISHED)
-def test_published_models_score_as_they_did_before(style):
-    weights = SHARED / "weights"
-    network = vgg_mix(
-        shallow=str(weights / "vgg19_relu3_1.safetensors"), deep=str(weights / "vgg19_distilled_16x.safetensors")
-    )
+def test_published_models_score_as_they_did_before(style: str) -> None:
+    layers = ["relu1_1", "relu2_1", "relu3_1", "relu4_1"]
     photos = [photo for photo in find_pictures(SHARED / "photos" / "val") if Path(photo).stem in TYPICAL]
-    metrics = compute_style_metrics(
-        from_folder(str(SHARED / "reference" / style), photos),
+    found = compare_sides(
+        [from_folder(str(SHARED / "reference" / style), photos)],
+        photos,
         {size: load_image(SHARED / "styles" / f"{style}.jpg", size=size) for size in (384, 512)},
-        loss_network=network,
-        style_layers=["relu1_1", "relu2_1", "relu3_1", "relu4_1"],
-        content_layers=["relu3_1", "relu4_1"],
+        [load_judge("vgg19_mix", folder=SHARED / "weights", style_layers=layers)],
+        scales=[1],
     )
-    assert metrics.style_size == 512
-    found = (metrics.style_error, metrics.content["relu3_1"], metrics.content["relu4_1"])
-    assert metrics.photos == 2
-    assert found == pytest.approx(PUBLISHED[style], rel=0.15)
+    means = {name.removeprefix("vgg19_mix/"): figure.mean for name, figure in found.figures[style].items()}
+    assert found.photos == 2
+    assert means["style_size"] == 512
+    figures = (means["style/scale1"], means["content/relu3_1"], means["content/relu4_1"])
+    assert figures == pytest.approx(PUBLISHED[style], rel=0.15)

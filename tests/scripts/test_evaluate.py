@@ -1,8 +1,10 @@
-"""scripts/evaluate.py and scripts/evaluate_translation.py: device, size and progress bar."""
+"""scripts/evaluate.py and scripts/evaluate_translation.py: device, size, progress bar, sides, judges and files."""
 
+import itertools
 import json
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import test_scripts
@@ -10,17 +12,18 @@ import torch
 from safetensors.torch import save_file
 from test_scripts import Command
 
-from fast_style import devices, save_image
+from fast_style import devices, load_image, save_image
+from fast_style.evaluation import comparison
 from fast_style.evaluation import frechet_distance as frechet
-from fast_style.evaluation import style_metrics
+from fast_style.evaluation.judges import Judge
 from fast_style.stylize import stylizer
 
 command = test_scripts.command  # The same fixture.
 
 PHOTOS = {"large.png": (530, 600), "small.png": (40, 60)}
 NETWORK = ["loss_network=vgg19_distilled", "loss_network.weights=eyes.safetensors", "ckpt=a.safetensors"]
-STYLE = [*NETWORK, "content_layers=[relu1_1]", "style_layers=[relu1_1]", "style_sizes=[32]"]
-STYLE += ["style.image=photos/small.png", "photos=photos"]
+STYLE = ["judges=eyes.safetensors", "content_layers=[relu1_1]", "style_layers=[relu1_1]", "style_sizes=[32]"]
+STYLE += ["style.image=photos/small.png", "photos=photos", "ckpt=a.safetensors", "scales=[1]"]
 TRANSLATION = [*NETWORK, "layers=[relu1_1]", "input=photos", "target=photos"]
 COMMANDS = {"evaluate": STYLE, "evaluate_translation": TRANSLATION}
 
@@ -34,14 +37,16 @@ def painted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     save_file(eyes, tmp_path / "eyes.safetensors", metadata={"layers": "conv1_1"})
     said: list[Any] = []
 
-    def load_stylizer(_: object, *, device: str, **__: object) -> Any:
-        said.append(device)
+    class Paint:
+        origin: ClassVar[dict[str, str]] = {}
 
-        def paint(picture: torch.Tensor) -> torch.Tensor:
+        def __call__(self, picture: torch.Tensor) -> torch.Tensor:
             said.append(tuple(picture.shape[-2:]))
             return picture
 
-        return paint
+    def load_stylizer(_: object, *, device: str, **__: object) -> Paint:
+        said.append(device)
+        return Paint()
 
     monkeypatch.setattr(stylizer, "load_stylizer", load_stylizer)
     return said
@@ -59,13 +64,19 @@ def test_generator_and_loss_network_use_one_device(
         asked.append(name)
         return torch.device("meta")
 
-    def judge(*_: object, loss_network: torch.nn.Module, **__: object) -> None:
+    def measure(*_: object, loss_network: torch.nn.Module, **__: object) -> None:
         judged.append(next(loss_network.buffers()).device.type)
         raise ValueError("judged")
 
+    def compare(
+        _: object, __: object, ___: object, judges: list[Judge], *, device: torch.device, **____: object
+    ) -> None:
+        assert device.type == "meta"
+        measure(loss_network=judges[0].network)
+
     monkeypatch.setattr(devices, "usable_device", usable_device)
-    monkeypatch.setattr(style_metrics, "compute_style_metrics", judge)
-    monkeypatch.setattr(frechet, "frechet_distance", judge)
+    monkeypatch.setattr(comparison, "compare_sides", compare)
+    monkeypatch.setattr(frechet, "frechet_distance", measure)
     _, _, err = command(script, *COMMANDS[script], f"device={choice}")
     assert "Error: judged" in err
     assert asked == [None if choice == "null" else choice]
@@ -88,7 +99,8 @@ def test_photos_are_resized_before_the_measurement(
     script, *settings = words
     code, _, err = command(script, *COMMANDS[script], "device=cpu", *settings)
     assert code == 0, err
-    assert painted == ["cpu", *SIZES[words]]
+    # The first photo is painted twice by evaluate: the first call of a network is not timed.
+    assert list(dict.fromkeys(painted)) == ["cpu", *SIZES[words]]
 
 
 @pytest.mark.parametrize(("script", "bar"), [("evaluate", "2/2"), ("evaluate_translation", "4/4")])
@@ -99,3 +111,76 @@ def test_the_progress_bar_counts_every_image(command: Command, painted: list[Any
     assert bar in err
     assert "relu1_1" in out
     assert json.loads(Path("figures.json").read_text())
+
+
+# ---- sides, judges and files of scripts/evaluate.py
+
+
+@pytest.fixture
+def trained(painted: list[Any]) -> None:
+    """The stylizer says that it was trained with vgg19_mix."""
+    recipe = {"loss_network": {"_target_": "fast_style.networks.pretrained.vgg_mix"}}
+    stylizer.load_stylizer(None, device="cpu").origin["recipe"] = json.dumps(recipe)  # type: ignore[arg-type]
+
+
+def without(*keys: str) -> list[str]:
+    return [setting for setting in STYLE if setting.split("=")[0] not in keys]
+
+
+def test_networks_and_folders_are_measured_side_by_side(command: Command, painted: list[Any]) -> None:
+    sides = ["ckpt=[a.safetensors,deep/b.ckpt]", "pictures=[photos,deep/a]"]
+    for folder, name in itertools.product(("photos", "deep/a"), PHOTOS):
+        save_image(torch.rand(1, 3, 40, 60), Path(folder) / name)
+    files = ["json=out/figures.json", "markdown=out/figures.md", "sheet=out/sheet.png"]
+    code, out, err = command("evaluate", *without("ckpt"), *sides, "device=cpu", *files)
+    assert code == 0, err
+    assert out.splitlines()[2].split() == ["a", "b", "photos", "deep/a"]
+    figures = json.loads(Path("out/figures.json").read_text())
+    assert figures["sides"]["photos"]["eyes/content"]["mean"] == 0
+    assert figures["sides"]["b"]["eyes/style/scale1"] == figures["sides"]["photos"]["eyes/style/scale1"]
+    assert figures["sides"]["deep/a"]["eyes/content"]["mean"] > 0
+    assert "| content |" in Path("out/figures.md").read_text()
+    sheet = load_image("out/sheet.png")
+    assert sheet.shape[-1] > 5 * 60
+    assert sheet.shape[-2] > 2 * 40
+
+
+def test_by_default_no_judge_of_the_trainings_family_is_used(
+    command: Command, painted: list[Any], trained: None
+) -> None:
+    """The HED network is a copy of a tiny one here."""
+    weights = Path("assets/weights")
+    weights.mkdir(parents=True)
+    shutil.copy("eyes.safetensors", weights / "vgg16_hed.safetensors")
+    code, out, err = command("evaluate", *without("judges"), "device=cpu", "size=32", "assets_dir=assets")
+    assert code == 0, err
+    assert "\nvgg16_hed\n" in out
+    assert "builtin" not in out + err
+    code, out, err = command("evaluate", *without("judges"), "device=cpu", "size=32", "assets_dir=nowhere")
+    assert code == 0, err
+    assert "No independent judge is available: builtin judges networks that were trained with its family." in err
+    assert "\nbuiltin (trained on: a)\n" in out
+    code, out, err = command("evaluate", *without("judges"), "device=cpu", "size=32", "judges=[builtin]")
+    assert code == 0, err
+    assert "No independent judge" not in err
+    assert "\nbuiltin (trained on: a)\n" in out
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (["ckpt=null"], "Give a network, ckpt=..., or a folder of stylized images, pictures=..., or several of them."),
+        (["pictures=nowhere"], "Expected a folder of images at nowhere"),
+        (["judges=[vgg11]"], "'vgg11' is no judge"),
+        (["sheet=sheet.txt"], "Cannot write sheet.txt"),
+        (["scales=[2]"], "scales with 1"),
+        (["style.image=null"], "No style was chosen"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_is_painted(
+    command: Command, painted: list[Any], settings: list[str], sentence: str
+) -> None:
+    code, _, err = command("evaluate", *STYLE, *settings, "device=cpu")
+    assert code != 0
+    assert sentence in err
+    assert not [size for size in painted if size != "cpu"]

@@ -1,0 +1,178 @@
+"""Compare several sides, networks or folders of stylized images, on the same photos by several judges."""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from fast_style.evaluation.cost import Cost, measured
+from fast_style.evaluation.judged_sides import Figures, JudgedSides, Match
+from fast_style.evaluation.judges import Judge, family_of
+from fast_style.evaluation.sides import NetworkSide, Side, load_pictures
+from fast_style.evaluation.statistics import Estimate, estimate, paired_difference
+from fast_style.evaluation.style_metrics import SCALES
+
+#: Called after each photo with its file, the photo and the stylized image of each side, `(1, 3, H, W)` in 0..1.
+OnPhoto = Callable[[str, Tensor, Sequence[Tensor]], None]
+#: Names of figures that are of no judge begin with these.
+SECTIONS = ("picture", "network")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All figures, by name: `vgg16_hed/style/scale2`, `picture/ssim`, `network/seconds`.
+
+    Attributes:
+        photos: number of photos.
+        judges: names of the judges.
+        trained_on: the sides that were trained with a loss network of a judge's family, by judge.
+        figures: by side, in the order of the sides.
+        differences: of each further side from the first side, photo by photo, by side.
+    """
+
+    photos: int
+    judges: tuple[str, ...]
+    trained_on: dict[str, tuple[str, ...]]
+    figures: dict[str, dict[str, Estimate]]
+    differences: dict[str, dict[str, Estimate]]
+
+
+@torch.inference_mode()
+def compare_sides(
+    sides: Sequence[Side],
+    photos: Sequence[str],
+    painting: Mapping[int, Tensor],
+    judges: Sequence[Judge],
+    *,
+    size: int | None = None,
+    scales: Sequence[int] = SCALES,
+    match_content: Match = None,
+    device: torch.device | None = None,
+    seed: int = 0,
+    on_photo: OnPhoto | None = None,
+) -> Comparison:
+    """Measure every side on every photo.
+
+    Args:
+        sides: networks and folders; their names must differ.
+        photos: image files.
+        painting: the style image `(1, 3, H, W)` in 0..1, by its shorter side in pixels.
+        judges: loss networks with their layers.
+        size: without folders, larger photos are reduced to this shorter side in pixels; None keeps their size.
+        scales: how many times images are reduced for the style errors.
+        match_content: content error for the style at matched content (see `matched_content`). `lowest` needs two sides.
+        device: where the networks compute, for the measurement of seconds and memory; None is the CPU.
+        seed: of the bootstrap intervals.
+        on_photo: is called after each photo.
+
+    Raises:
+        ValueError: no sides, photos or judges, equal names, or images of unequal or too small size.
+    """
+    _check(sides, photos, judges)
+    if len(sides) == 1 and match_content == "lowest":
+        match_content = None
+    judged = [
+        JudgedSides(judge, painting, sides=len(sides), scales=scales, match_content=match_content) for judge in judges
+    ]
+    meters = [_PictureMeter(side, device or torch.device("cpu")) for side in sides]
+    for file in photos:
+        photo, found = load_pictures(sides, file, size=size)
+        painted = [meter.add(photo, picture) for meter, picture in zip(meters, found, strict=True)]
+        for one in judged:
+            one.add(photo, painted)
+        if on_photo is not None:
+            on_photo(file, photo, painted)
+    figures = [meter.figures() for meter in meters]
+    for one in judged:
+        for own, more in zip(figures, one.figures(), strict=True):
+            own |= {f"{one.judge.name}/{name}": value for name, value in more.items()}
+    return _summary(sides, len(photos), judges, figures, seed)
+
+
+class _PictureMeter:
+    """Makes or takes the stylized images of a side, and collects what needs no judge."""
+
+    def __init__(self, side: Side, device: torch.device) -> None:
+        self.side, self.device = side, device
+        self._values: list[dict[str, float]] = []
+        self._costs: list[Cost] = []
+        self._memory = 0
+
+    def add(self, photo: Tensor, picture: Tensor | None) -> Tensor:
+        """Return the stylized image of a photo."""
+        if picture is None:
+            assert isinstance(self.side, NetworkSide)
+            picture = self._painted(self.side, photo)
+        similarity = structural_similarity_index_measure(picture, photo, data_range=1.0)
+        assert isinstance(similarity, Tensor)
+        self._values.append({"picture/ssim": similarity.item()})
+        return picture
+
+    def _painted(self, side: NetworkSide, photo: Tensor) -> Tensor:
+        if not self._costs:  # The first call also prepares the network; its memory counts, its time does not.
+            self._memory = measured(lambda: side.painter(photo), self.device)[1].memory
+        picture, cost = measured(lambda: side.painter(photo), self.device)
+        self._costs.append(cost)
+        self._memory = max(self._memory, cost.memory)
+        return picture
+
+    def figures(self) -> Figures:
+        """All figures by name."""
+        names = dict.fromkeys(itertools.chain.from_iterable(self._values))
+        figures: Figures = {name: [found.get(name, math.nan) for found in self._values] for name in names}
+        if self._costs:
+            figures |= {"network/seconds": [cost.seconds for cost in self._costs]}
+            figures |= {"network/memory_mb": self._memory / 1e6}
+        return figures
+
+
+def _check(sides: Sequence[Side], photos: Sequence[str], judges: Sequence[Judge]) -> None:
+    if not sides or not photos or not judges:
+        raise ValueError(
+            f"A comparison needs at least one side, one photo and one judge; got {len(sides)} sides, {len(photos)} "
+            f"photos and {len(judges)} judges."
+        )
+    for kind, names in (("sides", [s.name for s in sides]), ("judges", [*SECTIONS, *(j.name for j in judges)])):
+        equal = sorted({name for name in names if names.count(name) > 1})
+        if equal:
+            raise ValueError(f"The {kind} of a comparison need different names; got {', '.join(equal)} twice.")
+
+
+def _summary(
+    sides: Sequence[Side], photos: int, judges: Sequence[Judge], figures: Sequence[Figures], seed: int
+) -> Comparison:
+    first = figures[0]
+    return Comparison(
+        photos,
+        tuple(judge.name for judge in judges),
+        {
+            judge.name: tuple(
+                side.name
+                for side in sides
+                if side.trained_with is not None and family_of(side.trained_with) == family_of(judge.name)
+            )
+            for judge in judges
+        },
+        {
+            side.name: {
+                name: estimate(value, seed=seed) if isinstance(value, list) else Estimate(value)
+                for name, value in own.items()
+            }
+            for side, own in zip(sides, figures, strict=True)
+        },
+        {side.name: _differences(own, first, seed) for side, own in zip(sides[1:], figures[1:], strict=True)},
+    )
+
+
+def _differences(own: Figures, first: Figures, seed: int) -> dict[str, Estimate]:
+    found: dict[str, Estimate] = {}
+    for name, values in own.items():
+        others = first.get(name)
+        if isinstance(values, list) and isinstance(others, list):
+            difference = paired_difference(values, others, seed=seed)
+            found |= {name: difference} if difference is not None else {}
+    return found
