@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from fast_style.stylize.network_runner import Floats, NetworkRunner, Pixels, Pro
 from fast_style.stylize.stylizer import Stylizer
 from fast_style.stylize.tiled import Statistics
 
+#: Shorter side of the copy that `brush_scale=auto` stylizes: about the size at which networks see photos in training
+#: (crops of 160 to 256 pixels, of photos up to twice as large), and that of the examples in the documentation.
+WORKING_SIDE = 512
 #: Rows blended at a time.
 BLENDED_ROWS = 64
 
@@ -31,20 +34,23 @@ class PainterSettings:
         max_memory: bytes; on a CPU for the whole process, on a GPU for the network's working memory. None is half of
             the memory that is free when the painter is created.
         brush_scale: width of the brush strokes relative to normal. 2 stylizes a copy of half the size and enlarges it
-            by guided upsampling; 1 stylizes the image itself.
+            by guided upsampling; 1 stylizes the image itself. `auto` stylizes a copy with a shorter side of
+            `WORKING_SIDE`, so that the strokes have the same size relative to the picture at every resolution. Smaller
+            images are stylized themselves.
 
     Raises:
-        ValueError: brush_scale below 1; invalid tiles, statistics or max_memory.
+        ValueError: a brush_scale that is neither auto nor at least 1; invalid tiles, statistics or max_memory.
     """
 
     tiles: Tiling = "auto"
     statistics: Statistics = "exact"
     max_memory: int | None = None
-    brush_scale: float = 1.0
+    brush_scale: float | Literal["auto"] = 1.0
 
     def __post_init__(self) -> None:
-        if not self.brush_scale >= 1:
-            raise ValueError(f"brush_scale is at least 1 (2: strokes twice as broad); got {self.brush_scale}.")
+        scale = self.brush_scale
+        if scale != "auto" and (not isinstance(scale, int | float) or not scale >= 1):
+            raise ValueError(f"brush_scale is at least 1 (2: strokes twice as broad), or auto; got {scale}.")
         tiles = self.tiles
         if tiles not in ("auto", "off") and (isinstance(tiles, bool) or not isinstance(tiles, int) or tiles < 1):
             raise ValueError(f"tiles is auto, off, or the height of a strip in pixels, at least 1; got {tiles!r}.")
@@ -111,7 +117,9 @@ class Painter:
             For each image its result, or the ValueError it raised.
         """
         results: list[NDArray[np.uint8] | ValueError] = []
-        in_a_call = len(pictures) if self.brush_scale == 1 else 1
+        # They have one size, and so one working size.
+        whole = not pictures or self._working_size(pictures[0][0].colour) == pictures[0][0].colour.shape[:2]
+        in_a_call = len(pictures) if whole else 1
         while rest := pictures[len(results) :]:
             in_a_call = min(in_a_call, len(rest))
             found = self._in_one_call(rest[:in_a_call]) if in_a_call > 1 else [self._alone(*rest[0], progress)]
@@ -151,11 +159,20 @@ class Painter:
         """Whether an image of this many pixels should be alone in host memory."""
         return 16 * PICTURE * pixels > self.budget.host
 
+    def _working_size(self, colour: Pixels) -> tuple[int, int]:
+        """Height and width at which an image is stylized."""
+        height, width = colour.shape[:2]
+        scale = max(1.0, min(height, width) / WORKING_SIDE) if self.brush_scale == "auto" else self.brush_scale
+        if scale == 1:
+            return height, width
+        smallest = self.stylizer.info.smallest
+        return max(smallest, round(height / scale)), max(smallest, round(width / scale))
+
     def _rows(self, colour: Pixels, progress: ProgressCallback, beside: int) -> Iterator[tuple[int, Floats]]:
-        if self.brush_scale == 1:
+        height, width = self._working_size(colour)
+        if (height, width) == colour.shape[:2]:
             yield from self.runner.run_one(colour, progress, beside=beside)
             return
-        height, width = (max(self.stylizer.info.smallest, round(side / self.brush_scale)) for side in colour.shape[:2])
         small = reduced(colour if colour.dtype == np.uint8 else colour[..., 0], height, width)  # Float images are grey.
         painted = np.empty_like(small)
         for top, rows in self.runner.run_one(small, progress, beside=beside):

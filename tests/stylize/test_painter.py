@@ -79,6 +79,38 @@ def test_a_broad_brush_paints_a_small_copy(monkeypatch: pytest.MonkeyPatch) -> N
     assert seen == [(1, 3, 32, 24)]
 
 
+@pytest.mark.parametrize(
+    ("shape", "working"),
+    [((64, 48), (32, 24)), ((36, 96), (24, 64)), ((24, 30), (24, 30)), ((20, 200), (20, 200)), ((480, 24), (480, 24))],
+    ids=str,
+)
+def test_an_automatic_brush_paints_at_one_size_whatever_the_resolution(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int], working: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(painter, "WORKING_SIDE", 24)
+    seen: list[tuple[int, ...]] = []
+    own = Stylizer.__call__
+    monkeypatch.setattr(Stylizer, "__call__", lambda self, x: (seen.append(x.shape), own(self, x))[1])
+    settings = PainterSettings(brush_scale="auto")
+    assert Painter(stylizer(), settings)(picture(*shape)).shape == (*shape, 3)
+    assert seen == [(1, 3, *working)]
+    seen.clear()
+    results = Painter(stylizer(), settings).paint_batch([(picture(*shape), Blending())] * 2)
+    # Images that are stylized at their own size share a call.
+    assert seen == ([(2, 3, *working)] if shape == working else [(1, 3, *working)] * 2)
+    assert all(isinstance(found, np.ndarray) and found.shape == (*shape, 3) for found in results)
+
+
+def test_an_automatic_brush_works_with_strips_and_blending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(painter, "WORKING_SIDE", 24)
+    whole = Painter(stylizer(), PainterSettings(brush_scale="auto", tiles="off"))(picture())
+    strips = Painter(stylizer(), PainterSettings(brush_scale="auto", tiles=8))(picture())
+    assert np.abs(whole.astype(int) - strips).max() <= 1
+    photo = picture()
+    untouched = Painter(stylizer(), PainterSettings(brush_scale="auto"), blending=Blending(strength=0))(photo)
+    assert np.array_equal(untouched, photo.colour)
+
+
 @pytest.mark.parametrize("photos", [1, 3])
 def test_the_memory_layout_changes_once_in_each_direction(monkeypatch: pytest.MonkeyPatch, photos: int) -> None:
     calls: list[str] = []
@@ -110,6 +142,8 @@ def test_blending_a_few_rows_at_a_time_is_blending_the_whole(height: int) -> Non
     [
         ({"brush_scale": 0.5}, "brush_scale is at least 1"),
         ({"brush_scale": float("nan")}, "brush_scale is at least 1"),
+        ({"brush_scale": "wide"}, "brush_scale is at least 1 .*, or auto; got wide"),
+        ({"brush_scale": None}, "brush_scale is at least 1"),
         ({"tiles": 0}, "tiles is auto, off, or the height of a strip"),
         ({"tiles": True}, "tiles is auto, off, or the height of a strip"),
         ({"tiles": "on"}, "got 'on'"),
