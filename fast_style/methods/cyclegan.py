@@ -12,8 +12,10 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torchvision.transforms.v2 import RandomCrop
 
 from fast_style.losses import adversarial
+from fast_style.methods.ema import MovingAverage
 from fast_style.methods.image_pool import ImagePool
 from fast_style.methods.metrics import MeanTerms, is_seen, named_losses
 from fast_style.methods.nonfinite import propagate_nonfinite, skip_unless_finite
@@ -63,12 +65,19 @@ class CycleGanMethod(pl.LightningModule):
         identity_weight: weight of the identity loss as a share of `cycle_weight`; 0.5 in the paper. 0 skips its
             computation.
         pool_size: fake images per side that are kept for the discriminators (`ImagePool`).
+        average_decay: decay of the moving average (EMA) of both generators' weights. Validation and export use the
+            average: it levels out the circling of adversarial training (Yazici et al. 2019). 0 keeps no average, as
+            in the paper.
+        discriminator_shift: largest random shift, in pixels along each axis, of every image that a discriminator gets
+            in training (Zhao et al. 2020, the translation of DiffAugment). Without a shift, a pixel of a fake image
+            always has the same place in the discriminator's strides, so generators learn patterns on that grid. It
+            also delays overfitting to small collections. 0 shifts nothing, as in the paper.
         init_std: standard deviation of the normal init of all convolutions; 0.02 in the paper.
         seed: seed of the image pools.
         origin: metadata of every saved network: `style`, `recipe`, `version`.
 
     Raises:
-        ValueError: not two generators and two discriminators, a weight below 0, or a pool size below 0.
+        ValueError: not two generators and two discriminators, or a setting outside of its range.
     """
 
     def __init__(
@@ -81,6 +90,8 @@ class CycleGanMethod(pl.LightningModule):
         cycle_weight: float = 10.0,
         identity_weight: float = 0.5,
         pool_size: int = 50,
+        average_decay: float = 0.0,
+        discriminator_shift: int = 0,
         init_std: float = 0.02,
         seed: int = 0,
         origin: Mapping[str, str] | None = None,
@@ -95,6 +106,8 @@ class CycleGanMethod(pl.LightningModule):
                 "method.cycle_weight and method.identity_weight must be 0 or more; got "
                 f"{cycle_weight} and {identity_weight}."
             )
+        if discriminator_shift < 0:
+            raise ValueError(f"method.discriminator_shift (in pixels) must be 0 or more; got {discriminator_shift}.")
         self.automatic_optimization = False
         self.a2b, self.b2a = generators
         self.disc_a, self.disc_b = discriminators
@@ -102,7 +115,10 @@ class CycleGanMethod(pl.LightningModule):
             generator.init_normal_(init_std)
         for discriminator in discriminators:
             init_normal_(discriminator, std=init_std)
+        # After the init: the average starts as a copy.
+        self.average = MovingAverage(nn.ModuleDict(self._learning), decay=average_decay) if average_decay else None
         self.make_optimizer, self.make_schedule = optimizer, schedule
+        self.discriminator_shift = discriminator_shift
         self.cycle_weight, self.identity_weight = cycle_weight, identity_weight
         self.seed = seed
         self.pools = {side: ImagePool(pool_size, seed=seed) for side in "AB"}
@@ -115,8 +131,13 @@ class CycleGanMethod(pl.LightningModule):
 
     @property
     def networks(self) -> dict[str, Generator]:
-        """The generators by direction."""
-        return {"A2B": self.a2b, "B2A": self.b2a}
+        """The generators by direction, averaged if there is an average; these are validated and saved."""
+        return self._learning if self.average is None else _by_direction(*self.average.module.children())
+
+    @property
+    def _learning(self) -> dict[str, Generator]:
+        """The generators that the optimiser steps, by direction."""
+        return _by_direction(self.a2b, self.b2a)
 
     def origin_of(self, direction: str) -> dict[str, str]:
         """Return the metadata of the network file of direction `A2B` or `B2A`."""
@@ -131,7 +152,7 @@ class CycleGanMethod(pl.LightningModule):
     def training_step(self, pictures: Tensor, batch_idx: int) -> dict[str, Tensor]:
         """Step all four networks on a batch `(N, 2, 3, H, W)`: images of A and images of B."""
         seen = is_seen(self.trainer)
-        batch = self._translate(pictures)
+        batch = self._translate(pictures, self._learning)
         pooled = {side: pool.exchange(batch.fake_of(side)) for side, pool in self.pools.items()}
         terms, rates = self._terms(batch, pooled)
         self.newest, total = named_losses("train", terms, self._weighted(terms))
@@ -142,14 +163,14 @@ class CycleGanMethod(pl.LightningModule):
         return {"loss": total.detach()}
 
     def validation_step(self, pictures: Tensor, batch_idx: int) -> dict[str, list[Tensor]]:
-        """Compute the losses of validation images.
+        """Compute the losses of validation images, with the averaged generators if there is an average.
 
         Returns:
             Columns of the image grid by side: image, translation, reconstruction and, if computed, identity mapping.
         """
         # Not compiled: validation has few images, so a second compilation without gradients would not pay off.
         with torch.compiler.set_stance("force_eager"):
-            batch = self._translate(pictures)
+            batch = self._translate(pictures, self.networks)
             terms, rates = self._terms(batch, {side: batch.fake_of(side) for side in "AB"})
         named, _ = named_losses("val", terms, self._weighted(terms))
         named |= {f"val_accuracy/{name}": rate for name, rate in rates.items()}
@@ -178,9 +199,10 @@ class CycleGanMethod(pl.LightningModule):
             side: {name: self._of_all_processes(tensor) for name, tensor in state.items()}
             for side, state in pools.items()
         }
+        network = self.networks["A2B"]
         checkpoint["fast_style"] = {
-            "metadata": describe(self.a2b, self.origin_of("A2B")),
-            "tensors": self.a2b.state_dict(),
+            "metadata": describe(network, self.origin_of("A2B")),
+            "tensors": network.state_dict(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -190,20 +212,21 @@ class CycleGanMethod(pl.LightningModule):
                 return  # Another number of processes: effective_batch.py refuses that with a better message.
             self.pools[side].load_state_dict({name: of_all[self.global_rank] for name, of_all in state.items()})
 
-    def _translate(self, pictures: Tensor) -> Translation:
+    def _translate(self, pictures: Tensor, networks: Mapping[str, Generator]) -> Translation:
+        a2b, b2a = networks["A2B"], networks["B2A"]
         real_a, real_b = (side.contiguous(memory_format=torch.channels_last) for side in pictures.unbind(1))
-        fake_b, fake_a = self.a2b(real_a), self.b2a(real_b)
-        rec_a, rec_b = self.b2a(fake_b), self.a2b(fake_a)
+        fake_b, fake_a = a2b(real_a), b2a(real_b)
+        rec_a, rec_b = b2a(fake_b), a2b(fake_a)
         # Separate calls: one larger batch would need a second compilation.
-        idt = (self.b2a(real_a), self.a2b(real_b)) if self.identity_weight else (None, None)
+        idt = (b2a(real_a), a2b(real_b)) if self.identity_weight else (None, None)
         return Translation(real_a, real_b, fake_b, fake_a, rec_a, rec_b, *idt)
 
     def _terms(self, batch: Translation, pooled: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return all unweighted losses, and the accuracy of the discriminators (0 to 1) on real and fake images."""
         with frozen(self.disc_a, self.disc_b):
             terms = {
-                "gan_AB": adversarial.least_squares_generator(self.disc_b(batch.fake_b)),
-                "gan_BA": adversarial.least_squares_generator(self.disc_a(batch.fake_a)),
+                "gan_AB": adversarial.least_squares_generator(self.disc_b(self._shifted(batch.fake_b))),
+                "gan_BA": adversarial.least_squares_generator(self.disc_a(self._shifted(batch.fake_a))),
             }
         terms["cycle_A"] = adversarial.cycle_consistency(batch.rec_a, batch.real_a)
         terms["cycle_B"] = adversarial.cycle_consistency(batch.rec_b, batch.real_b)
@@ -212,11 +235,20 @@ class CycleGanMethod(pl.LightningModule):
             terms["identity_B"] = adversarial.identity(batch.idt_b, batch.real_b)
         rates: dict[str, Tensor] = {}
         for side, discriminator, real in (("A", self.disc_a, batch.real_a), ("B", self.disc_b, batch.real_b)):
-            of_real, of_fake = discriminator(real), discriminator(pooled[side].detach())
+            of_real = discriminator(self._shifted(real))
+            of_fake = discriminator(self._shifted(pooled[side].detach()))
             terms[f"discriminator_{side}"] = adversarial.least_squares_discriminator(of_real, of_fake)
             rates[f"real_{side}"] = adversarial.accuracy(of_real, real=True)
             rates[f"fake_{side}"] = adversarial.accuracy(of_fake, real=False)
         return terms, rates
+
+    def _shifted(self, pictures: Tensor) -> Tensor:
+        """Return what a discriminator gets: in training, the pictures shifted at random, their border mirrored."""
+        if not (self.training and self.discriminator_shift):
+            return pictures
+        size = pictures.shape[-2:]
+        shifted: Tensor = RandomCrop(size, padding=self.discriminator_shift, padding_mode="reflect")(pictures)
+        return shifted
 
     def _weighted(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
         cycle = PAPER_VALUE_RANGE * self.cycle_weight
@@ -246,6 +278,8 @@ class CycleGanMethod(pl.LightningModule):
         # global_step counts training steps, and so do run length, checkpoints and curves.
         of_generators.step()
         of_discriminators.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(nn.ModuleDict(self._learning), taken=self.finite)
         schedules = self.lr_schedulers() or []
         for schedule in schedules if isinstance(schedules, list) else [schedules]:
             assert isinstance(schedule, LRScheduler)
@@ -259,6 +293,12 @@ class CycleGanMethod(pl.LightningModule):
         of_all = [torch.empty_like(mine) for _ in range(self.trainer.world_size)]
         dist.all_gather(of_all, mine)
         return torch.stack(of_all).cpu()
+
+
+def _by_direction(a2b: nn.Module, b2a: nn.Module) -> dict[str, Generator]:
+    assert isinstance(a2b, Generator)
+    assert isinstance(b2a, Generator)
+    return {"A2B": a2b, "B2A": b2a}
 
 
 @contextmanager

@@ -60,7 +60,14 @@ class Pointwise:
     function: Callable[[Tensor], Tensor]
 
 
-StripStep = Convolution | Upsampling | Normalization | Residual | Pointwise
+@dataclass(frozen=True)
+class AddInput:
+    """Adds a function of the network's input image; the features have its channels and size."""
+
+    function: Callable[[Tensor], Tensor]
+
+
+StripStep = Convolution | Upsampling | Normalization | Residual | Pointwise | AddInput
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from fast_style.networks.blocks import (
     reflect,
 )
 from fast_style.networks.generator import (
+    AddInput,
     Convolution,
     Generator,
     Normalization,
@@ -31,6 +32,8 @@ from fast_style.networks.generator import (
 from fast_style.networks.layers import InstanceNorm, ReLU
 
 STRIDE = 4  # Two stride-2 convolutions.
+#: Share of the output range that an unchanged input covers with `skip`. With all of it, black and white would be fixed.
+SKIPPED_RANGE = 0.98
 
 
 class TransformNet(Generator):
@@ -53,6 +56,8 @@ class TransformNet(Generator):
             One step of Adam can therefore saturate the tanh in whole regions, which then stay black holes. A gain of
             0.1 reduces the learning rate of that layer to a tenth.
         outer_kernel: kernel size of the first and the last layer; 9 in the paper, 7 in CycleGAN.
+        skip: add the input image before the tanh, so that the layers learn only the change (de Bel et al. 2021,
+            "Residual CycleGAN"). The image is sharp from the first step on. The papers have no such connection.
     """
 
     smallest = 16
@@ -67,6 +72,7 @@ class TransformNet(Generator):
         residual_padding: Padding = "reflect",
         output_gain: float = 0.1,
         outer_kernel: int = 9,
+        skip: bool = False,
     ) -> None:
         super().__init__()
         _check(width, blocks, upsample, fractional_kernel, residual_padding, output_gain)
@@ -80,8 +86,9 @@ class TransformNet(Generator):
             "residual_padding": residual_padding,
             "output_gain": output_gain,
             "outer_kernel": outer_kernel,
+            "skip": skip,
         }
-        self.output_gain = output_gain
+        self.output_gain, self.skip = output_gain, skip
         self.full_size_channels = width
         # Each unpadded block removes 2 pixels per side at a quarter of the size: 40 pixels for the paper's five blocks.
         self.border = 2 * STRIDE * blocks if residual_padding == "none" else 0
@@ -120,6 +127,8 @@ class TransformNet(Generator):
         extended = (0, right, 0, bottom)
         x = reflect(pictures, b, b + right, b, b + bottom) if b else F.pad(pictures, extended, mode="reflect")
         z = self.to_rgb(self.decoder(self.residual(self.encoder(x))))
+        if self.skip:
+            z = z + self._before_tanh(F.pad(x, (-b, -b, -b, -b)))
         # Negative padding crops. A slice would make an exporter add a check for contiguity.
         return self._to_picture(F.pad(z, (0, -right, 0, -bottom)))
 
@@ -135,7 +144,8 @@ class TransformNet(Generator):
             steps.append(Residual(tuple(step for part in branch for step in _conv_steps(part))))
         for block in self.decoder:
             steps += _upsampling_steps(block)
-        return StripPlan(STRIDE, (*steps, Convolution(self.to_rgb), Pointwise(self._to_picture)))
+        skip = (AddInput(self._before_tanh),) if self.skip else ()
+        return StripPlan(STRIDE, (*steps, Convolution(self.to_rgb), *skip, Pointwise(self._to_picture)))
 
     @torch.no_grad()
     def init_normal_(self, std: float) -> None:
@@ -146,6 +156,10 @@ class TransformNet(Generator):
     def _to_picture(self, z: Tensor) -> Tensor:
         """Map to 0..1 with the scaled tanh of Johnson et al."""
         return 0.5 * (torch.tanh(self.output_gain * z) + 1)
+
+    def _before_tanh(self, pictures: Tensor) -> Tensor:
+        """Return what `_to_picture` maps to the pictures, at `SKIPPED_RANGE` of their contrast."""
+        return torch.atanh(SKIPPED_RANGE * (2 * pictures - 1)) / self.output_gain
 
 
 def _upsampling_steps(block: nn.Module) -> tuple[StripStep, StripStep]:

@@ -129,7 +129,7 @@ def test_no_identity_computes_nothing_of_it() -> None:
     for weight, calls in ((0.5, 3), (0.0, 2)):
         learner, counted = method(identity_weight=weight), []
         learner.a2b.register_forward_hook(lambda *_, counted=counted: counted.append(1))
-        batch = learner._translate(pairs)
+        batch = learner._translate(pairs, learner.networks)
         terms, _ = learner._terms(batch, {"A": batch.fake_a, "B": batch.fake_b})
         assert len(counted) == calls
         assert any(name.startswith("identity") for name in terms) is (weight > 0)
@@ -137,14 +137,14 @@ def test_no_identity_computes_nothing_of_it() -> None:
 
 def test_the_generators_losses_leave_no_gradient_in_the_discriminators() -> None:
     learner = method()
-    batch = learner._translate(torch.rand(1, 2, 3, 24, 24))
+    batch = learner._translate(torch.rand(1, 2, 3, 24, 24), learner.networks)
     terms, _ = learner._terms(batch, {"A": batch.fake_a, "B": batch.fake_b})
     (terms["gan_AB"] + terms["gan_BA"]).backward()
     assert all(p.grad is None for disc in (learner.disc_a, learner.disc_b) for p in disc.parameters())
     assert all(p.requires_grad for p in learner.parameters())
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in learner.a2b.parameters())
     learner.zero_grad()
-    batch = learner._translate(torch.rand(1, 2, 3, 24, 24))
+    batch = learner._translate(torch.rand(1, 2, 3, 24, 24), learner.networks)
     terms, _ = learner._terms(batch, {"A": batch.fake_a, "B": batch.fake_b})
     (terms["discriminator_A"] + terms["discriminator_B"]).backward()
     assert all(p.grad is None for generator in learner.networks.values() for p in generator.parameters())
@@ -168,8 +168,9 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 @pytest.mark.slow
-def test_a_resumed_run_equals_the_straight_one_with_its_pools(tmp_path: Path) -> None:
-    straight = translate(tmp_path, network_file=tmp_path / "straight.safetensors")
+@pytest.mark.parametrize("changes", [{}, {"method.average_decay": 0.9, "method.discriminator_shift": 2}])
+def test_a_resumed_run_equals_the_straight_one_with_its_pools(tmp_path: Path, changes: dict[str, float]) -> None:
+    straight = translate(tmp_path, network_file=tmp_path / "straight.safetensors", **changes)
     whole = read_checkpoint(checkpoint(tmp_path, 8))
     resumed = translate(tmp_path, network_file=tmp_path / "resumed.safetensors", resume=checkpoint(tmp_path, 4))
     again = read_checkpoint(checkpoint(tmp_path, 8))
@@ -279,6 +280,83 @@ def test_a_checkpoint_holds_the_four_networks_and_what_goes_on(tmp_path: Path) -
     assert {(group["initial_lr"], *group["betas"]) for group in groups} == {(2e-4, 0.5, 0.999)}
 
 
+class KeepGenerators(pl.Callback):
+    """Record copies of both learning generators after every step, and the image grids' columns."""
+
+    def __init__(self) -> None:
+        self.after: list[list[torch.nn.Module]] = []
+        self.columns: dict[str, list[Tensor]] = {}
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
+        assert isinstance(pl_module, CycleGanMethod)
+        self.after.append([copy.deepcopy(network) for network in (pl_module.a2b, pl_module.b2a)])
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: object, outputs: Any, *_: object) -> None:
+        self.columns = outputs
+
+
+def averaged(after: list[torch.nn.Module], decay: float) -> list[Tensor]:
+    """The moving average of the weights, step by step; its share rises as 1/10, 2/11, ... up to the decay."""
+    mean = [p.detach().clone() for p in after[0].parameters()]
+    for number, network in enumerate(after[1:], 1):
+        kept = min(decay, (1 + number) / (10 + number))
+        mean = [kept * old + (1 - kept) * new.detach() for old, new in zip(mean, network.parameters(), strict=True)]
+    return mean
+
+
+def test_the_average_of_both_generators_is_validated_and_saved(tmp_path: Path) -> None:
+    kept = KeepGenerators()
+    changes = {"method.average_decay": 0.3, "method.optimizer.lr": 0.02, "steps": 5, "val_every": 5}
+    outcome = translate(tmp_path, callbacks=(kept,), **changes)
+    saved = [load_network(file)[0] for file in outcome.network_files]
+    for network, after in zip(saved, zip(*kept.after, strict=True), strict=True):
+        for ours, expected in zip(network.parameters(), averaged(list(after), 0.3), strict=True):
+            torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-6)
+        last = after[-1].parameters()
+        assert max((p - q).abs().max() for p, q in zip(network.parameters(), last, strict=True)) > 1e-3
+    for side, network in zip("AB", saved, strict=True):
+        with torch.no_grad():
+            torch.testing.assert_close(kept.columns[side][1], network(kept.columns[side][0]), rtol=0, atol=1e-5)
+    from_checkpoint = load_network(checkpoint(tmp_path, 5))[0]
+    assert same(from_checkpoint.state_dict(), saved[0].state_dict())
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0])
+def test_a_decay_outside_of_its_range_is_refused(decay: float) -> None:
+    with pytest.raises(ValueError, match="average_decay must be at least 0 and below 1"):
+        method(average_decay=decay)
+
+
+def test_without_a_decay_no_copy_is_kept() -> None:
+    plain, kept = method(), method(average_decay=0.9)
+    assert plain.networks["A2B"] is plain.a2b
+    assert plain.networks["B2A"] is plain.b2a
+    own, average = len(list(plain.a2b.parameters())), len(list(kept.parameters())) - len(list(plain.parameters()))
+    assert average == 2 * own
+    assert not any(p.requires_grad for network in kept.networks.values() for p in network.parameters())
+    # Before the first step the average is the initial network.
+    assert same(kept.networks["B2A"].state_dict(), kept.b2a.state_dict())
+
+
+def test_discriminators_get_shifted_images_in_training_only() -> None:
+    learner, seen = method(discriminator_shift=5), []
+    learner.disc_b.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    picture = torch.arange(24.0 * 24).view(1, 1, 24, 24).expand(1, 3, -1, -1) / 576
+    batch = learner._translate(torch.stack([picture, picture], 1), learner.networks)
+    pooled = {"A": batch.fake_a, "B": batch.fake_b}
+    for _ in range(8):
+        learner._terms(batch, pooled)
+    reals = seen[1::3]
+    middles = torch.stack([real[0, 0, 12, 12] for real in reals]) * 576
+    down, right = (middles // 24 - 12).abs(), (middles % 24 - 12).abs()
+    assert 0 < down.max() <= 5
+    assert 0 < right.max() <= 5
+    assert {real.shape for real in reals} == {picture.shape}
+    seen.clear()
+    learner.eval()._terms(batch, pooled)
+    assert torch.equal(seen[1], picture)
+
+
 @pytest.mark.parametrize("fused", [True, False])
 def test_a_step_that_is_not_finite_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fused: bool
@@ -297,6 +375,7 @@ def test_a_step_that_is_not_finite_changes_nothing(
     monkeypatch.setattr(PatchDiscriminator, "forward", flawed)
     # A step calls discriminators six times; the third call of a step is broken.
     changes = {"steps": 5, "val_every": 5, "checkpoint_every": 1, "method.optimizer.fused": fused}
+    changes |= {"method.average_decay": 0.5}
     outcome = translate(tmp_path, callbacks=(Keep(),), **changes)
     assert same(states[1], states[2])
     assert not same(states[2], states[3])
@@ -316,6 +395,7 @@ def test_a_step_that_is_not_finite_changes_nothing(
         ({"precision": "16-mixed"}, "precision=bf16-mixed or 32-true"),
         ({"data": "folder", "data.load_size": None, "data.held_out": 2}, "learns from two collections"),
         ({"precision": 16}, "precision=bf16-mixed or 32-true"),
+        ({"method.discriminator_shift": -1}, r"method.discriminator_shift \(in pixels\) must be 0 or more; got -1"),
         ({"method.pool_size": -1}, r"method.pool_size \(images kept per side\) must be 0 or more; got -1"),
         ({"method.cycle_weight": -1}, "method.cycle_weight and method.identity_weight must be 0 or more; got -1"),
         ({"init_from": "wave.safetensors"}, "method=cyclegan trains two from random init: leave init_from at null"),

@@ -23,6 +23,7 @@ GENERATORS = {
     "johnson2016": PRESETS["johnson"] | JOHNSON2016,
     "nearest": PRESETS["slim"] | {"upsample": "nearest"},
     "fractional": PRESETS["slim"] | {"upsample": "fractional"},
+    "skip": PRESETS["slim"] | {"skip": True},
 }
 
 
@@ -65,6 +66,18 @@ def test_every_parameter_gets_a_gradient(name):
         assert value.grad.abs().max() > 1e-9, parameter
 
 
+@pytest.mark.parametrize("padding", ["reflect", "none"])
+def test_with_skip_the_layers_add_to_the_image(padding):
+    network = build("skip", residual_padding=padding)
+    picture = torch.rand(1, 3, 18, 23)
+    with torch.no_grad():
+        changed = network(picture)
+        for value in network.to_rgb.parameters():
+            value.zero_()
+        torch.testing.assert_close(network(picture), 0.5 + 0.98 * (picture - 0.5), rtol=0, atol=1e-5)
+    assert (changed - picture).abs().max() > 0.1
+
+
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("name", GENERATORS)
 def test_a_flat_image_gives_finite_values(name, level):
@@ -99,8 +112,9 @@ def test_odd_sizes_are_padded_at_right_and_bottom_and_cropped(name):
     extended = np.pad(picture.numpy(), ((0, 0), (0, 0), (b, b + 3), (b, b + 1)), mode="reflect")
     with torch.no_grad():
         z = network.to_rgb(network.decoder(network.residual(network.encoder(torch.from_numpy(extended)))))
-        expected = (torch.tanh(network.output_gain * z) + 1) / 2
-        torch.testing.assert_close(network(picture), expected[..., :17, :35], rtol=0, atol=1e-5)
+        before = torch.atanh(0.98 * (2 * picture - 1)) if network.skip else 0
+        expected = (torch.tanh(network.output_gain * z[..., :17, :35] + before) + 1) / 2
+        torch.testing.assert_close(network(picture), expected, rtol=0, atol=1e-5)
 
 
 def test_the_papers_network_has_the_papers_layer_shapes():

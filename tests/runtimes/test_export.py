@@ -18,6 +18,7 @@ NETWORKS = {
     "fractional": {"upsample": "fractional"},
     "the_papers": {"upsample": "fractional", "fractional_kernel": 3, "residual_padding": "none"},
     "cyclegan": {"upsample": "fractional", "fractional_kernel": 3, "output_gain": 1.0, "outer_kernel": 7},
+    "skip": {"skip": True},
 }
 
 

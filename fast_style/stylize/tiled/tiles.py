@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fast_style.networks.generator import (
+    AddInput,
     Convolution,
     Generator,
     Normalization,
@@ -85,7 +86,7 @@ class Tiles:
         device = next(self.network.parameters()).device
         photo = PhotoRows(pixels, multiple=self.plan.multiple, device=device)
         with ExitStack() as stack:
-            work = _Work(self, progress, photo.height)
+            work = _Work(self, progress, photo)
             stack.callback(work.close)
             if self.statistics == "thumbnail":
                 work.known = thumbnail_moments(self.network, pixels)
@@ -103,11 +104,12 @@ class _Work:
     recomputed whenever they are needed.
     """
 
-    def __init__(self, tiles: Tiles, progress: Callable[[float], None], height: int) -> None:
-        self.rows, self.folder, self.progress, self.height = tiles.rows, tiles.spool, progress, height
+    def __init__(self, tiles: Tiles, progress: Callable[[float], None], photo: Rows) -> None:
+        self.rows, self.folder, self.progress, self.photo = tiles.rows, tiles.spool, progress, photo
+        self.height = photo.height
         self.known: dict[InstanceNorm, Moments] | None = None
         self._spooled: list[DiskRows] = []
-        self._coarsest = _coarsest(tiles.plan, height)
+        self._coarsest = _coarsest(tiles.plan, self.height)
         self._passes, self._passed = _passes(tiles.plan, exact=tiles.statistics == "exact"), 0
 
     def close(self) -> None:
@@ -133,6 +135,8 @@ class _Work:
                     features = UpsampleRows(features, kernel)
                 case Pointwise(function):
                     features = MapRows(features, function)
+                case AddInput(function):
+                    features = SumRows(features, MapRows(self.photo, function))
                 case Normalization(norm, relu):
                     before = len(self._spooled)
                     features = self._normalised(features, norm, relu)

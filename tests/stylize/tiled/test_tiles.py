@@ -22,6 +22,7 @@ NETWORKS = {
     "kernel_of_3": {"upsample": "fractional", "fractional_kernel": 3},
     "no_blocks": {"blocks": 0},
     "cyclegan": {"upsample": "fractional", "fractional_kernel": 3, "output_gain": 1.0, "outer_kernel": 7},
+    "skip": {"skip": True},
 }
 
 
