@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from fast_style.evaluation.artefacts.measure import SMALLEST, measure_artefacts
 from fast_style.evaluation.cost import Cost, measured
 from fast_style.evaluation.judged_sides import Figures, JudgedSides, Match
 from fast_style.evaluation.judges import Judge, family_of
@@ -19,7 +20,7 @@ from fast_style.evaluation.style_metrics import SCALES
 #: Called after each photo with its file, the photo and the stylized image of each side, `(1, 3, H, W)` in 0..1.
 OnPhoto = Callable[[str, Tensor, Sequence[Tensor]], None]
 #: Names of figures that are of no judge begin with these.
-SECTIONS = ("picture", "network")
+SECTIONS = ("picture", "artefacts", "network")
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,36 @@ def compare_sides(
             one.add(photo, painted)
         if on_photo is not None:
             on_photo(file, photo, painted)
+    _match_contents(judged, sides, photos, size)
     figures = [meter.figures() for meter in meters]
     for one in judged:
         for own, more in zip(figures, one.figures(), strict=True):
             own |= {f"{one.judge.name}/{name}": value for name, value in more.items()}
     return _summary(sides, len(photos), judges, figures, seed)
+
+
+def _match_contents(
+    judged: Sequence[JudgedSides], sides: Sequence[Side], photos: Sequence[str], size: int | None
+) -> None:
+    """Blend stylized images with their photos until the content errors are equal, by every judge.
+
+    Images are made or read again in each round, so that no number of photos fills the memory.
+    """
+    while any(strengths := [one.next_strengths() for one in judged]):
+        needed = set().union(*strengths)
+        for file in photos:
+            photo, found = load_pictures(sides, file, size=size)
+            painted = {index: _painted(sides[index], photo, found[index]) for index in needed}
+            for one, own in zip(judged, strengths, strict=True):
+                if own:
+                    one.add_blends(photo, painted, own)
+
+
+def _painted(side: Side, photo: Tensor, picture: Tensor | None) -> Tensor:
+    if picture is not None:
+        return picture
+    assert isinstance(side, NetworkSide)
+    return side.painter(photo)
 
 
 class _PictureMeter:
@@ -104,15 +130,18 @@ class _PictureMeter:
 
     def add(self, photo: Tensor, picture: Tensor | None) -> Tensor:
         """Return the stylized image of a photo."""
-        if picture is None:
-            assert isinstance(self.side, NetworkSide)
-            picture = self._painted(self.side, photo)
+        if isinstance(self.side, NetworkSide):
+            picture = self._measured(self.side, photo)
+        assert picture is not None
         similarity = structural_similarity_index_measure(picture, photo, data_range=1.0)
         assert isinstance(similarity, Tensor)
-        self._values.append({"picture/ssim": similarity.item()})
+        figures = {"picture/ssim": similarity.item()}
+        if min(photo.shape[-2:]) >= SMALLEST:
+            figures |= {f"artefacts/{name}": value for name, value in measure_artefacts(picture, photo).items()}
+        self._values.append(figures)
         return picture
 
-    def _painted(self, side: NetworkSide, photo: Tensor) -> Tensor:
+    def _measured(self, side: NetworkSide, photo: Tensor) -> Tensor:
         if not self._costs:  # The first call also prepares the network; its memory counts, its time does not.
             self._memory = measured(lambda: side.painter(photo), self.device)[1].memory
         picture, cost = measured(lambda: side.painter(photo), self.device)

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from fast_style.evaluation.judges import Judge
-from fast_style.evaluation.matched_content import STRENGTHS, at_strength, blended, strength_of_content
+from fast_style.evaluation.matched_content import StrengthSearch, blended
 from fast_style.evaluation.style_metrics import SCALES, ImageErrors, StyleMetrics, best_size
 
 #: `lowest`: the lowest content error of the sides; a number: this content error; None: no matching.
@@ -18,6 +18,9 @@ Figures = dict[str, list[float] | float]
 
 class JudgedSides:
     """Collects the errors of all sides for each photo; then computes their figures.
+
+    First `add` every photo. Then, as long as there are `next_strengths`, `add_blends` of every photo. Then take the
+    `figures`.
 
     Args:
         judge: loss network and layers.
@@ -39,61 +42,73 @@ class JudgedSides:
         self.judge = judge
         self.metrics = StyleMetrics(judge, painting, scales=scales)
         self.match = match_content
-        blends = (0.0, *STRENGTHS, 1.0) if match_content is not None else (1.0,)
-        self._errors: list[dict[float, list[ImageErrors]]] = [{blend: [] for blend in blends} for _ in range(sides)]
+        self._errors: list[dict[float, list[ImageErrors]]] = [{1.0: []} for _ in range(sides)]
+        self._searches: list[StrengthSearch] = []
 
     def add(self, photo: Tensor, painted: Sequence[Tensor]) -> None:
         """Measure the stylized images of one photo, `(1, 3, H, W)` in 0..1, one of each side."""
         features = self.metrics.photo_features(photo)
-        untouched = self.metrics.errors(photo, features) if self.match is not None else None
         for picture, errors in zip(painted, self._errors, strict=True):
-            for strength, found in errors.items():
-                at_zero = untouched if strength == 0 else None
-                found.append(at_zero or self.metrics.errors(blended(picture, photo, strength), features))
+            errors[1.0].append(self.metrics.errors(picture, features))
+
+    def next_strengths(self) -> dict[int, float]:
+        """The strength at which a side is to be blended next, by the side's index; empty if nothing is left to do."""
+        if self.match is None:
+            return {}
+        if not self._searches:
+            contents = [_content(errors[1.0]) for errors in self._errors]
+            target = min(contents) if self.match == "lowest" else self.match
+            self._searches = [StrengthSearch(content, target) for content in contents]
+        for search, errors in zip(self._searches, self._errors, strict=True):
+            for strength in errors.keys() - search.contents:
+                search.add(strength, _content(errors[strength]))
+        found = {index: search.next_strength for index, search in enumerate(self._searches)}
+        return {index: strength for index, strength in found.items() if strength is not None}
+
+    def add_blends(self, photo: Tensor, painted: Mapping[int, Tensor], strengths: Mapping[int, float]) -> None:
+        """Measure blends of one photo.
+
+        Args:
+            photo: `(1, 3, H, W)` in 0..1.
+            painted: stylized images by the side's index.
+            strengths: as from `next_strengths`, the same for all photos of a round.
+        """
+        features = self.metrics.photo_features(photo)
+        for index, strength in strengths.items():
+            blend = blended(painted[index], photo, strength)
+            self._errors[index].setdefault(strength, []).append(self.metrics.errors(blend, features))
 
     def figures(self) -> list[Figures]:
         """The figures of each side, by name.
 
         `style_size`: the size of the painting that fits best. `style/scale2`: mean style error over the layers at scale
         2, without scales that are too small for every photo. `style/scale1/relu2_1`, `content/relu3_1`: errors of a
-        layer. `content`: mean over the layers. `matched/...`: content error, strength and style errors after blending;
-        they are absent for a side with less content error than that.
+        layer. `content`: mean over the layers. `matched/...`: strength, content error and style errors after blending;
+        they are absent for a side with less content error than is to be reached.
         """
-        contents = [
-            {strength: _mean([error.content_error for error in found]) for strength, found in errors.items()}
-            for errors in self._errors
-        ]
-        lowest = min(content[1.0] for content in contents)
-        target = lowest if self.match == "lowest" else self.match
-        return [
-            self._figures(errors, None if target is None else strength_of_content(content, target), target)
-            for errors, content in zip(self._errors, contents, strict=True)
-        ]
-
-    def _figures(
-        self, errors: Mapping[float, Sequence[ImageErrors]], strength: float | None, target: float | None
-    ) -> Figures:
-        own = errors[1.0]
-        size = best_size(own)
-        figures: Figures = {"style_size": float(size)}
-        for scale in self.metrics.scales:
-            figures[f"style/scale{scale}"] = [error.style_error(size, scale) for error in own]
-            for name in self.judge.style_layers if scale == 1 else ():
+        found = []
+        for index, errors in enumerate(self._errors):
+            own = errors[1.0]
+            size = best_size(own)
+            figures: Figures = {"style_size": float(size)}
+            figures |= self._style(own, size)
+            for name in self.judge.style_layers:
                 figures[f"style/scale1/{name}"] = [error.style[size][1][name] for error in own]
-        for name in self.judge.content_layers:
-            figures[f"content/{name}"] = [error.content[name] for error in own]
-        figures["content"] = [error.content_error for error in own]
-        if strength is not None and target is not None:
-            figures |= {"matched/content": target, "matched/strength": strength}
-            for scale in self.metrics.scales:
-                by_blend = {blend: [e.style_error(size, scale) for e in found] for blend, found in errors.items()}
-                figures[f"matched/style/scale{scale}"] = list(at_strength(by_blend, strength))
-        return {name: value for name, value in figures.items() if not _is_empty(value)}
+            for name in self.judge.content_layers:
+                figures[f"content/{name}"] = [error.content[name] for error in own]
+            figures["content"] = [error.content_error for error in own]
+            if self._searches and self._searches[index].is_possible:
+                strength = self._searches[index].best
+                figures["matched/strength"] = strength
+                figures["matched/content"] = [error.content_error for error in errors[strength]]
+                figures |= {f"matched/{name}": value for name, value in self._style(errors[strength], size).items()}
+            found.append(figures)
+        return found
+
+    def _style(self, errors: Sequence[ImageErrors], size: int) -> dict[str, list[float]]:
+        by_scale = {scale: [error.style_error(size, scale) for error in errors] for scale in self.metrics.scales}
+        return {f"style/scale{s}": values for s, values in by_scale.items() if not all(map(math.isnan, values))}
 
 
-def _is_empty(value: list[float] | float) -> bool:
-    return isinstance(value, list) and all(map(math.isnan, value))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
+def _content(errors: Sequence[ImageErrors]) -> float:
+    return math.fsum(error.content_error for error in errors) / len(errors)

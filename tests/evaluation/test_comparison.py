@@ -13,6 +13,7 @@ from fast_style import load_image, save_image
 from fast_style.evaluation.comparison import Comparison, compare_sides
 from fast_style.evaluation.cost import measured
 from fast_style.evaluation.judges import Judge
+from fast_style.evaluation.matched_content import TOLERANCE
 from fast_style.evaluation.report import as_json, as_markdown, as_table
 from fast_style.evaluation.sides import FolderSide, NetworkSide, Side
 from fast_style.networks.loss_network import LossNetwork
@@ -79,7 +80,7 @@ def test_every_figure_has_a_name_an_interval_and_the_number_of_photos(photos: li
     for side in ("one", "two"):
         figures = found.figures[side]
         assert set(figures) == names
-        single = {"tiny/style_size", "tiny/matched/content", "tiny/matched/strength", "network/memory_mb"}
+        single = {"tiny/style_size", "tiny/matched/strength", "network/memory_mb"}
         for name in names - single:
             figure = figures[name]
             assert figure.photos == 3
@@ -93,7 +94,7 @@ def test_every_figure_has_a_name_an_interval_and_the_number_of_photos(photos: li
     assert two["tiny/content"].mean < one["tiny/content"].mean
     assert two["tiny/matched/strength"].mean == 1
     assert 0 < one["tiny/matched/strength"].mean < 1
-    assert one["tiny/matched/content"] == two["tiny/matched/content"]
+    assert one["tiny/matched/content"].mean == pytest.approx(two["tiny/matched/content"].mean, rel=TOLERANCE)
 
 
 def test_the_photo_itself_has_no_content_error_and_full_similarity(photos: list[str], judge: Judge) -> None:
