@@ -119,6 +119,7 @@ def test_a_recipe_of_a_translation_has_the_papers_numbers(choice: str) -> None:
     identity = 0.0 if choice == "horse2zebra" else 0.5
     assert (cfg.method.cycle_weight, cfg.method.identity_weight, cfg.method.pool_size) == (10, identity, 50)
     assert (cfg.method.optimizer.lr, list(cfg.method.optimizer.betas)) == (2e-4, [0.5, 0.999])
+    assert (cfg.method.average_decay, cfg.method.discriminator_shift, cfg.generator.skip) == (0, 0, False)
     assert (cfg.data.size, cfg.data.load_size, cfg.data.batch_size) == (256, 286, 1)
     assert (cfg.discriminator.width, cfg.generator.blocks, cfg.generator.upsample) == (64, 9, "fractional")
     assert cfg.generator.width == (32 if choice == "cyclegan_tutorial" else 64)
@@ -126,6 +127,16 @@ def test_a_recipe_of_a_translation_has_the_papers_numbers(choice: str) -> None:
     assert epochs == (100, 100)
     if choice != "cyclegan_tutorial":
         assert cfg.steps == 200 * {"horse2zebra": 1334, "vangogh2photo": 6287}[choice]
+
+
+def test_the_short_recipe_of_a_translation_keeps_the_papers_losses() -> None:
+    cfg = composed("train", "experiment=cyclegan_short", "data.root=photos")
+    paper = composed("train", "experiment=vangogh2photo", "data.root=photos")
+    differ = {"average_decay", "discriminator_shift", "schedule"}
+    assert {key for key, value in cfg.method.items() if value != paper.method[key]} == differ
+    assert cfg.discriminator == paper.discriminator
+    assert (cfg.generator.upsample, cfg.generator.skip) == ("linear", True)
+    assert cfg.method.schedule.total_steps == cfg.steps
 
 
 def test_the_command_line_overrides_the_method() -> None:

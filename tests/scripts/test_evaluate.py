@@ -113,6 +113,17 @@ def test_the_progress_bar_counts_every_image(command: Command, painted: list[Any
     assert json.loads(Path("figures.json").read_text())
 
 
+def test_a_translation_is_measured_for_artefacts_too(command: Command, painted: list[Any]) -> None:
+    code, out, err = command(
+        "evaluate_translation", *TRANSLATION, "device=cpu", "size=64", "layers=[relu1_1]", "json=figures.json"
+    )
+    assert code == 0, err
+    assert "Artefacts, means over 2 images:" in out
+    found = json.loads(Path("figures.json").read_text())["artefacts"]
+    assert found["translated"] == found["untranslated"]  # This stylizer returns its input.
+    assert found["translated"].keys() == {"checkerboard", "dots", "banding", "border", "clipping"}
+
+
 # ---- sides, judges and files of scripts/evaluate.py
 
 
