@@ -5,10 +5,25 @@ from numpy.typing import NDArray
 from PIL import Image
 
 
-def enlarged(planes: NDArray[np.float32], width: int, top: int, bottom: int, height: int) -> NDArray[np.float32]:
-    """Enlarge ``(h, w, C)`` to ``(height, width, C)``, bicubic; return rows ``top`` to ``bottom`` of the result."""
-    rows, columns = planes.shape[:2]
-    box = (0, top * rows / height, columns, bottom * rows / height)
+def enlarged(
+    planes: NDArray[np.float32],
+    width: int,
+    top: int,
+    bottom: int,
+    height: int,
+    *,
+    first: int = 0,
+    rows: int | None = None,
+) -> NDArray[np.float32]:
+    """Enlarge ``(h, w, C)`` to ``(height, width, C)``, bicubic; return rows ``top`` to ``bottom`` of the result.
+
+    Args:
+        planes: the image, or some of its rows: enough for the result, and two more at each side.
+        width, top, bottom, height: see above.
+        first, rows: index of the first of these rows in the image, and how many rows the image has.
+    """
+    columns, rows = planes.shape[1], rows or len(planes)
+    box = (0, top * rows / height - first, columns, bottom * rows / height - first)
     size = (width, bottom - top)
     channels = [Image.fromarray(np.ascontiguousarray(plane)) for plane in planes.transpose(2, 0, 1)]
     return np.stack([np.asarray(c.resize(size, Image.Resampling.BICUBIC, box=box)) for c in channels], axis=-1)

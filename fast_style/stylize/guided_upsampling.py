@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from fast_style.images.luma import luma_of
 from fast_style.images.resize import enlarged
+from fast_style.stylize.stroke_flow import StrokeFlow
 
 Floats = NDArray[np.float32]
 RADIUS = 4  # In pixels of the small copy; about the width of a stroke.
@@ -65,11 +66,12 @@ def upsampled(photo: NDArray[Any], small: Floats, painted: Floats, *, rows: int 
     height, width = photo.shape[:2]
     # Where the slope is 1, the sharp photo replaces its blurred enlargement.
     a = slope(small, painted)[..., None]
+    strokes = StrokeFlow(painted, height / len(small))
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         strip = (width, top, bottom, height)
         sharp = photo[top:bottom].astype(np.float32) / np.float32(255 if photo.dtype == np.uint8 else 1)
-        edges: Floats = sharp - enlarged(small, *strip)
+        edges: Floats = sharp - strokes.plain_rows(small, *strip)
         # Only luminance is added: the colours stay those of the stylized image.
         detail = enlarged(a, *strip) * luma_of(edges)[..., None]
-        yield top, (enlarged(painted, *strip) + detail).clip(0, 1)
+        yield top, (strokes.rows(*strip) + detail).clip(0, 1)
