@@ -1,6 +1,7 @@
 """Clean images, and artefacts added to them, each with the figure that it must raise."""
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -14,11 +15,17 @@ BASES = ("flat", "samples/astronaut.png", "samples/coffee.png", "styles/the_scre
 Artefact = Callable[[Tensor, float], Tensor]
 
 
+@cache
 def base(name: str, side: int = 256) -> Tensor:
     """`(1, 3, side, side)`, with room to 0 and 1 so that an added artefact is not clipped."""
     if name == "flat":
         return torch.full((1, 3, side, side), 0.5)
-    return 0.1 + 0.8 * load_image(CHECKOUT / "data" / name)[..., :side, :side]
+    return 0.1 + 0.8 * _whole(name)[..., :side, :side]
+
+
+@cache
+def _whole(name: str) -> Tensor:
+    return load_image(CHECKOUT / "data" / name)
 
 
 def checkerboard(period: int) -> Artefact:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from artefact_cases import ARTEFACTS, BASES, base
 
-from fast_style.evaluation.artefacts import measure_artefacts
+from fast_style.evaluation.artefacts import flat_checkerboard, measure_artefacts
 
 #: Changes below this are no change: levels, dots for 10,000 pixels, percent.
 SMALL = {"checkerboard": 1.0, "dots": 2.0, "banding": 1.0, "border": 5.0, "clipping": 0.5}
@@ -44,3 +44,9 @@ def test_images_of_any_size_are_measured(shape: tuple[int, int]) -> None:
 def test_other_shapes_are_refused(painted: tuple[int, ...], photo: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="sides of at least 64 pixels; got"):
         measure_artefacts(torch.rand(painted), torch.rand(photo))
+
+
+def test_flat_photos_show_a_checkerboard_of_the_network() -> None:
+    add = ARTEFACTS["checkerboard of period 2"][0]
+    assert flat_checkerboard(lambda photo: 0.9 * photo, size=96) == 0
+    assert flat_checkerboard(lambda photo: add(0.1 + 0.8 * photo, 3), size=96) == pytest.approx(3, rel=0.01)

@@ -28,12 +28,7 @@ def measure_artefacts(painted: Tensor, photo: Tensor) -> dict[str, float]:
     Raises:
         ValueError: unequal shapes, another number of images or channels, or a side below 64 pixels.
     """
-    if painted.shape != photo.shape or painted.shape[:-2] != (1, 3) or min(painted.shape[-2:]) < SMALLEST:
-        raise ValueError(
-            f"The artefact figures need a stylized image and its photo, (1, 3, H, W) with sides of at least {SMALLEST} "
-            f"pixels; got {tuple(painted.shape)} and {tuple(photo.shape)}."
-        )
-    painted, photo = (255 * pixels.detach().cpu().float() for pixels in (painted, photo))
+    painted, photo = as_levels(painted, photo)
     inside = (0, slice(None), slice(BORDER, -BORDER), slice(BORDER, -BORDER))
     return {
         "checkerboard": checkerboard(painted[inside]),
@@ -42,3 +37,18 @@ def measure_artefacts(painted: Tensor, photo: Tensor) -> dict[str, float]:
         "border": border(painted[0], photo[0], BORDER),
         "clipping": clipping(painted[inside], photo[inside]),
     }
+
+
+def as_levels(painted: Tensor, photo: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both images in 0..255 on the CPU.
+
+    Raises:
+        ValueError: unequal shapes, another number of images or channels, or a side below 64 pixels.
+    """
+    if painted.shape != photo.shape or painted.shape[:-2] != (1, 3) or min(painted.shape[-2:]) < SMALLEST:
+        raise ValueError(
+            f"The artefact figures need a stylized image and its photo, (1, 3, H, W) with sides of at least {SMALLEST} "
+            f"pixels; got {tuple(painted.shape)} and {tuple(photo.shape)}."
+        )
+    levels = [255 * pixels.detach().cpu().float() for pixels in (painted, photo)]
+    return levels[0], levels[1]
