@@ -328,7 +328,17 @@ def test_settings_are_checked_once(painter, monkeypatch):
 
 @pytest.mark.parametrize(
     "setting",
-    ["size=0", "quality=101", "batch=0", "alpha=drop", "mask=nowhere.png", "tiles=0", "max_memory=0", "brush_scale=0"],
+    [
+        "size=0",
+        "quality=101",
+        "batch=0",
+        "alpha=drop",
+        "mask=nowhere.png",
+        "tiles=0",
+        "max_memory=0",
+        "brush_scale=0",
+        "brush_scale=wide",
+    ],
 )
 def test_a_mistake_is_reported_before_a_runtime_is_prepared(here, monkeypatch, capfd, setting):
     monkeypatch.setattr("fast_style.stylize.stylizer.load_stylizer", None)
