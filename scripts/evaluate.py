@@ -14,7 +14,7 @@ from fast_style.cli.errors import NETWORKS, one_sentence_errors
 if TYPE_CHECKING:
     import torch
 
-    from fast_style.evaluation.comparison import Comparison
+    from fast_style.evaluation.comparison import Comparison, PhotoDone
     from fast_style.evaluation.judges import Judge
     from fast_style.evaluation.sides import Side
 
@@ -43,9 +43,13 @@ def main(cfg: DictConfig) -> None:
     sheet = Sheet(cfg.sheet, painting[max(painting)], [side.name for side in sides])
     with tqdm(total=len(photos), unit="photo") as bar:
 
-        def on_photo(file: str, photo: "torch.Tensor", painted: "Sequence[torch.Tensor]") -> None:
+        def on_photo(done: "PhotoDone") -> None:
+            if done.round and bar.n == bar.total:
+                bar.reset()
+                bar.set_description(f"matching contents, round {done.round}")
             bar.update()
-            sheet.add(file, photo, painted)
+            if done.round == 0:
+                sheet.add(done)
 
         found = compare_sides(
             sides,
@@ -55,6 +59,7 @@ def main(cfg: DictConfig) -> None:
             size=cfg.size,
             scales=list(cfg.scales),
             match_content=cfg.match_content,
+            stability_photos=cfg.stability_photos,
             device=device,
             on_photo=on_photo,
         )
@@ -117,13 +122,13 @@ class Sheet:
         self.rows: list[list[torch.Tensor | None]] = []
         self.labels: list[str] = []
 
-    def add(self, file: str, photo: "torch.Tensor", painted: "Sequence[torch.Tensor]") -> None:
+    def add(self, done: "PhotoDone") -> None:
         """Add the row of a photo; the first row shows the painting too."""
         from pathlib import Path
 
         if self.file and len(self.rows) < ROWS_OF_SHEET:
-            self.rows.append([photo, None if self.rows else self.painting, *painted])
-            self.labels.append(Path(file).stem.replace("_", " "))
+            self.rows.append([done.photo, None if self.rows else self.painting, *done.painted.values()])
+            self.labels.append(Path(done.file).stem.replace("_", " "))
 
     def write(self) -> None:
         """Write the sheet if it was requested."""

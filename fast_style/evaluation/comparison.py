@@ -9,18 +9,38 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from fast_style.evaluation.artefacts.measure import SMALLEST, measure_artefacts
+from fast_style.evaluation.artefacts import FixedBlobs, flat_checkerboard, measure_artefacts
+from fast_style.evaluation.artefacts.measure import SMALLEST
 from fast_style.evaluation.cost import Cost, measured
 from fast_style.evaluation.judged_sides import Figures, JudgedSides, Match
 from fast_style.evaluation.judges import Judge, family_of
+from fast_style.evaluation.shift_stability import measure_stability
 from fast_style.evaluation.sides import NetworkSide, Side, load_pictures
 from fast_style.evaluation.statistics import Estimate, estimate, paired_difference
 from fast_style.evaluation.style_metrics import SCALES
 
-#: Called after each photo with its file, the photo and the stylized image of each side, `(1, 3, H, W)` in 0..1.
-OnPhoto = Callable[[str, Tensor, Sequence[Tensor]], None]
 #: Names of figures that are of no judge begin with these.
-SECTIONS = ("picture", "artefacts", "network")
+SECTIONS = ("picture", "artefacts", "stability", "network")
+
+
+@dataclass(frozen=True)
+class PhotoDone:
+    """A photo that was measured.
+
+    Attributes:
+        file: the photo's file.
+        photo: `(1, 3, H, W)` in 0..1.
+        painted: the stylized image of each side, of the same shape.
+        round: 0 for the images themselves; 1, 2, ... for the blends of matched content.
+    """
+
+    file: str
+    photo: Tensor
+    painted: dict[str, Tensor]
+    round: int
+
+
+OnPhoto = Callable[[PhotoDone], None]
 
 
 @dataclass(frozen=True)
@@ -52,6 +72,7 @@ def compare_sides(
     size: int | None = None,
     scales: Sequence[int] = SCALES,
     match_content: Match = None,
+    stability_photos: int = 0,
     device: torch.device | None = None,
     seed: int = 0,
     on_photo: OnPhoto | None = None,
@@ -66,9 +87,10 @@ def compare_sides(
         size: without folders, larger photos are reduced to this shorter side in pixels; None keeps their size.
         scales: how many times images are reduced for the style errors.
         match_content: content error for the style at matched content (see `matched_content`). `lowest` needs two sides.
+        stability_photos: how many photos the stability of networks is measured on; each takes five images.
         device: where the networks compute, for the measurement of seconds and memory; None is the CPU.
         seed: of the bootstrap intervals.
-        on_photo: is called after each photo.
+        on_photo: is called after each photo, in each round with all photos.
 
     Raises:
         ValueError: no sides, photos or judges, equal names, or images of unequal or too small size.
@@ -79,15 +101,15 @@ def compare_sides(
     judged = [
         JudgedSides(judge, painting, sides=len(sides), scales=scales, match_content=match_content) for judge in judges
     ]
-    meters = [_PictureMeter(side, device or torch.device("cpu")) for side in sides]
+    meters = [_PictureMeter(side, device or torch.device("cpu"), stability_photos) for side in sides]
     for file in photos:
         photo, found = load_pictures(sides, file, size=size)
         painted = [meter.add(photo, picture) for meter, picture in zip(meters, found, strict=True)]
         for one in judged:
             one.add(photo, painted)
         if on_photo is not None:
-            on_photo(file, photo, painted)
-    _match_contents(judged, sides, photos, size)
+            on_photo(PhotoDone(file, photo, {s.name: p for s, p in zip(sides, painted, strict=True)}, 0))
+    _match_contents(judged, sides, photos, size, on_photo)
     figures = [meter.figures() for meter in meters]
     for one in judged:
         for own, more in zip(figures, one.figures(), strict=True):
@@ -96,20 +118,28 @@ def compare_sides(
 
 
 def _match_contents(
-    judged: Sequence[JudgedSides], sides: Sequence[Side], photos: Sequence[str], size: int | None
+    judged: Sequence[JudgedSides],
+    sides: Sequence[Side],
+    photos: Sequence[str],
+    size: int | None,
+    on_photo: OnPhoto | None,
 ) -> None:
     """Blend stylized images with their photos until the content errors are equal, by every judge.
 
     Images are made or read again in each round, so that no number of photos fills the memory.
     """
+    number = 0
     while any(strengths := [one.next_strengths() for one in judged]):
-        needed = set().union(*strengths)
+        number += 1
+        needed = sorted(set().union(*strengths))
         for file in photos:
             photo, found = load_pictures(sides, file, size=size)
             painted = {index: _painted(sides[index], photo, found[index]) for index in needed}
             for one, own in zip(judged, strengths, strict=True):
                 if own:
                     one.add_blends(photo, painted, own)
+            if on_photo is not None:
+                on_photo(PhotoDone(file, photo, {sides[index].name: p for index, p in painted.items()}, number))
 
 
 def _painted(side: Side, photo: Tensor, picture: Tensor | None) -> Tensor:
@@ -122,9 +152,10 @@ def _painted(side: Side, photo: Tensor, picture: Tensor | None) -> Tensor:
 class _PictureMeter:
     """Makes or takes the stylized images of a side, and collects what needs no judge."""
 
-    def __init__(self, side: Side, device: torch.device) -> None:
-        self.side, self.device = side, device
+    def __init__(self, side: Side, device: torch.device, stability_photos: int) -> None:
+        self.side, self.device, self.stability_photos = side, device, stability_photos
         self._values: list[dict[str, float]] = []
+        self._blobs = FixedBlobs()
         self._costs: list[Cost] = []
         self._memory = 0
 
@@ -137,7 +168,10 @@ class _PictureMeter:
         assert isinstance(similarity, Tensor)
         figures = {"picture/ssim": similarity.item()}
         if min(photo.shape[-2:]) >= SMALLEST:
-            figures |= {f"artefacts/{name}": value for name, value in measure_artefacts(picture, photo).items()}
+            figures |= _named("artefacts", measure_artefacts(picture, photo))
+            self._blobs.add(picture, photo)
+            if isinstance(self.side, NetworkSide) and len(self._values) < self.stability_photos:
+                figures |= _named("stability", measure_stability(self.side.painter, photo))
         self._values.append(figures)
         return picture
 
@@ -153,10 +187,18 @@ class _PictureMeter:
         """All figures by name."""
         names = dict.fromkeys(itertools.chain.from_iterable(self._values))
         figures: Figures = {name: [found.get(name, math.nan) for found in self._values] for name in names}
-        if self._costs:
-            figures |= {"network/seconds": [cost.seconds for cost in self._costs]}
-            figures |= {"network/memory_mb": self._memory / 1e6}
+        blobs = self._blobs.compute()
+        if not math.isnan(blobs):
+            figures["artefacts/fixed_blobs"] = blobs
+        if isinstance(self.side, NetworkSide):
+            figures["artefacts/flat_checkerboard"] = flat_checkerboard(self.side.painter)
+            figures["network/seconds"] = [cost.seconds for cost in self._costs]
+            figures["network/memory_mb"] = self._memory / 1e6
         return figures
+
+
+def _named(section: str, figures: Mapping[str, float]) -> dict[str, float]:
+    return {f"{section}/{name}": value for name, value in figures.items()}
 
 
 def _check(sides: Sequence[Side], photos: Sequence[str], judges: Sequence[Judge]) -> None:

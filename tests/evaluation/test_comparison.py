@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fast_style import load_image, save_image
-from fast_style.evaluation.comparison import Comparison, compare_sides
+from fast_style.evaluation.comparison import Comparison, PhotoDone, compare_sides
 from fast_style.evaluation.cost import measured
 from fast_style.evaluation.judges import Judge
 from fast_style.evaluation.matched_content import TOLERANCE
@@ -76,11 +76,12 @@ def test_every_figure_has_a_name_an_interval_and_the_number_of_photos(photos: li
     tiny += ["content/relu2", "content", "matched/content", "matched/strength"]
     tiny += ["matched/style/scale1", "matched/style/scale2"]
     names = {f"tiny/{name}" for name in tiny} | {"picture/ssim", "network/seconds", "network/memory_mb"}
+    names.add("artefacts/flat_checkerboard")
     assert found.photos == 3
     for side in ("one", "two"):
         figures = found.figures[side]
         assert set(figures) == names
-        single = {"tiny/style_size", "tiny/matched/strength", "network/memory_mb"}
+        single = {"tiny/style_size", "tiny/matched/strength", "network/memory_mb", "artefacts/flat_checkerboard"}
         for name in names - single:
             figure = figures[name]
             assert figure.photos == 3
@@ -117,16 +118,16 @@ def test_a_painting_as_stylized_image_has_no_style_error(photos: list[str], judg
 
 
 def test_sides_see_one_size_and_a_caller_sees_every_image(photos: list[str], judge: Judge, tmp_path: Path) -> None:
-    seen: list[tuple[str, list[tuple[int, ...]]]] = []
-    side = painted_folder(tmp_path / "p", photos)
-    compared(
-        [NetworkSide("network", inverted), side],
-        photos,
-        judge,
-        size=16,
-        on_photo=lambda file, photo, painted: seen.append((file, [p.shape for p in (photo, *painted)])),
-    )
-    assert seen == [(file, [(1, 3, 32, 40)] * 3) for file in photos]
+    seen: list[PhotoDone] = []
+    sides = [NetworkSide("network", faded), painted_folder(tmp_path / "p", photos)]
+    compared(sides, photos, judge, size=16, match_content="lowest", on_photo=seen.append)
+    assert [done.file for done in seen if done.round == 0] == photos
+    for done in seen:
+        assert {picture.shape for picture in (done.photo, *done.painted.values())} == {(1, 3, 32, 40)}
+        assert torch.equal(done.photo, load_image(done.file))
+        # Then only the side with more content error is blended.
+        assert list(done.painted) == (["network", "folder"] if done.round == 0 else ["folder"])
+    assert max(done.round for done in seen) >= 1
 
 
 def test_a_network_of_the_judges_family_is_marked(photos: list[str], tiny_loss_network: LossNetwork) -> None:
@@ -159,6 +160,26 @@ def test_wrong_input_is_refused(photos: list[str], judge: Judge, change: dict[st
     sides = change.get("sides", [NetworkSide("a", inverted)])
     with pytest.raises(ValueError, match=sentence):
         compare_sides(sides, change.get("photos", photos), PAINTING, judges)
+
+
+def test_artefacts_are_measured_on_photos_of_64_pixels_and_stability_on_the_first(judge: Judge, tmp_path: Path) -> None:
+    files = [str(tmp_path / f"{name}.png") for name in "abcd"]
+    for file in files:
+        save_image(torch.rand(1, 3, 64, 80), file)
+    sides = [NetworkSide("network", faded), painted_folder(tmp_path / "p", files)]
+    found = compare_sides(sides, files, PAINTING, [judge], scales=[1], stability_photos=2)
+    own, other = (
+        {name: figure.photos for name, figure in found.figures[side].items() if "tiny" not in name}
+        for side in ("network", "folder")
+    )
+    artefacts = dict.fromkeys(["checkerboard", "dots", "banding", "border", "clipping"], 4) | {"fixed_blobs": 0}
+    named = {f"artefacts/{name}": count for name, count in artefacts.items()} | {"picture/ssim": 4}
+    assert other == named
+    stability = {f"stability/{name}": 2 for name in ("shift1", "shift2", "shift3", "noise")}
+    costs = {"network/seconds": 4, "network/memory_mb": 0}
+    assert own == named | stability | costs | {"artefacts/flat_checkerboard": 0}
+    assert found.figures["network"]["stability/shift1"].mean == pytest.approx(0, abs=1e-4)
+    assert found.figures["network"]["stability/noise"].mean == pytest.approx(0.8, abs=0.05)
 
 
 # ---- reports
