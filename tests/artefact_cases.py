@@ -16,7 +16,7 @@ Artefact = Callable[[Tensor, float], Tensor]
 
 
 @cache
-def base(name: str, side: int = 256) -> Tensor:
+def base(name: str, side: int = 224) -> Tensor:
     """`(1, 3, side, side)`, with room to 0 and 1 so that an added artefact is not clipped."""
     if name == "flat":
         return torch.full((1, 3, side, side), 0.5)
@@ -47,6 +47,12 @@ def dots(pixels: Tensor, number: float) -> Tensor:
     for row, column in flat[torch.randperm(len(flat))[: int(number)]].tolist():
         dotted[..., row, column] += 60 / 255 if grey[0, 0, row, column] < 0.5 else -60 / 255
     return dotted
+
+
+def dots_in_rows(pixels: Tensor, levels: float) -> Tensor:
+    """Dots of 2x2 pixels, eight pixels apart."""
+    places = [torch.arange(side) % 8 < 2 for side in pixels.shape[-2:]]
+    return pixels + levels / 255 * (places[0][:, None] & places[1]) * (1 - 2 * (pixels > 0.6).float())
 
 
 def rows(pixels: Tensor, levels: float) -> Tensor:
@@ -85,8 +91,9 @@ ARTEFACTS: dict[str, tuple[Artefact, tuple[float, ...], str]] = {
     "checkerboard of period 2": (checkerboard(2), (2, 4, 8), "checkerboard"),
     "checkerboard of period 4": (checkerboard(4), (4, 8, 16), "checkerboard"),
     "dots": (dots, (40, 80, 160), "dots"),
-    "lines along rows": (rows, (8, 16, 24), "banding"),
-    "lines along columns": (columns, (8, 16, 24), "banding"),
+    "dots in rows": (dots_in_rows, (20, 30, 40), "dots"),
+    "lines along rows": (rows, (12, 18, 24), "banding"),
+    "lines along columns": (columns, (12, 18, 24), "banding"),
     "dirty border": (dirty_border, (20, 30, 40), "border"),
     "bright glow": (clipped(1), (10, 15, 20), "clipping"),
     "dark shadow": (clipped(-1), (10, 15, 20), "clipping"),

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from fast_style.evaluation.artefacts.spectrum import patches, power_spectra
+from fast_style.evaluation.artefacts.spectrum import PATCH, patches, power_spectra
 
 
 def checkerboard(levels: Tensor) -> float:
@@ -13,8 +13,8 @@ def checkerboard(levels: Tensor) -> float:
 
     Odena et al. (2016, "Deconvolution and checkerboard artifacts") show that strided and transposed convolutions leave
     a pattern with the period of their stride. Two upsamplings by 2 have periods of 2 and 4 pixels, thus peaks at all
-    multiples of 1/4 of the sampling frequency. The power of each peak counts as far as it exceeds the mean of its
-    surroundings, which is what strokes and texture have there; the figure is the root of the sum over the peaks.
+    multiples of 1/4 of the sampling frequency. The power of each peak counts as far as it exceeds what strokes and
+    texture have at the frequencies round it; the figure is the root of the sum over the peaks.
 
     The blocks of JPEG have a period of 8 pixels, thus peaks at all multiples of 1/8. So a peak counts only as far as it
     also exceeds the largest of the eight peaks around it at odd multiples of 1/8, which upsampling by 2 or 4 does not
@@ -36,20 +36,18 @@ def checkerboard(levels: Tensor) -> float:
 
 
 def _excess(power: Tensor) -> Tensor:
-    """Power in the three by three bins round each bin, less what the bins further out let expect.
+    """Power in the three by three bins round each bin, less the largest such sum up to five bins away.
 
-    Horizontal and vertical strokes have more power on the axes, so a bin on an axis is compared along that axis.
+    Horizontal and vertical strokes have more power on the axes, so a bin on an axis is compared along that axis only.
     """
-    across, down = (_surplus(power, axis) for axis in (1, 0))
+    across, down = (_prominence(power, axis) for axis in (1, 0))
     found = torch.minimum(across, down)
     found[0, :], found[:, 0] = across[0, :], down[:, 0]
     return found
 
 
-def _surplus(power: Tensor, axis: int) -> Tensor:
-    bands = sum(power.roll(shift, 1 - axis) for shift in (-1, 0, 1))
-    assert isinstance(bands, Tensor)
-    far = 2 if power.shape[-1] < 64 else 3
-    lobe = torch.stack([bands.roll(shift, axis) for shift in (-1, 0, 1)]).sum(0)
-    beyond = torch.stack([bands.roll(sign * shift, axis) for sign in (-1, 1) for shift in range(far, far + far - 1)])
-    return lobe - 3 * beyond.mean(0)
+def _prominence(power: Tensor, axis: int) -> Tensor:
+    sums = torch.stack([power.roll((y, x), (0, 1)) for y in (-1, 0, 1) for x in (-1, 0, 1)]).sum(0)
+    # Sums that share bins with the peak would hide it, and so would the next multiple of 1/8 in small patches.
+    distances = range(3, 6) if power.shape[-1] == PATCH else (2,)
+    return sums - torch.stack([sums.roll(sign * step, axis) for sign in (-1, 1) for step in distances]).amax(0)

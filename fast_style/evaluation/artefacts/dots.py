@@ -1,60 +1,51 @@
-"""Dots: isolated outliers on flat areas."""
+"""Dots: isolated spots, alone or in rows."""
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-#: A dot differs by more than this many levels from the median of the 5x5 pixels round it.
-FAINTEST = 10.0
-#: And by more than this many times the mean difference within 15x15 pixels.
-OUTLIER = 12.0
-#: Half of that in the photo means that the photo has a dot of its own.
-PHOTO_OUTLIER = OUTLIER / 2
-#: More dots than this within 15x15 pixels are a texture.
-CROWD = 6
-#: Longest side of a dot in pixels.
-LARGEST = 3
+from fast_style.images.color_transfer import luminance
+
+#: A dot differs by at least this many levels of luma from everything on a ring round it.
+FAINTEST = 12.0
+#: And by at least this many times the range of the ring.
+CONTRAST = 1.0
+#: Inner and outer radius of the ring in pixels. The inside is as large as a dot may be.
+RING = (3.5, 5.5)
+#: Spots of the photo with this share of the difference are dots of its own.
+OWN = 0.5
 
 
 def dots(levels: Tensor, photo: Tensor) -> float:
     """Number of dots for 10,000 pixels.
 
-    A dot is a group of at most 3x3 pixels that differ from the median of their surroundings (5x5 pixels) by more than
-    10 levels in a channel, and by more than 12 times what is usual within 15x15 pixels. So the marks of a textured
-    area are no dots: nobody sees a dot there. Lines are too long, and a regular pattern is too dense: within 15x15
-    pixels at most six dots count. Dots of the photo itself (gravel, the light in an eye) and dots on areas that are
-    clipped do not count.
+    A dot is a spot of up to about 6 pixels that is lighter, or darker, than every pixel on a ring of radius 3.5 to 5.5
+    pixels round it: by more than 12 levels of luma, and by more than the ring's lightest and darkest pixel differ. So
+    a dot stands out from its surroundings, which are flat in comparison; lines and edges cross the ring, marks of
+    texture have their like on it, and so has a checkerboard with a period of 2 or 4 pixels. Dots that are in the photo
+    too (gravel, the light in an eye) do not count.
+
+    A painting may have dots of its own, such as the snow of Hokusai's wave, so compare with the painting's own figure.
+    Dots of equal lightness are not seen.
 
     Args:
         levels: `(3, H, W)` in 0..255, without the border.
         photo: its photo.
     """
-    pixels = levels.numpy()
-    median = np.stack([ndimage.median_filter(channel, size=5) for channel in pixels])
-    clipped = ((median <= 2) | (median >= 253)).any(0)
-    own = ndimage.binary_dilation(_outliers(photo.numpy(), PHOTO_OUTLIER), iterations=2)
-    found = _places(_outliers(pixels, OUTLIER, median) & ~clipped & ~own)
-    crowd = 225 * ndimage.uniform_filter(found, size=15)
-    return 1e4 * float((found * (crowd < CROWD + 0.5)).sum()) / found.size
+    groups, count = ndimage.label(_spots(levels, 1.0), structure=np.ones((3, 3)))
+    own = ndimage.binary_dilation(_spots(photo, OWN), iterations=3)
+    in_the_photo = np.unique(groups[own & (groups > 0)])
+    return 1e4 * int(count - len(in_the_photo)) / int(groups.size)
 
 
-def _outliers(
-    pixels: NDArray[np.float32], times: float, median: NDArray[np.float32] | None = None
-) -> NDArray[np.bool_]:
-    if median is None:
-        median = np.stack([ndimage.median_filter(channel, size=5) for channel in pixels])
-    difference = np.abs(pixels - median).max(0)
-    found: NDArray[np.bool_] = difference > np.maximum(FAINTEST, times * ndimage.uniform_filter(difference, size=15))
-    return found
-
-
-def _places(outliers: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """1 at one pixel of each group that is small enough for a dot."""
-    groups, _ = ndimage.label(outliers, structure=np.ones((3, 3)))
-    found = np.zeros(outliers.shape, np.float32)
-    for place, box in enumerate(ndimage.find_objects(groups), start=1):
-        if max(side.stop - side.start for side in box) <= LARGEST:
-            row, column = np.argwhere(groups[box] == place)[0]
-            found[box[0].start + row, box[1].start + column] = 1
+def _spots(levels: Tensor, share: float) -> NDArray[np.bool_]:
+    """Where the conditions for a dot hold, with this share of the needed difference."""
+    luma = luminance(levels[None])[0, 0].numpy()
+    offsets = np.hypot(*np.mgrid[-5:6, -5:6])
+    ring = (offsets >= RING[0]) & (offsets <= RING[1])
+    lightest = ndimage.maximum_filter(luma, footprint=ring)
+    darkest = ndimage.minimum_filter(luma, footprint=ring)
+    needed = share * np.maximum(FAINTEST, CONTRAST * (lightest - darkest))
+    found: NDArray[np.bool_] = (luma - lightest > needed) | (darkest - luma > needed)
     return found
