@@ -6,7 +6,7 @@ image, `F_c`: of its photo, `G` and `G_s`: Gram matrices of the stylized image a
 
 A layer sees a small part of an image. relu3_1 of VGG sees 24 pixels, so at scale 1 it judges strokes. At scale 4 the
 stylized image and the painting are both reduced 4 times, so the same layer judges waves and stars. Snelgrove (2017)
-synthesises textures with such a pyramid; `losses/style_pyramid.py` trains with it and calls scales levels.
+synthesises textures with such a pyramid; `losses/image_pyramid.py` trains with it and calls scales levels.
 
 The brush size of a stylized image is free, so the painting is given in several sizes, and the one with the lowest style
 error at scale 1 counts.
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from fast_style.evaluation.judges import Judge
 from fast_style.losses.functional import gram, relative_error
-from fast_style.losses.style_pyramid import reduced
+from fast_style.losses.image_pyramid import reduced
 
 #: How many times the stylized image and the painting are reduced.
 SCALES = (1, 2, 4, 8)

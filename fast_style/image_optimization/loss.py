@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from fast_style.losses.functional import gram
-from fast_style.losses.normalizations import LayerWeights, layer_weights, normalization_of
+from fast_style.losses.image_pyramid import ONE_LEVEL, LevelWeights, PyramidTerms, pyramid_features
+from fast_style.losses.normalizations import LayerWeights, normalization_of
 from fast_style.losses.presets import STRENGTHS, preset_factor
-from fast_style.losses.style_pyramid import ONE_LEVEL, LevelWeights, StylePyramid
 from fast_style.networks.loss_network import AnyLossNetwork, check_names
 
 
@@ -46,7 +46,8 @@ class PictureLoss(nn.Module):
             term, the final clamp raised the style error from 0.0006 to 0.005 in one measurement.
         strength: factor of the style weight in every recipe, or a name of `STRENGTHS`; 0.3 is gentle, 3 is strong.
         normalization: a name of `NORMALIZATIONS`, which define the divisor of each term.
-        style_levels: weights of the levels of the style pyramid (see `style_pyramid`). The default is level 1 alone.
+        content_levels, style_levels: weights of the levels of the image pyramid (see `image_pyramid`). The default is
+            level 1 alone.
         recompute: less memory but more time, see `LossNetwork.forward`.
 
     Raises:
@@ -68,6 +69,7 @@ class PictureLoss(nn.Module):
         strength: str | float = 1.0,
         normalization: str = "relative",
         recompute: bool = False,
+        content_levels: LevelWeights = ONE_LEVEL,
         style_levels: LevelWeights = ONE_LEVEL,
     ) -> None:
         super().__init__()
@@ -84,35 +86,34 @@ class PictureLoss(nn.Module):
         style_weight *= preset_factor(STRENGTHS, strength, setting="strength")
         self.loss_network = loss_network
         self.recompute = recompute
-        self.content_layers = layer_weights(content_layers, 0.0 if content is None else content_weight)
-        self.pyramid = StylePyramid(style_layers, style_levels, style_weight)
-        check_names([*self.content_layers, *self.pyramid.layer_names], loss_network.names)
+        content_weight = 0.0 if content is None else content_weight
+        self.content = PyramidTerms("content", content_layers, content_levels, content_weight)
+        self.style = PyramidTerms("style", style_layers, style_levels, style_weight)
+        check_names([*self.content.layer_names, *self.style.layer_names], loss_network.names)
         #: Weight of each term, by the names that `forward` returns.
         self.weights: dict[str, float] = {
-            **{f"content/{name}": weight for name, weight in self.content_layers.items()},
-            **self.pyramid.weights,
+            **self.content.weights,
+            **self.style.weights,
             **({"tv": tv_weight} if tv_weight else {}),
             **({"range": range_weight} if range_weight else {}),
         }
-        if not self.content_layers and not self.pyramid.weights:
+        if not self.content.weights and not self.style.weights:
             raise ValueError(
                 "All weights of content and style are 0: set loss.content_weight, or loss.style_weight and strength, "
                 "above 0."
             )
         for name, target in self._content_targets(content).items():
-            self.register_buffer(f"content_{name}", target, persistent=False)
+            self.register_buffer(_content_buffer(name), target, persistent=False)
         self.shares = self._set_style_targets(styles)
 
     def forward(self, picture: Tensor) -> dict[str, Tensor]:
         """Return the unweighted terms (scalars) of an image `(1, 3, H, W)`; its pixels may be outside 0..1."""
-        styled, features = self.pyramid.features(
-            self.loss_network, picture, others=self.content_layers, recompute=self.recompute
-        )
+        features = pyramid_features(self.loss_network, picture, self.content, self.style, recompute=self.recompute)
         formula = self.normalization
         terms = {}
-        for name in self.content_layers:
-            terms[f"content/{name}"] = formula.content(features[name], self.get_buffer(f"content_{name}")).mean()
-        for name, found in styled.items():
+        for name, found in self.content.by_name(features).items():
+            terms[name] = formula.content(found, self.get_buffer(_content_buffer(name))).mean()
+        for name, found in self.style.by_name(features).items():
             terms[name] = self._style_term(name, found)
         if "tv" in self.weights:
             terms["tv"] = formula.variation(picture).mean()
@@ -128,7 +129,7 @@ class PictureLoss(nn.Module):
         errors = []
         for index, share in enumerate(self.shares):
             found = self._gram(features, self._region(index, features))
-            error = self.normalization.style(found, self.get_buffer(_buffer_name(index, name)))
+            error = self.normalization.style(found, self.get_buffer(_style_buffer(index, name)))
             errors.append(share * error.mean())
         return torch.stack(errors).sum()
 
@@ -150,8 +151,7 @@ class PictureLoss(nn.Module):
         if content is None:
             return {}
         with _named("photo"):
-            features: dict[str, Tensor] = self.loss_network(content, self.content_layers)
-        return features
+            return self.content.features(self.loss_network, content)
 
     @torch.no_grad()
     def _set_style_targets(self, styles: Sequence[Style]) -> list[float]:
@@ -162,16 +162,20 @@ class PictureLoss(nn.Module):
         for index, group in enumerate(groups):
             weight = sum(style.weight for style in group)
             with _named("style image"):
-                found = [self.pyramid.features(self.loss_network, style.picture)[0] for style in group]
-            for name in self.pyramid.weights:
+                found = [self.style.features(self.loss_network, style.picture) for style in group]
+            for name in self.style.weights:
                 parts = [style.weight / weight * gram(f[name]) for style, f in zip(group, found, strict=True)]
-                self.register_buffer(_buffer_name(index, name), torch.stack(parts).sum(0), persistent=False)
+                self.register_buffer(_style_buffer(index, name), torch.stack(parts).sum(0), persistent=False)
             region = group[0].region
             self.register_buffer(f"region{index}", None if region is None else region.detach(), persistent=False)
         return [sum(style.weight for style in group) / whole for group in groups]
 
 
-def _buffer_name(index: int, term: str) -> str:
+def _content_buffer(term: str) -> str:
+    return term.replace("/", "_")
+
+
+def _style_buffer(index: int, term: str) -> str:
     return term.replace("style", f"style{index}", 1).replace("/", "_")
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from fast_style.losses.functional import gram
-from fast_style.losses.normalizations import LayerWeights, layer_weights, normalization_of
-from fast_style.losses.style_pyramid import ONE_LEVEL, LevelWeights, StylePyramid
+from fast_style.losses.image_pyramid import ONE_LEVEL, LevelWeights, PyramidTerms, pyramid_features
+from fast_style.losses.normalizations import LayerWeights, normalization_of
 from fast_style.networks.loss_network import AnyLossNetwork, check_names
 
 StyleOver = Literal["photo", "batch"]
@@ -22,7 +22,8 @@ class PerceptualLoss(nn.Module):
         style: style images `(1, 3, H, W)`, such as sizes and crops of one painting. Their Gram matrices are averaged.
         content_layers: layer names, or layer names with weights.
         style_layers: layer names, or layer names with weights.
-        style_levels: weights of the levels of the style pyramid (see `style_pyramid`). The default is level 1 alone.
+        content_levels, style_levels: weights of the levels of the image pyramid (see `image_pyramid`). The default is
+            level 1 alone.
         content_weight, style_weight, tv_weight: weights of the three kinds of terms. 0 removes a term from the
             computation.
         normalization: the formulas of the terms, a name of `NORMALIZATIONS`.
@@ -42,6 +43,7 @@ class PerceptualLoss(nn.Module):
         tv_weight: float,
         normalization: str = "relative",
         style_over: StyleOver = "photo",
+        content_levels: LevelWeights = ONE_LEVEL,
         style_levels: LevelWeights = ONE_LEVEL,
     ) -> None:
         super().__init__()
@@ -52,13 +54,13 @@ class PerceptualLoss(nn.Module):
         if not style:
             raise ValueError("PerceptualLoss needs at least one style image; got none.")
         self.loss_network = loss_network
-        self.content_layers = layer_weights(content_layers, content_weight)
-        self.pyramid = StylePyramid(style_layers, style_levels, style_weight)
-        check_names([*self.content_layers, *self.pyramid.layer_names], loss_network.names)
+        self.content = PyramidTerms("content", content_layers, content_levels, content_weight)
+        self.style = PyramidTerms("style", style_layers, style_levels, style_weight)
+        check_names([*self.content.layer_names, *self.style.layer_names], loss_network.names)
         #: The weight of every term of `forward`, by name.
         self.weights: dict[str, float] = {
-            **{f"content/{name}": weight for name, weight in self.content_layers.items()},
-            **self.pyramid.weights,
+            **self.content.weights,
+            **self.style.weights,
             **({"tv": tv_weight} if tv_weight else {}),
         }
         if not self.weights:
@@ -68,14 +70,14 @@ class PerceptualLoss(nn.Module):
 
     def forward(self, painted: Tensor, photos: Tensor) -> dict[str, Tensor]:
         """Return the unweighted terms, scalars averaged over the batch, for images `(N, 3, H, W)` in 0..1."""
-        styled, features = self.pyramid.features(self.loss_network, painted, others=self.content_layers)
+        features = pyramid_features(self.loss_network, painted, self.content, self.style)
         with torch.no_grad():
-            content = self.loss_network(photos, self.content_layers)
+            wanted = self.content.features(self.loss_network, photos)
         formula = self.normalization
         terms = {
-            f"content/{name}": formula.content(features[name], content[name]).mean() for name in self.content_layers
+            name: formula.content(found, wanted[name]).mean() for name, found in self.content.by_name(features).items()
         }
-        for name, found in styled.items():
+        for name, found in self.style.by_name(features).items():
             painted_gram = gram(found)
             if self.style_over == "batch":
                 painted_gram = painted_gram.mean(0, keepdim=True)
@@ -90,11 +92,8 @@ class PerceptualLoss(nn.Module):
 
     @torch.no_grad()
     def _style_targets(self, pictures: Sequence[Tensor]) -> dict[str, Tensor]:
-        grams = [
-            {name: gram(found) for name, found in self.pyramid.features(self.loss_network, picture)[0].items()}
-            for picture in pictures
-        ]
-        return {name: torch.stack([found[name] for found in grams]).mean(0) for name in self.pyramid.weights}
+        found = [self.style.features(self.loss_network, picture) for picture in pictures]
+        return {name: torch.stack([gram(by[name]) for by in found]).mean(0) for name in self.style.weights}
 
 
 def _buffer_name(term: str) -> str:

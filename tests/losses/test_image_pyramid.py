@@ -1,12 +1,12 @@
-"""Every level of the style pyramid is the plain style loss of reduced images; both losses use the same terms."""
+"""Every level of the pyramid is the plain loss of reduced images; both losses use the same terms."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from fast_style.image_optimization.loss import PictureLoss, Style
+from fast_style.losses.image_pyramid import PyramidTerms, pyramid_features, reduced
 from fast_style.losses.perceptual import PerceptualLoss
-from fast_style.losses.style_pyramid import StylePyramid, reduced
 
 LAYERS = {"relu1": 1.0, "conv2": 0.5}
 LEVELS = [1.0, 0.5, 0.25]
@@ -14,13 +14,14 @@ LEVELS = [1.0, 0.5, 0.25]
 
 @pytest.fixture
 def training_loss(tiny_loss_network):
-    def make(style, levels):
+    def make(style, levels, content_levels=(1.0,)):
         settings = {"content_layers": ["relu2"], "content_weight": 1.0, "style_weight": 4.0, "tv_weight": 0.0}
         return PerceptualLoss(
             loss_network=tiny_loss_network,
             style=[style],
             style_layers=LAYERS,
             style_levels=levels,
+            content_levels=content_levels,
             **settings,
         )
 
@@ -29,7 +30,7 @@ def training_loss(tiny_loss_network):
 
 @pytest.fixture
 def picture_loss(tiny_loss_network):
-    def make(styles, levels, content=None):
+    def make(styles, levels, content=None, content_levels=(1.0,)):
         return PictureLoss(
             loss_network=tiny_loss_network,
             content=content,
@@ -39,6 +40,7 @@ def picture_loss(tiny_loss_network):
             style_weight=4.0,
             range_weight=0.0,
             style_levels=levels,
+            content_levels=content_levels,
         )
 
     return make
@@ -58,13 +60,14 @@ class CountingNetwork(torch.nn.Module):
 
 def test_a_level_is_the_plain_loss_of_reduced_images(training_loss):
     style, painted, photos = torch.rand(1, 3, 40, 32), torch.rand(2, 3, 32, 24), torch.rand(2, 3, 32, 24)
-    terms = training_loss(style, LEVELS)(painted, photos)
+    terms = training_loss(style, LEVELS, content_levels=LEVELS)(painted, photos)
     for level in (1, 2, 4):
         small = [F.avg_pool2d(picture, level) for picture in (style, painted, photos)]
         plain = training_loss(small[0], [1.0])(small[1], small[2])
-        for layer in LAYERS:
-            name = f"style/{layer}" if level == 1 else f"style/level{level}/{layer}"
-            torch.testing.assert_close(terms[name], plain[f"style/{layer}"])
+        for name, expected in plain.items():
+            kind, layer = name.split("/")
+            found = terms[name] if level == 1 else terms[f"{kind}/level{level}/{layer}"]
+            torch.testing.assert_close(found, expected)
 
 
 def test_weights_are_products_and_a_weight_of_zero_leaves_a_level_out(training_loss):
@@ -92,7 +95,9 @@ def test_the_painting_itself_has_no_style_error_at_any_level(training_loss, pict
 
 def test_training_and_optimising_one_image_have_the_same_terms(training_loss, picture_loss):
     style, painted, photo = torch.rand(1, 3, 40, 32), torch.rand(1, 3, 32, 24), torch.rand(1, 3, 32, 24)
-    one, other = training_loss(style, LEVELS), picture_loss([Style(style)], LEVELS, content=photo)
+    one = training_loss(style, LEVELS, content_levels=[0.5, 2.0])
+    other = picture_loss([Style(style)], LEVELS, content=photo, content_levels=[0.5, 2.0])
+    assert one.weights["content/level2/relu2"] == 2.0
     assert one.weights == other.weights
     expected = one(painted, photo)
     for name, value in other(painted).items():
@@ -112,12 +117,13 @@ def test_a_region_applies_at_every_level(picture_loss):
         torch.testing.assert_close(after[name], value)
 
 
-def test_level_1_costs_no_further_pass(tiny_loss_network):
+def test_each_level_is_one_pass(tiny_loss_network):
     network = CountingNetwork(tiny_loss_network)
-    StylePyramid(LAYERS, [1.0], 1.0).features(network, torch.rand(1, 3, 16, 16), others=["relu2"])
+    content, style = PyramidTerms("content", ["relu2"], [1.0], 1.0), PyramidTerms("style", LAYERS, [1.0], 1.0)
+    pyramid_features(network, torch.rand(1, 3, 16, 16), content, style)
     assert network.sizes == [(16, 16)]
-    StylePyramid(LAYERS, LEVELS, 1.0).features(network, torch.rand(1, 3, 16, 16), others=["relu2"])
-    assert network.sizes[1:] == [(16, 16), (8, 8), (4, 4)]
+    pyramid_features(network, torch.rand(1, 3, 16, 16), content, PyramidTerms("style", LAYERS, LEVELS, 1.0))
+    assert sorted(network.sizes[1:]) == [(4, 4), (8, 8), (16, 16)]
 
 
 def test_targets_are_computed_once(tiny_loss_network):
@@ -138,12 +144,13 @@ def test_targets_are_computed_once(tiny_loss_network):
     assert max(network.sizes) == (16, 16)
 
 
+@pytest.mark.parametrize("kind", ["content", "style"])
 @pytest.mark.parametrize("levels", [[], [1.0, -0.5]])
-def test_wrong_levels_are_refused(training_loss, levels):
-    with pytest.raises(ValueError, match=r"style_levels must list the weights, at least 0, of the levels 1, 2, 4"):
-        training_loss(torch.rand(1, 3, 16, 16), levels)
+def test_wrong_levels_are_refused(kind, levels):
+    with pytest.raises(ValueError, match=rf"{kind}_levels must list the weights, at least 0, of the levels 1, 2, 4"):
+        PyramidTerms(kind, LAYERS, levels, 1.0)
 
 
 def test_an_image_too_small_for_a_level_is_refused():
-    with pytest.raises(ValueError, match="3x9 pixels is too small for level 4 of the style loss"):
+    with pytest.raises(ValueError, match="3x9 pixels is too small for level 4 of the image pyramid"):
         reduced(torch.rand(1, 3, 9, 3), 4)
