@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from fast_style.atomic_files import safe_file_name
@@ -55,13 +56,18 @@ def _texture_file(name: str, file: str | None) -> Path:
     )
 
 
-def load_style(image: str | os.PathLike[str], *, size: int | Sequence[int] = 512, crops: int = 1) -> list[Tensor]:
+def load_style(
+    image: str | os.PathLike[str], *, size: int | Sequence[int] = 512, crops: int = 1, brush: float = 1.0
+) -> list[Tensor]:
     """Load a style image in several sizes and crops; the losses average their statistics to one target.
 
     Args:
         image: the image's file.
         size: shorter side in pixels, one number or several; larger means broader brush strokes in the result.
         crops: number of squares cut from each size, evenly spaced along the longer side; 1 takes the whole image.
+        brush: each size is multiplied by it. Above 1, the image of the given size is enlarged, so that all strokes get
+            broader. Reading a larger image instead would bring finer strokes to light: those of The Starry Night at 768
+            pixels are as fine as at 512.
 
     Returns:
         `(1, 3, H, W)` images in 0..1, one per size and crop.
@@ -70,12 +76,20 @@ def load_style(image: str | os.PathLike[str], *, size: int | Sequence[int] = 512
         ValueError: an unreadable image; a size below 16 or a number of crops below 1.
     """
     sizes = list(size) if isinstance(size, Sequence) else [size]
-    if crops < 1 or not sizes or not all(isinstance(side, int) and side >= 16 for side in sizes):
+    if crops < 1 or not sizes or not all(isinstance(side, int) and min(1, brush) * side >= 16 for side in sizes):
         raise ValueError(
-            f"A style image needs sizes of at least 16 and 1 or more crops; got size={size}, crops={crops}."
+            f"A style image needs sizes of at least 16 and 1 or more crops; got size={size}, crops={crops}, "
+            f"brush={brush}."
         )
-    pictures = [load_image(image, size=side) for side in sizes]
-    return [crop for picture in pictures for crop in _squares(picture, crops)]
+    pictures = [load_image(image, size=round(min(1, brush) * side)) for side in sizes]
+    return [crop for picture in pictures for crop in _squares(_enlarged(picture, max(1, brush)), crops)]
+
+
+def _enlarged(picture: Tensor, factor: float) -> Tensor:
+    if factor == 1:
+        return picture
+    sides = [round(factor * side) for side in picture.shape[-2:]]
+    return F.interpolate(picture, size=sides, mode="bicubic", align_corners=False).clamp(0, 1)
 
 
 def _squares(picture: Tensor, count: int) -> list[Tensor]:

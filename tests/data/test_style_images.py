@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -102,7 +103,26 @@ def test_every_size_has_its_crops(painting):
     assert [s.shape[-1] for s in load_style(painting, size=[16, 24], crops=3)] == [16, 16, 16, 24, 24, 24]
 
 
-@pytest.mark.parametrize("options", [{"size": 15}, {"size": [32, 8]}, {"size": []}, {"crops": 0}], ids=str)
+@pytest.mark.parametrize("brush", [0.5, 1.5, 2])
+def test_a_brush_multiplies_every_size_and_cuts_crops_afterwards(painting, brush):
+    pictures = load_style(painting, size=[32, 40], brush=brush)
+    assert [min(picture.shape[-2:]) for picture in pictures] == [32 * brush, 40 * brush]
+    assert [c.shape[-2:] for c in load_style(painting, size=32, brush=brush, crops=2)] == 2 * [(32 * brush, 32 * brush)]
+
+
+def test_a_broad_brush_shows_no_detail_that_the_given_size_lacks(tmp_path):
+    rows = torch.arange(64) % 2
+    save_image(rows.float()[None, :, None].expand(3, 64, 64), tmp_path / "lines.png")
+    middle = np.s_[..., 8:-8, 8:-8]
+    assert load_style(tmp_path / "lines.png", size=64)[0][middle].std() > 0.4
+    (broad,) = load_style(tmp_path / "lines.png", size=32, brush=2)
+    assert broad.shape[-2:] == (64, 64)
+    assert broad[middle].std() < 0.02
+
+
+@pytest.mark.parametrize(
+    "options", [{"size": 15}, {"size": [32, 8]}, {"size": []}, {"crops": 0}, {"size": 20, "brush": 0.75}], ids=str
+)
 def test_bad_sizes_and_crops_are_refused(tmp_path, options):
     save_image(torch.rand(3, 20, 20), tmp_path / "wave.png")
     with pytest.raises(ValueError, match="sizes of at least 16 and 1 or more crops"):

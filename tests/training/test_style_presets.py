@@ -10,7 +10,7 @@ from training_runs import composed, settings, train
 from fast_style.losses.presets import BRUSHES, STRENGTHS
 from fast_style.networks.metadata import read_header
 from fast_style.training.effective_batch import EffectiveBatch, shared_batch
-from fast_style.training.tasks.style import StyleTask, with_presets
+from fast_style.training.tasks.style import StyleTask, with_strength
 
 
 def batch() -> EffectiveBatch:
@@ -51,11 +51,12 @@ def test_a_run_resumes_only_with_its_own_presets(tmp_path: Path) -> None:
         train(tmp_path, steps=2, resume=first.folder, **{"style.strength": "low"})
 
 
-def test_a_run_without_presets_is_of_medium_strength(tmp_path: Path) -> None:
+def test_a_run_without_presets_is_of_medium_strength_and_brush(tmp_path: Path) -> None:
     cfg = composed(settings(tmp_path))
     with open_dict(cfg):
         del cfg.style.strength, cfg.style.brush  # As in a saved configuration of an older run.
-    assert with_presets(cfg) == cfg
+    assert with_strength(cfg) == cfg
+    assert StyleTask(cfg).style[0].shape[-1] == cfg.style.size
 
 
 @pytest.mark.parametrize(
@@ -77,4 +78,4 @@ def test_strength_needs_a_loss_with_a_style_weight(tmp_path: Path) -> None:
     with open_dict(cfg):
         del cfg.loss.style_weight
     with pytest.raises(ValueError, match=r"style\.strength=low scales loss\.style_weight, which this loss lacks"):
-        with_presets(cfg)
+        with_strength(cfg)

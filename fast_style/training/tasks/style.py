@@ -40,15 +40,15 @@ class StyleTask(Task):
         self.network_files: Sequence[Path] = [network_file_of(cfg, self.name)]
         check_settings(cfg, self.network_files[0])
         (picture,) = pictures_of(plain(self.cfg.style))
-        self.cfg_with_presets = with_presets(cfg)
-        style = self.cfg_with_presets.style
-        self.style = load_style(picture, size=plain(style.size), crops=style.crops)
+        self.cfg_with_strength = with_strength(cfg)
+        brush = preset_factor(BRUSHES, preset_of(cfg, "brush"), setting="style.brush")
+        self.style = load_style(picture, size=plain(cfg.style.size), crops=cfg.style.crops, brush=brush)
         self.data: InfiniteDataModule = photos(self.cfg)
         self.watchers: list[pl.Callback] = [ImageGridCallback(self.style[0])]
 
     def method(self, batch: EffectiveBatch) -> PerceptualMethod:
         """Build the generator with its loss."""
-        cfg = for_batch(self.cfg_with_presets, batch)
+        cfg = for_batch(self.cfg_with_strength, batch)
         loss = instantiate(cfg.loss, _convert_="all")(
             loss_network=instantiate(cfg.loss_network, _convert_="all"), style=self.style
         )
@@ -75,25 +75,26 @@ class StyleTask(Task):
         save_network(self.network_files[0], method.network, origin=method.origin, precision=self.cfg.save_as)
 
 
-def with_presets(cfg: DictConfig) -> DictConfig:
-    """Return a copy with `loss.style_weight` multiplied by `style.strength`, and `style.size` by `style.brush`.
+def preset_of(cfg: DictConfig, name: str) -> str | float:
+    """The setting `style.NAME`; older runs have no presets."""
+    found: str | float = OmegaConf.select(cfg, f"style.{name}", default="medium")
+    return found
+
+
+def with_strength(cfg: DictConfig) -> DictConfig:
+    """Return the configuration with `loss.style_weight` multiplied by `style.strength`.
 
     Raises:
         ValueError: an unknown preset, or a loss without `style_weight`.
     """
+    strength = preset_of(cfg, "strength")
+    factor = preset_factor(STRENGTHS, strength, setting="style.strength")
+    if factor == 1:
+        return cfg
+    if "style_weight" not in cfg.loss:
+        raise ValueError(f"style.strength={strength} scales loss.style_weight, which this loss lacks.")
     cfg = deepcopy(cfg)
-    # Older runs have no presets.
-    said = {key: OmegaConf.select(cfg, f"style.{key}", default="medium") for key in ("strength", "brush")}
-    strength = preset_factor(STRENGTHS, said["strength"], setting="style.strength")
-    brush = preset_factor(BRUSHES, said["brush"], setting="style.brush")
-    if strength != 1:
-        if "style_weight" not in cfg.loss:
-            raise ValueError(f"style.strength={said['strength']} scales loss.style_weight, which this loss lacks.")
-        cfg.loss.style_weight *= strength
-    if brush != 1:
-        size = plain(cfg.style.size)
-        sizes = [round(brush * side) for side in (size if isinstance(size, list) else [size])]
-        cfg.style.size = sizes if isinstance(size, list) else sizes[0]
+    cfg.loss.style_weight *= factor
     return cfg
 
 
