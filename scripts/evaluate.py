@@ -40,7 +40,7 @@ def main(cfg: DictConfig) -> None:
     sides = sides_of(cfg, photos, device)
     judges = judges_of(cfg, sides, device)
     painting = {size: load_image(picture, size=size) for size in cfg.style_sizes}
-    sheet = Sheet(cfg.sheet, painting[max(painting)], [side.name for side in sides])
+    sheet = Sheet(cfg.sheet, painting[max(painting)])
     with tqdm(total=len(photos), unit="photo") as bar:
 
         def on_photo(done: "PhotoDone") -> None:
@@ -66,7 +66,7 @@ def main(cfg: DictConfig) -> None:
     print(f"Style image {picture}; means over {found.photos} photos, with their 95 % bootstrap intervals:\n")
     print(as_table(found))
     write_files(cfg, found)
-    sheet.write()
+    sheet.write(found)
 
 
 def listed(value: object) -> list[str]:
@@ -113,12 +113,12 @@ def judges_of(cfg: DictConfig, sides: "Sequence[Side]", device: "torch.device") 
 class Sheet:
     """Collects the images of the contact sheet, and writes it."""
 
-    def __init__(self, file: str | None, painting: "torch.Tensor", sides: Sequence[str]) -> None:
+    def __init__(self, file: str | None, painting: "torch.Tensor") -> None:
         from fast_style.images.encode import encoder_for
 
         if file:
             encoder_for(file)  # A wrong suffix is an error now, not after the measurement.
-        self.file, self.painting, self.sides = file, painting, sides
+        self.file, self.painting = file, painting
         self.rows: list[list[torch.Tensor | None]] = []
         self.labels: list[str] = []
 
@@ -130,13 +130,14 @@ class Sheet:
             self.rows.append([done.photo, None if self.rows else self.painting, *done.painted.values()])
             self.labels.append(Path(done.file).stem.replace("_", " "))
 
-    def write(self) -> None:
-        """Write the sheet if it was requested."""
+    def write(self, found: "Comparison") -> None:
+        """Write the sheet, with figures in the heads of its columns, if it was requested."""
+        from fast_style.evaluation.report import caption
         from fast_style.images.contact_sheet import contact_sheet
         from fast_style.images.tensors import save_image
 
         if self.file:
-            columns = ["photo", "painting", *self.sides]
+            columns = ["photo", "painting", *(caption(found, side) for side in found.figures)]
             save_image(contact_sheet(self.rows, column_labels=columns, row_labels=self.labels), self.file)
 
 

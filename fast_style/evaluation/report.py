@@ -40,6 +40,17 @@ def as_markdown(found: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
+def caption(found: Comparison, side: str) -> str:
+    """The name of a side and, in one line a judge, its style errors from scale 1 on and its content error."""
+    figures, lines = found.figures[side], [side]
+    for judge in found.judges:
+        prefix = f"{judge}/style/scale"
+        styles = [figure.mean for name, figure in figures.items() if name.removeprefix(prefix).isdecimal()]
+        content = _figure(figures[f"{judge}/content"].mean, "")
+        lines.append(f"{judge}: style {' '.join(_figure(style, '') for style in styles)}, content {content}")
+    return "\n".join(lines)
+
+
 def _columns(found: Comparison) -> Cells:
     names = list(found.figures)
     return [*names, f"{names[1]} - {names[0]}"] if len(names) == 2 else names

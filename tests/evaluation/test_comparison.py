@@ -14,7 +14,7 @@ from fast_style.evaluation.comparison import Comparison, PhotoDone, compare_side
 from fast_style.evaluation.cost import measured
 from fast_style.evaluation.judges import Judge
 from fast_style.evaluation.matched_content import TOLERANCE
-from fast_style.evaluation.report import as_json, as_markdown, as_table
+from fast_style.evaluation.report import as_json, as_markdown, as_table, caption
 from fast_style.evaluation.sides import FolderSide, NetworkSide, Side
 from fast_style.networks.loss_network import LossNetwork
 
@@ -200,6 +200,13 @@ def test_the_reports_hold_every_figure(photos: list[str], judge: Judge) -> None:
     assert "two - one" in table.splitlines()[0]
     columns = {line.count("|") for line in markdown.splitlines() if line.startswith("|")}
     assert columns == {5}
+
+
+def test_a_caption_has_the_styles_of_all_scales_and_the_content(photos: list[str], judge: Judge) -> None:
+    found = compared([NetworkSide("one", inverted)], photos, judge)
+    own = {name: f"{figure.mean:.3g}" for name, figure in found.figures["one"].items()}
+    styles = f"{own['tiny/style/scale1']} {own['tiny/style/scale2']}"
+    assert caption(found, "one") == f"one\ntiny: style {styles}, content {own['tiny/content']}"
 
 
 def test_figures_of_some_photos_say_of_how_many(judge: Judge, photos: list[str]) -> None:
