@@ -52,10 +52,12 @@ def test_other_shapes_are_refused(painted: tuple[int, ...], photo: tuple[int, ..
         measure_artefacts(torch.rand(painted), torch.rand(photo))
 
 
-def test_flat_photos_show_a_checkerboard_of_the_network() -> None:
+def test_flat_colours_show_a_checkerboard_of_the_network() -> None:
     add = ARTEFACTS["checkerboard of period 2"][0]
-    assert flat_checkerboard(lambda photo: 0.9 * photo, size=96) == 0
-    assert flat_checkerboard(lambda photo: add(0.1 + 0.8 * photo, 3), size=96) == pytest.approx(3, rel=0.01)
+    assert flat_checkerboard(lambda photo: 0.9 * photo, size=64) == 0
+    assert flat_checkerboard(lambda photo: add(0.1 + 0.8 * photo, 3)) == pytest.approx(3, rel=0.01)
+    with pytest.raises(ValueError, match="at least 64 pixels; got 63"):
+        flat_checkerboard(lambda photo: photo, size=63)
 
 
 def as_jpeg(pixels: Tensor, quality: int, folder: Path) -> Tensor:
