@@ -46,6 +46,7 @@ class PictureLoss(nn.Module):
             term, the final clamp raised the style error from 0.0006 to 0.005 in one measurement.
         strength: factor of the style weight in every recipe, or a name of `STRENGTHS`; 0.3 is gentle, 3 is strong.
         normalization: a name of `NORMALIZATIONS`, which define the divisor of each term.
+        content_layer_weights, style_layer_weights: one weight for each layer of a list of names. None: equal weights.
         content_levels, style_levels: weights of the levels of the image pyramid (see `image_pyramid`). The default is
             level 1 alone.
         recompute: less memory but more time, see `LossNetwork.forward`.
@@ -69,6 +70,8 @@ class PictureLoss(nn.Module):
         strength: str | float = 1.0,
         normalization: str = "relative",
         recompute: bool = False,
+        content_layer_weights: Sequence[float] | None = None,
+        style_layer_weights: Sequence[float] | None = None,
         content_levels: LevelWeights = ONE_LEVEL,
         style_levels: LevelWeights = ONE_LEVEL,
     ) -> None:
@@ -87,8 +90,8 @@ class PictureLoss(nn.Module):
         self.loss_network = loss_network
         self.recompute = recompute
         content_weight = 0.0 if content is None else content_weight
-        self.content = PyramidTerms("content", content_layers, content_levels, content_weight)
-        self.style = PyramidTerms("style", style_layers, style_levels, style_weight)
+        self.content = PyramidTerms("content", content_layers, content_levels, content_weight, content_layer_weights)
+        self.style = PyramidTerms("style", style_layers, style_levels, style_weight, style_layer_weights)
         check_names([*self.content.layer_names, *self.style.layer_names], loss_network.names)
         #: Weight of each term, by the names that `forward` returns.
         self.weights: dict[str, float] = {

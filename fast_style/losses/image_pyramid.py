@@ -31,6 +31,7 @@ class PyramidTerms:
         kind: `content` or `style`, the first part of a term's name.
         layers: layers, or layers with weights; every level uses the same layers.
         levels: weights of the levels 1, 2, 4, ...; 0 leaves a level out of the computation.
+        layer_shares: one weight for each layer of a list; None: equal weights.
         weight: weight of all terms. The weight of a term is `weight` x its layer's weight x its level's weight.
 
     Attributes:
@@ -38,18 +39,23 @@ class PyramidTerms:
         weights: the same by name: `style/relu2_1` at level 1, `style/level4/relu2_1` at level 4.
 
     Raises:
-        ValueError: no levels, or a negative weight.
+        ValueError: no levels, a negative weight, or not one weight for each layer.
     """
 
     def __init__(
-        self, kind: Literal["content", "style"], layers: LayerWeights, levels: LevelWeights, weight: float
+        self,
+        kind: Literal["content", "style"],
+        layers: LayerWeights,
+        levels: LevelWeights,
+        weight: float,
+        layer_shares: Sequence[float] | None = None,
     ) -> None:
         if not levels or min(levels) < 0:
             raise ValueError(
                 f"{kind}_levels must list the weights, at least 0, of the levels 1, 2, 4, ..., as in [1.0, 0.35, 0.2]; "
                 f"got {list(levels)}."
             )
-        by_level = {2**index: layer_weights(layers, weight * share) for index, share in enumerate(levels)}
+        by_level = {2**index: layer_weights(layers, weight * share, layer_shares) for index, share in enumerate(levels)}
         self.kind = kind
         self.layers: dict[int, dict[str, float]] = {level: found for level, found in by_level.items() if found}
         self.weights: dict[str, float] = {

@@ -65,8 +65,30 @@ def normalization_of(name: str) -> Normalization:
     return NORMALIZATIONS[name]
 
 
-def layer_weights(layers: LayerWeights, overall: float) -> dict[str, float]:
-    """Return each layer's weight by name, without layers of weight 0."""
+def layer_weights(layers: LayerWeights, overall: float, weights: Sequence[float] | None = None) -> dict[str, float]:
+    """Return each layer's weight by name, without layers of weight 0.
+
+    Args:
+        layers: layer names, or names with weights.
+        overall: factor of all weights.
+        weights: one weight for each name of a list. None: 1 for each.
+
+    Raises:
+        ValueError: not one weight for each layer, or weights for layers that have weights of their own.
+    """
     layers = [layers] if isinstance(layers, str) else layers
-    shares = dict(layers) if isinstance(layers, Mapping) else dict.fromkeys(layers, 1.0)
+    if isinstance(layers, Mapping):
+        if weights is not None:
+            raise ValueError(
+                f"The layers {dict(layers)} have weights of their own; leave out the list {list(weights)}."
+            )
+        shares = dict(layers)
+    else:
+        weights = [1.0] * len(layers) if weights is None else weights
+        if len(weights) != len(layers):
+            raise ValueError(
+                f"There are {len(weights)} layer weights, {list(weights)}, for {len(layers)} layers, {list(layers)}: "
+                "give one weight for each layer, or null for equal weights."
+            )
+        shares = dict(zip(layers, weights, strict=True))
     return {name: overall * share for name, share in shares.items() if overall * share}

@@ -22,6 +22,7 @@ class PerceptualLoss(nn.Module):
         style: style images `(1, 3, H, W)`, such as sizes and crops of one painting. Their Gram matrices are averaged.
         content_layers: layer names, or layer names with weights.
         style_layers: layer names, or layer names with weights.
+        content_layer_weights, style_layer_weights: one weight for each layer of a list of names. None: equal weights.
         content_levels, style_levels: weights of the levels of the image pyramid (see `image_pyramid`). The default is
             level 1 alone.
         content_weight, style_weight, tv_weight: weights of the three kinds of terms. 0 removes a term from the
@@ -43,6 +44,8 @@ class PerceptualLoss(nn.Module):
         tv_weight: float,
         normalization: str = "relative",
         style_over: StyleOver = "photo",
+        content_layer_weights: Sequence[float] | None = None,
+        style_layer_weights: Sequence[float] | None = None,
         content_levels: LevelWeights = ONE_LEVEL,
         style_levels: LevelWeights = ONE_LEVEL,
     ) -> None:
@@ -54,8 +57,8 @@ class PerceptualLoss(nn.Module):
         if not style:
             raise ValueError("PerceptualLoss needs at least one style image; got none.")
         self.loss_network = loss_network
-        self.content = PyramidTerms("content", content_layers, content_levels, content_weight)
-        self.style = PyramidTerms("style", style_layers, style_levels, style_weight)
+        self.content = PyramidTerms("content", content_layers, content_levels, content_weight, content_layer_weights)
+        self.style = PyramidTerms("style", style_layers, style_levels, style_weight, style_layer_weights)
         check_names([*self.content.layer_names, *self.style.layer_names], loss_network.names)
         #: The weight of every term of `forward`, by name.
         self.weights: dict[str, float] = {

@@ -144,6 +144,23 @@ def test_targets_are_computed_once(tiny_loss_network):
     assert max(network.sizes) == (16, 16)
 
 
+def test_a_list_of_weights_is_a_mapping_in_two_lists():
+    listed = PyramidTerms("style", list(LAYERS), LEVELS, 4.0, list(LAYERS.values()))
+    assert listed.weights == PyramidTerms("style", LAYERS, LEVELS, 4.0).weights
+
+
+@pytest.mark.parametrize(
+    ("layers", "weights", "error"),
+    [
+        (["relu1", "conv2"], [1.0], r"1 layer weights, \[1.0\], for 2 layers, .*: give one weight for each layer"),
+        ({"relu1": 1.0}, [1.0], "have weights of their own; leave out the list"),
+    ],
+)
+def test_weights_that_do_not_fit_the_layers_are_refused(layers, weights, error):
+    with pytest.raises(ValueError, match=error):
+        PyramidTerms("content", layers, [1.0], 1.0, weights)
+
+
 @pytest.mark.parametrize("kind", ["content", "style"])
 @pytest.mark.parametrize("levels", [[], [1.0, -0.5]])
 def test_wrong_levels_are_refused(kind, levels):
