@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from artefact_cases import base
+from artefact_cases import ARTEFACTS, base
 from torch import Tensor
 
-from fast_style.evaluation.artefacts import FixedBlobs
+from fast_style.evaluation.artefacts import FixedBlobs, measure_artefacts
 
 NAMES = ("samples/astronaut.png", "samples/coffee.png", "samples/chelsea.png", "styles/the_scream.png")
 NAMES += ("styles/shipwreck.png", "styles/wave.png", "styles/starry_night.png", "styles/van_gogh_2.png")
@@ -58,6 +58,21 @@ def test_blobs_at_other_places_do_not_count() -> None:
 def test_a_blob_of_the_photos_does_not_count() -> None:
     pairs = [(with_blob(painted, 60, 60, 30), with_blob(photo, 60, 60, 60)) for painted, photo in stylized(SIDES)]
     assert figure(pairs) < 6
+
+
+# A glow or shadow at the same place of all images is a blob.
+@pytest.mark.parametrize("artefact", [name for name, case in ARTEFACTS.items() if case[2] != "clipping"])
+def test_other_artefacts_are_no_blobs(artefact: str) -> None:
+    add, strengths, _ = ARTEFACTS[artefact]
+    assert figure([(add(painted, strengths[0]), photo) for painted, photo in stylized(SIDES)]) < 4
+
+
+@pytest.mark.parametrize("name", ["flat", "samples/coffee.png", "styles/the_scream.png"])
+def test_a_blob_is_no_other_artefact(name: str) -> None:
+    clean = base(name)
+    before, after = (measure_artefacts(with_blob(clean, 110, 120, levels), clean) for levels in (0, 25))
+    allowed = {"checkerboard": 1.0, "dots": 2.0, "banding": 1.0, "border": 5.0, "clipping": 0.5}
+    assert all(after[figure] == pytest.approx(before[figure], abs=change) for figure, change in allowed.items())
 
 
 def test_a_few_images_tell_nothing() -> None:

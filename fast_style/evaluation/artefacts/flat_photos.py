@@ -20,9 +20,9 @@ CHART = (
 def flat_checkerboard(painter: Callable[[Tensor], Tensor], *, size: int = 96) -> float:
     """Mean of `checkerboard` in levels over nine flat colours, each a square of one photo.
 
-    The squares stand side by side, because instance norm removes the colour of a photo that has only one: then all
-    such photos give the same image, which says nothing about flat areas of real photos. 16 pixels at the edges of a
-    square are left out.
+    The squares stand side by side, because a photo of one colour is a case of its own: instance norm removes the
+    colour, and the networks of `checkpoints/` then paint the same strong grid for all colours, which they do not paint
+    in flat areas of other photos. 16 pixels at the edges of a square are left out.
 
     Args:
         painter: maps `(1, 3, H, W)` in 0..1 to the same shape and range.
