@@ -406,7 +406,7 @@ WILD = {"optimizer": partial(torch.optim.Adam, lr=1e30), "clamp": False}
         WILD | {"steps": 15},
         WILD | {"steps": 3, "average_decay": 0.0},
         {"optimizer": partial(BreaksLate, lr=0.1), "steps": 15},
-        {"loss": partial(LOSS, strength=float("nan"))},
+        {"loss": partial(LOSS, style_weight=float("nan"))},
     ],
 )
 def test_a_loss_that_is_no_number_is_said_and_leaves_nothing(paint: Paint, recipe: dict[str, Any]) -> None:

@@ -40,7 +40,14 @@ def targets(value: Any) -> Iterator[str]:
 
 
 def test_all_targets_of_training_configurations_are_known() -> None:
-    named = {target for file in CONFIG_FILES for target in targets(OmegaConf.to_container(OmegaConf.load(file)))}
+    configs = [OmegaConf.to_container(OmegaConf.load(file)) for file in CONFIG_FILES]
+    # A run folder does not hold Hydra's own settings; they build the callbacks of this command line.
+    named = {
+        target
+        for config in configs
+        if isinstance(config, dict)
+        for target in targets({name: value for name, value in config.items() if name != "hydra"})
+    }
     assert len(named) > 15
     assert {target for target in named if not is_known(target)} == set()
 
