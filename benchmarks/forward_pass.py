@@ -16,18 +16,15 @@ from pathlib import Path
 
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fast_style.data.style_images import load_style, pictures_of
 from fast_style.image_optimization.optimizer_loop import OptimizerLoop
 from fast_style.images.listing import find_pictures
 from fast_style.images.tensors import load_image
 from fast_style.losses.perceptual import PerceptualLoss
 from fast_style.stylize.stylizer import load_stylizer
-from fast_style.training.tasks.style import with_presets
-from fast_style.training.tasks.task import plain
+from fast_style.training.tasks.style import loss_of, style_of, with_strength
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
@@ -86,12 +83,8 @@ def main() -> None:
 def training_loss(overrides: list[str]) -> PerceptualLoss:
     """Build the loss of `scripts/train.py` with these settings."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = with_presets(compose("train", overrides))
-    (painting,) = pictures_of(plain(cfg.style))
-    style = load_style(painting, size=plain(cfg.style.size), crops=cfg.style.crops)
-    loss = instantiate(cfg.loss, _convert_="all")(
-        loss_network=instantiate(cfg.loss_network, _convert_="all"), style=style
-    )
+        cfg = with_strength(compose("train", overrides))
+    loss = loss_of(cfg, style_of(cfg))
     assert isinstance(loss, PerceptualLoss)
     return loss
 

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
 from fast_style.data.datamodule import InfiniteDataModule
 from fast_style.data.style_images import load_style, pictures_of
@@ -39,19 +39,15 @@ class StyleTask(Task):
         self.name = self.run_name(cfg)
         self.network_files: Sequence[Path] = [network_file_of(cfg, self.name)]
         check_settings(cfg, self.network_files[0])
-        (picture,) = pictures_of(plain(self.cfg.style))
         self.cfg_with_strength = with_strength(cfg)
-        brush = preset_factor(BRUSHES, preset_of(cfg, "brush"), setting="style.brush")
-        self.style = load_style(picture, size=plain(cfg.style.size), crops=cfg.style.crops, brush=brush)
+        self.style = style_of(cfg)
         self.data: InfiniteDataModule = photos(self.cfg)
         self.watchers: list[pl.Callback] = [ImageGridCallback(self.style[0])]
 
     def method(self, batch: EffectiveBatch) -> PerceptualMethod:
         """Build the generator with its loss."""
         cfg = for_batch(self.cfg_with_strength, batch)
-        loss = instantiate(cfg.loss, _convert_="all")(
-            loss_network=instantiate(cfg.loss_network, _convert_="all"), style=self.style
-        )
+        loss = loss_of(cfg, self.style)
         recipe = recipe_of(
             self.cfg, batch, ("init_from", "style", "generator", "loss", "loss_network", "method", "data")
         )
@@ -73,6 +69,21 @@ class StyleTask(Task):
     def save(self, method: PerceptualMethod) -> None:
         """Write the averaged generator."""
         save_network(self.network_files[0], method.network, origin=method.origin, precision=self.cfg.save_as)
+
+
+def style_of(cfg: DictConfig) -> list[Tensor]:
+    """Load the style image in all sizes and crops of a configuration."""
+    (picture,) = pictures_of(plain(cfg.style))
+    brush = preset_factor(BRUSHES, preset_of(cfg, "brush"), setting="style.brush")
+    return load_style(picture, size=plain(cfg.style.size), crops=cfg.style.crops, brush=brush)
+
+
+def loss_of(cfg: DictConfig, style: Sequence[Tensor]) -> nn.Module:
+    """Build the loss of a configuration (see `with_strength`)."""
+    loss: nn.Module = instantiate(cfg.loss, _convert_="all")(
+        loss_network=instantiate(cfg.loss_network, _convert_="all"), style=style
+    )
+    return loss
 
 
 def preset_of(cfg: DictConfig, name: str) -> str | float:
