@@ -34,13 +34,25 @@ from fast_style.training.run import run
 Loop = Callable[[int], None]  # Trains a number of steps.
 CONF = Path(__file__).resolve().parents[1] / "conf"
 WANTED = {"vgg16": 2.5, "vgg19_mix": 5.0, "vgg19_distilled": 8.0, "builtin": 8.0}
+# The work of the plain loop: images at full size only, four style layers, one content layer.
+ALIKE = [
+    *("loss.style_levels=[1.0]", "loss.content_levels=[1.0]"),
+    *("loss.style_layer_weights=null", "loss.content_layer_weights=null"),
+]
 VGG16 = [
+    *ALIKE,
     "loss_network=vgg16",
     "loss_network.weights=random",  # Random weights take the same time.
     "loss.style_layers=[relu1_2,relu2_2,relu3_3,relu4_3]",
     "loss.content_layers=[relu2_2]",
 ]
-SETTINGS = {"vgg16": VGG16, **{name: [f"loss_network={name}"] for name in ("vgg19_mix", "vgg19_distilled", "builtin")}}
+SETTINGS = {
+    "vgg16": VGG16,
+    **{
+        name: [*ALIKE, f"loss_network={name}", "loss.content_layers=[relu3_1]"]
+        for name in ("vgg19_mix", "vgg19_distilled", "builtin")
+    },
+}
 
 
 def plain_loop(

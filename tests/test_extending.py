@@ -17,7 +17,7 @@ FILES = {
     "A method": 4,
     "A runtime": 3,
 }
-TRAINING = ["data.size=32", "data.batch_size=2", "data.workers=0", "val_every=2", "checkpoint_every=1", "compile=false"]
+TRAINING = ["data.size=64", "data.batch_size=2", "data.workers=0", "val_every=2", "checkpoint_every=1", "compile=false"]
 SMALL = {
     "train": ["steps=2", *TRAINING],
     "optimize": ["size=32", "method.steps=2", "method.smallest=null"],

@@ -78,7 +78,7 @@ DRY = Sizes(
     load_batches=(2,),
     run_steps=8,
     quick=(
-        *("steps=4", "val_every=4", "checkpoint_every=4", "data.size=32", "data.workers=0", "style.size=32"),
+        *("steps=4", "val_every=4", "checkpoint_every=4", "data.size=64", "data.workers=0", "style.size=64"),
         *("generator.width=4", "generator.blocks=1", "trainer.accelerator=cpu"),
     ),
     evaluation_size=48,

@@ -20,6 +20,7 @@ from fast_style.networks.loss_network import AnyLossNetwork
 LevelWeights = Sequence[float]
 #: The plain loss of the papers.
 ONE_LEVEL: LevelWeights = (1.0,)
+_SETTINGS = "loss.style_levels, loss.content_levels"
 #: Features by level and layer.
 PyramidFeatures = Mapping[int, Mapping[str, Tensor]]
 
@@ -100,7 +101,17 @@ def pyramid_features(
     for terms in groups:
         for level, layers in terms.layers.items():
             wanted.setdefault(level, set()).update(layers)
-    return {level: network(reduced(pictures, level), layers, recompute=recompute) for level, layers in wanted.items()}
+    found: dict[int, Mapping[str, Tensor]] = {}
+    for level, names in wanted.items():
+        small = reduced(pictures, level)
+        try:
+            found[level] = network(small, names, recompute=recompute)
+        except ValueError as error:
+            if level == 1:
+                raise
+            # The loss network names the size of the reduced image, which nobody has asked for.
+            raise ValueError(f"Level {level} of the image pyramid ({_SETTINGS}): {error}") from None
+    return found
 
 
 def reduced(pictures: Tensor, level: int) -> Tensor:
@@ -115,6 +126,6 @@ def reduced(pictures: Tensor, level: int) -> Tensor:
     if min(pictures.shape[-2:]) < level:
         raise ValueError(
             f"An image of {pictures.shape[-1]}x{pictures.shape[-2]} pixels is too small for level {level} of the "
-            "image pyramid; use a larger image, or leave out this level (loss.style_levels, loss.content_levels)."
+            f"image pyramid; use a larger image, or leave out this level ({_SETTINGS})."
         )
     return pictures if level == 1 else F.avg_pool2d(pictures, level)

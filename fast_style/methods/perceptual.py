@@ -1,5 +1,6 @@
 """Johnson et al. (2016): train a network that stylizes any photo in one style."""
 
+import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from fast_style.losses.perceptual import PerceptualLoss
-from fast_style.losses.stability import Stability
+from fast_style.losses.stability import Stability, shifted
 from fast_style.methods.ema import MovingAverage
 from fast_style.methods.metrics import MeanTerms, is_seen, named_losses
 from fast_style.methods.nonfinite import propagate_nonfinite, skip_unless_finite
@@ -31,11 +32,14 @@ class PerceptualMethod(pl.LightningModule):
             average. 0: no averaging.
         noise_std: standard deviation of the noise (images are in 0 to 1) on the photos that the generator gets. The
             content loss uses the photos without noise.
+        loss_shift: largest random shift along each axis, in pixels, of the stylized images and the photos that the loss
+            gets in training. Without it, a pixel always has the same place in the pooling windows of the loss
+            network, so patterns on their grid, and other patterns along the border, may pay off. 0: none.
         stability: a loss term for stable output when photos shift or become noisy. None: no such term.
         origin: metadata of every saved network: `style`, `recipe`, `version`.
 
     Raises:
-        ValueError: noise_std below 0.
+        ValueError: noise_std or loss_shift below 0.
     """
 
     def __init__(
@@ -47,17 +51,20 @@ class PerceptualMethod(pl.LightningModule):
         schedule: Callable[[Optimizer], LRScheduler] | None = None,
         average_decay: float = 0.999,
         noise_std: float = 0.0,
+        loss_shift: int = 0,
         stability: Stability | None = None,
         origin: dict[str, str] | None = None,
     ) -> None:
         super().__init__()
         if not noise_std >= 0:
             raise ValueError(f"method.noise_std (standard deviation of the noise) must be 0 or more; got {noise_std}.")
+        if not loss_shift >= 0:
+            raise ValueError(f"method.loss_shift (in pixels) must be 0 or more; got {loss_shift}.")
         self.generator = generator
         self.loss = loss
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.average = MovingAverage(generator, decay=average_decay)
-        self.noise_std, self.stability = noise_std, stability
+        self.noise_std, self.loss_shift, self.stability = noise_std, loss_shift, stability
         self.origin = origin or {}
         #: This process's losses of the newest batch, by the names they are logged under.
         self.newest: dict[str, Tensor] = {}
@@ -76,7 +83,7 @@ class PerceptualMethod(pl.LightningModule):
         """Stylize a batch of photos `(N, 3, H, W)` and return its weighted loss."""
         seed = self._seed(batch_idx)
         painted = self.generator(add_noise(photos, self.noise_std, seed=seed))
-        terms = self.loss(painted, photos)
+        terms = self.loss(*self._shifted(painted, photos, seed=seed))
         weighted = self.loss.weigh(terms)
         if self.stability is not None and self.stability.weight:
             terms["stability"] = self.stability(self.generator, photos, painted, seed=seed)
@@ -130,6 +137,20 @@ class PerceptualMethod(pl.LightningModule):
             "tensors": self.network.state_dict(),
         }
 
+    def _shifted(self, *pictures: Tensor, seed: int) -> list[Tensor]:
+        """Shift all these batches by the same random number of pixels; the border is filled by reflection."""
+        if not self.loss_shift:
+            return list(pictures)
+        # Not torch's generator: its first numbers are those of the noise or of the stability term.
+        if min(pictures[0].shape[-2:]) <= self.loss_shift:
+            raise ValueError(
+                f"method.loss_shift must be below the side of the crop ({min(pictures[0].shape[-2:])} pixels); got "
+                f"{self.loss_shift}. Use a smaller shift, or larger crops (data.size)."
+            )
+        numbers = random.Random(seed)
+        down, right = (numbers.randint(-self.loss_shift, self.loss_shift) for _ in range(2))
+        return [shifted(batch, down, right).contiguous(memory_format=torch.channels_last) for batch in pictures]
+
     def _seed(self, batch_idx: int) -> int:
         """Return the seed of this batch's noise."""
         accumulated = self.trainer.accumulate_grad_batches
@@ -173,6 +194,6 @@ def add_noise(photos: Tensor, deviation: float, *, seed: int) -> Tensor:
     if not deviation:
         return photos
     # Not the seed of stability.py: this noise would correlate with its shift and noise.
-    random = torch.Generator(photos.device).manual_seed(2**31 + seed)
-    noise = torch.randn(photos.shape, generator=random, device=photos.device, dtype=photos.dtype)
+    generator = torch.Generator(photos.device).manual_seed(2**31 + seed)
+    noise = torch.randn(photos.shape, generator=generator, device=photos.device, dtype=photos.dtype)
     return photos + deviation * noise.contiguous(memory_format=torch.channels_last)

@@ -15,8 +15,9 @@ log = logging.getLogger(__name__)
 Compile = bool | Literal["auto"]
 
 #: Number of 256x256 photos from which a compiled training is faster, compiling included. Two CPU cores gain 0.1 to
-#: 0.4 s per photo and compile for 30 to 90 s. A GPU gains milliseconds per photo: an estimate, not a measurement.
-REPAYS = {"cpu": 500, "cuda": 40_000}
+#: 0.4 s per photo and compile for 130 s, or 210 s with three levels of the image pyramid. A GPU gains milliseconds per
+#: photo: an estimate, not a measurement.
+REPAYS = {"cpu": 2_000, "cuda": 40_000}
 
 
 def should_compile(choice: Compile, *, photos: int, size: int, device: torch.device) -> bool:
@@ -54,7 +55,7 @@ def compile_in_place(*networks: nn.Module, forgiving: bool) -> None:
         networks: modules to compile.
         forgiving: if the compiler fails, warn and run uncompiled.
     """
-    log.info("Compiling the networks, which takes about a minute; compile=false trains without.")
+    log.info("Compiling the networks, which takes one to four minutes; compile=false trains without.")
     torch._dynamo.config.suppress_errors = forgiving
     for network in networks:
         network.compile(dynamic=False)

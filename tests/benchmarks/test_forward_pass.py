@@ -8,7 +8,13 @@ from forward_pass import LossOfPhoto, evaluations_to, training_loss
 
 from fast_style.losses.perceptual import PerceptualLoss
 
-SETTINGS = ["style=wave", "style.size=64", "style.strength=high", "loss.style_levels=[1,0.5]"]
+SETTINGS = [
+    "style=wave",
+    "style.size=64",
+    "style.strength=high",
+    "loss.style_levels=[1,0.5]",
+    "loss.content_levels=[1]",
+]
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +23,7 @@ def loss() -> PerceptualLoss:
 
 
 def test_the_loss_is_that_of_the_training(loss: PerceptualLoss) -> None:
-    assert loss.weights["style/relu1_1"] == 2 * loss.weights["style/level2/relu1_1"] == 10
+    assert loss.weights["style/relu4_1"] == 2 * loss.weights["style/level2/relu4_1"] == 2 * 3 * 12
 
 
 def test_a_higher_loss_takes_fewer_evaluations(loss: PerceptualLoss) -> None:

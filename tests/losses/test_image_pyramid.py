@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from fast_style.image_optimization.loss import PictureLoss, Style
 from fast_style.losses.image_pyramid import PyramidTerms, pyramid_features, reduced
 from fast_style.losses.perceptual import PerceptualLoss
+from fast_style.networks.pretrained import builtin
 
 LAYERS = {"relu1": 1.0, "conv2": 0.5}
 LEVELS = [1.0, 0.5, 0.25]
@@ -166,6 +167,13 @@ def test_weights_that_do_not_fit_the_layers_are_refused(layers, weights, error):
 def test_wrong_levels_are_refused(kind, levels):
     with pytest.raises(ValueError, match=rf"{kind}_levels must list the weights, at least 0, of the levels 1, 2, 4"):
         PyramidTerms(kind, LAYERS, levels, 1.0)
+
+
+def test_an_image_too_small_for_the_layers_of_a_level_is_refused():
+    """The loss network names the reduced image's size; the level says where that size comes from."""
+    terms = PyramidTerms("style", ["relu4_1"], [1.0, 0.0, 0.1], 1.0)
+    with pytest.raises(ValueError, match=r"Level 4 of the image pyramid \(loss.style_levels, .*\): .* of 8x8 pixels"):
+        terms.features(builtin(), torch.rand(1, 3, 32, 32))
 
 
 def test_an_image_too_small_for_a_level_is_refused():

@@ -20,10 +20,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor"
     [
         (True, 1, 64, True),
         (False, 10**9, 512, False),
-        ("auto", 499, 256, False),
-        ("auto", 500, 256, True),
-        ("auto", 1999, 128, False),
-        ("auto", 2000, 128, True),
+        ("auto", 1999, 256, False),
+        ("auto", 2000, 256, True),
+        ("auto", 7999, 128, False),
+        ("auto", 8000, 128, True),
     ],
 )
 def test_auto_compiles_long_enough_runs(monkeypatch, choice, photos, size, expected):
@@ -92,13 +92,21 @@ def test_a_short_run_is_not_compiled(tmp_path, monkeypatch):
 def test_compiled_bfloat16_losses_follow_float32s(tmp_path):
     """50 steps from the same weights: within 1 % in the first 10 steps, 8 % at every step, 1 % in the mean."""
     vgg = {"loss_network": "vgg16", "loss_network.weights": "random", "loss.content_layers": "[relu1_2]"}
+    plain = {
+        "loss.style_levels": "[1.0]",
+        "loss.content_levels": "[1.0]",
+        "method.noise_std": 0,
+        "method.loss_shift": 0,
+    }
     losses = {}
     for name, settings in {
         "exact": {"precision": "32-true", "compile": "false"},
         "fast": {"precision": "bf16-mixed", "compile": "true"},
     }.items():
         torch.compiler.reset()
-        outcome = train(tmp_path, steps=50, val_every=50, **settings, **vgg, **{"trainer.log_every_n_steps": 1})
+        outcome = train(
+            tmp_path, steps=50, val_every=50, **settings, **vgg, **plain, **{"trainer.log_every_n_steps": 1}
+        )
         losses[name] = curve(outcome.folder, "train/total")
     ratio = losses["fast"] / losses["exact"]
     assert len(ratio) == 50

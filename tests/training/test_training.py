@@ -230,7 +230,11 @@ def test_everything_is_logged_and_adds_up(tmp_path: Path, precision: str) -> Non
     outcome = train(tmp_path, precision=precision, **{"trainer.log_every_n_steps": 1})
     events = EventAccumulator(str(outcome.folder)).Reload()
     scalars = set(events.Tags()["scalars"])
-    terms = {"content/relu2_1", "style/relu1_1", "style/relu2_1", "tv"}
+    layers = {"content": ["relu2_1"], "style": ["relu1_1", "relu2_1"]}
+    terms = {
+        f"{kind}/{level}{layer}" for kind in layers for level in ("", "level2/", "level4/") for layer in layers[kind]
+    }
+    terms.add("tv")
     for stage in ("train", "val"):
         assert {f"{stage}/{term}" for term in terms} | {f"{stage}_raw/{term}" for term in terms} <= scalars
     assert {"gradient_norm", "images_per_second", "lr-Adam"} <= scalars

@@ -27,6 +27,9 @@ RECIPE = {
     "method.optimizer.lr": 1e-5,
     "method.schedule": "null",
     "trainer.log_every_n_steps": 5,
+    # Noise and shift differ between processes.
+    "method.noise_std": 0,
+    "method.loss_shift": 0,
 }
 TWO = RECIPE | {"trainer": "ddp", "trainer.devices": 2, "data.batch_size": 2}
 COMPARED = ("train", "train_raw", "val", "val_raw", "gradient_norm", "lr-Adam")
