@@ -35,10 +35,7 @@ Loop = Callable[[int], None]  # Trains a number of steps.
 CONF = Path(__file__).resolve().parents[1] / "conf"
 WANTED = {"vgg16": 2.5, "vgg19_mix": 5.0, "vgg19_distilled": 8.0, "builtin": 8.0}
 # The work of the plain loop: images at full size only, four style layers, one content layer.
-ALIKE = [
-    *("loss.style_levels=[1.0]", "loss.content_levels=[1.0]"),
-    *("loss.style_layer_weights=null", "loss.content_layer_weights=null"),
-]
+ALIKE = ["loss.style_levels=[1.0]"]
 VGG16 = [
     *ALIKE,
     "loss_network=vgg16",
@@ -48,10 +45,7 @@ VGG16 = [
 ]
 SETTINGS = {
     "vgg16": VGG16,
-    **{
-        name: [*ALIKE, f"loss_network={name}", "loss.content_layers=[relu3_1]"]
-        for name in ("vgg19_mix", "vgg19_distilled", "builtin")
-    },
+    **{name: [*ALIKE, f"loss_network={name}"] for name in ("vgg19_mix", "vgg19_distilled", "builtin")},
 }
 
 

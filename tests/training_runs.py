@@ -37,8 +37,6 @@ def settings(folder: Path, **changes: Any) -> list[str]:
         "loss_network": "builtin",
         "loss.content_layers": "[relu2_1]",
         "loss.style_layers": "[relu1_1,relu2_1]",
-        "loss.content_layer_weights": "null",
-        "loss.style_layer_weights": "null",
         "generator.width": 4,
         "generator.blocks": 1,
         "optimizer@method.optimizer": "fused_adam",

@@ -230,11 +230,8 @@ def test_everything_is_logged_and_adds_up(tmp_path: Path, precision: str) -> Non
     outcome = train(tmp_path, precision=precision, **{"trainer.log_every_n_steps": 1})
     events = EventAccumulator(str(outcome.folder)).Reload()
     scalars = set(events.Tags()["scalars"])
-    layers = {"content": ["relu2_1"], "style": ["relu1_1", "relu2_1"]}
-    terms = {
-        f"{kind}/{level}{layer}" for kind in layers for level in ("", "level2/", "level4/") for layer in layers[kind]
-    }
-    terms.add("tv")
+    style = {f"style/{level}{layer}" for level in ("", "level2/", "level4/") for layer in ("relu1_1", "relu2_1")}
+    terms = {"content/relu2_1", "tv", *style}
     for stage in ("train", "val"):
         assert {f"{stage}/{term}" for term in terms} | {f"{stage}_raw/{term}" for term in terms} <= scalars
     assert {"gradient_norm", "images_per_second", "lr-Adam"} <= scalars
@@ -271,7 +268,7 @@ def test_paths_of_this_machine_stay_out_of_the_network_file(tmp_path: Path) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize(("clip", "moves"), [("1e-6", False), ("null", True)])
 def test_gradients_are_clipped_by_config(tmp_path: Path, clip: str, moves: bool) -> None:
-    plain = {"method.optimizer": "{_target_: torch.optim.SGD, _partial_: true, lr: 1.0}", "method.schedule": "null"}
+    plain = {"method.optimizer": "{_target_: torch.optim.SGD, _partial_: true, lr: 0.01}", "method.schedule": "null"}
     train(tmp_path, steps=2, checkpoint_every=1, **plain, **{"trainer.gradient_clip_val": clip})
     first, second = (torch.load(checkpoint(tmp_path, step), weights_only=True)["state_dict"] for step in (1, 2))
     largest = max((second[k] - first[k]).abs().max().item() for k in first if k.startswith("generator."))
