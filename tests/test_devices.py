@@ -13,10 +13,11 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 def machine(monkeypatch):
     """Pretend that this machine has other hardware."""
 
-    def pretend(*, cuda, cuda_bf16=False, cpu_bf16=False):
+    def pretend(*, cuda, cuda_bf16=False, cpu_bf16=False, capabilities=None):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: cuda_bf16)
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: cpu_bf16, raising=False)
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities or {}, raising=False)
 
     return pretend
 
@@ -65,6 +66,21 @@ def test_an_unusable_device_is_refused_in_one_sentence(name):
 def test_bf16_is_best_where_the_device_computes_in_it(machine, device, there, precision):
     machine(**there)
     assert best_precision(device) == precision
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [
+        ({"cpu_name": "Intel Xeon", "amx_bf16": False}, "32-true"),
+        ({"cpu_name": "Intel Xeon", "amx_bf16": True}, "bf16-mixed"),
+        ({"cpu_name": "Intel Xeon"}, "bf16-mixed"),
+        ({"cpu_name": "AMD EPYC", "amx_bf16": False}, "bf16-mixed"),
+        ({}, "bf16-mixed"),
+    ],
+)
+def test_an_intel_cpu_without_amx_is_faster_in_float32(machine, capabilities, precision):
+    machine(cuda=False, cpu_bf16=True, capabilities=capabilities)
+    assert best_precision(CPU) == precision
 
 
 def test_without_cpu_detection_in_torch_the_precision_is_32_bits(machine, monkeypatch):

@@ -23,6 +23,7 @@ from fast_style.training.callbacks.checkpointing import (
     RNGStateCallback,
     SignalCheckpoint,
 )
+from fast_style.training.callbacks.eager_fallback import EagerFallback
 from fast_style.training.callbacks.profiler import EarlyStepsProfiler, check_length
 from fast_style.training.callbacks.progress import RunLogger, StepProgress, closed_bar
 from fast_style.training.callbacks.skip_nonfinite import SkipNonFinite, require_finite
@@ -163,6 +164,7 @@ def _run(cfg: DictConfig, overrides: Sequence[str], callbacks: Sequence[pl.Callb
                 log.info("%s will be overwritten at the end; network_file=... sets another file.", file)
         if _compiles(cfg, trainer, batch):
             compile_in_place(*task.compiled(method), forgiving=cfg.compile == "auto")
+            trainer.callbacks.append(EagerFallback())  # type: ignore[attr-defined]
         metrics = _fit(cfg, trainer, method, task.data, checkpoint, folder)
         unreadable = tuple(dict.fromkeys(itertools.chain(*processes.all_gather(list(task.data.unreadable)))))
     if processes.first:

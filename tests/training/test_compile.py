@@ -120,3 +120,22 @@ def curve(folder, name):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     return torch.tensor([event.value for event in EventAccumulator(str(folder)).Reload().Scalars(name)])
+
+
+def test_a_run_goes_on_uncompiled_where_compiled_steps_are_not_finite(tmp_path, monkeypatch, caplog):
+    def broken(graph, _):
+        return lambda *inputs: tuple(output * torch.nan for output in graph.forward(*inputs))
+
+    def compile_broken(*networks, forgiving):
+        for network in networks:
+            network.compile(backend=broken)
+
+    torch.compiler.reset()
+    monkeypatch.setattr("fast_style.training.run.compile_in_place", compile_broken)
+    outcome = train(tmp_path, steps=5, val_every=5, compile="true")
+    assert torch.isfinite(torch.tensor(outcome.metrics["train/total"]))
+    assert len([line for line in caplog.messages if "is skipped" in line]) == 2
+    assert "the training goes on without torch.compile" in caplog.text
+    # The next run of this process compiles again.
+    with pytest.raises(ValueError, match="not finite in the last steps"):
+        train(tmp_path / "next", steps=1, val_every=1, compile="true")
