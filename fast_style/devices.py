@@ -1,6 +1,6 @@
 """Devices of this machine: availability, best precision and free memory."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 import torch
@@ -43,7 +43,7 @@ def _has_fast_bf16() -> bool:
     """
     if not getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)():
         return False
-    known = getattr(torch.cpu, "get_capabilities", dict)()  # Older versions of torch cannot tell.
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # Older versions of torch cannot tell.
     return "Intel" not in known.get("cpu_name", "") or known.get("amx_bf16", True)
 
 

@@ -33,7 +33,11 @@ def main(cfg: DictConfig) -> None:
     blending = Blending(strength=cfg.strength, color=cfg.color)
     max_memory = None if cfg.max_memory is None else int(cfg.max_memory * 2**30)
     settings = PainterSettings(
-        tiles=cfg.tiles, statistics=cfg.statistics, max_memory=max_memory, brush_scale=cfg.brush_scale
+        tiles=cfg.tiles,
+        statistics=cfg.statistics,
+        max_memory=max_memory,
+        brush_scale=cfg.brush_scale,
+        noise=cfg.noise,
     )
     network = find_network(cfg.ckpt, NETWORKS)
     # Both check all settings before a runtime is prepared: that takes seconds, and a mistake should show at once.

@@ -12,6 +12,7 @@ from fast_style.images.encode import to_uint8
 from fast_style.images.resize import reduced
 from fast_style.stylize.blending import Blending
 from fast_style.stylize.guided_upsampling import upsampled
+from fast_style.stylize.input_noise import with_noise
 from fast_style.stylize.memory_budget import MASK, PICTURE, MemoryBudget
 from fast_style.stylize.network_runner import Floats, NetworkRunner, Pixels, ProgressCallback, Tiling
 from fast_style.stylize.stylizer import Stylizer
@@ -37,20 +38,26 @@ class PainterSettings:
             by guided upsampling; 1 stylizes the image itself. `auto` stylizes a copy with a shorter side of
             `WORKING_SIDE`, so that the strokes have the same size relative to the picture at every resolution. Smaller
             images are stylized themselves.
+        noise: standard deviation of noise on the photo (images are in 0 to 1), from which the network makes strokes and
+            stars in smooth areas (`input_noise.with_noise`). Every frame of a video gets the same noise.
 
     Raises:
-        ValueError: a brush_scale that is neither auto nor at least 1; invalid tiles, statistics or max_memory.
+        ValueError: a brush_scale that is neither auto nor at least 1; noise outside 0 to 1; invalid tiles, statistics
+            or max_memory.
     """
 
     tiles: Tiling = "auto"
     statistics: Statistics = "exact"
     max_memory: int | None = None
     brush_scale: float | Literal["auto"] = 1.0
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         scale = self.brush_scale
         if scale != "auto" and (not isinstance(scale, int | float) or not scale >= 1):
             raise ValueError(f"brush_scale is at least 1 (2: strokes twice as broad), or auto; got {scale}.")
+        if not 0 <= self.noise <= 1:
+            raise ValueError(f"noise (standard deviation of noise on the photo) is from 0 to 1; got {self.noise}.")
         tiles = self.tiles
         if tiles not in ("auto", "off") and (isinstance(tiles, bool) or not isinstance(tiles, int) or tiles < 1):
             raise ValueError(f"tiles is auto, off, or the height of a strip in pixels, at least 1; got {tiles!r}.")
@@ -67,7 +74,7 @@ class Painter:
 
     Args:
         stylizer: the network.
-        settings: strips, memory and brush_scale.
+        settings: strips, memory, brush_scale and noise.
         blending: how the result is blended with the photo.
         budget: memory for stylizing; None derives it from `max_memory` and the stylizer's device.
     """
@@ -81,7 +88,8 @@ class Painter:
         budget: MemoryBudget | None = None,
     ) -> None:
         settings = settings or PainterSettings()
-        self.stylizer, self.brush_scale, self.blending = stylizer, settings.brush_scale, blending or Blending()
+        self.stylizer, self.brush_scale, self.noise = stylizer, settings.brush_scale, settings.noise
+        self.blending = blending or Blending()
         self.budget = budget or MemoryBudget.of(stylizer.runtime.device, max_memory=settings.max_memory)
         self.runner = NetworkRunner(stylizer, tiles=settings.tiles, statistics=settings.statistics, budget=self.budget)
 
@@ -104,7 +112,7 @@ class Painter:
         blending = blending or self.blending
         colour = _in_colour(picture.colour)
         painted = np.empty(colour.shape, np.uint8)
-        for top, rows in self._rows(colour, progress, _io_bytes(colour, blending)):
+        for top, rows in self._rows(colour, progress, self._io_bytes(colour, blending)):
             _put(painted, colour, top, rows, blending)
         return painted
 
@@ -132,9 +140,9 @@ class Painter:
     def _in_one_call(self, pictures: Sequence[tuple[Arrays, Blending]]) -> list[NDArray[np.uint8] | ValueError] | None:
         """Stylize all images in one call; None if there is not enough memory."""
         colours = [_in_colour(picture.colour) for picture, _ in pictures]
-        beside = sum(_io_bytes(colour, blending) for colour, (_, blending) in zip(colours, pictures, strict=True))
+        beside = sum(self._io_bytes(colour, blending) for colour, (_, blending) in zip(colours, pictures, strict=True))
         try:
-            batch = self.runner.run_batch(colours, beside=beside)
+            batch = self.runner.run_batch([with_noise(colour, self.noise) for colour in colours], beside=beside)
         except ValueError as error:  # It concerns all of them: they have one size.
             return [error] * len(pictures)
         if batch is None:
@@ -159,6 +167,12 @@ class Painter:
         """Whether an image of this many pixels should be alone in host memory."""
         return 16 * PICTURE * pixels > self.budget.host
 
+    def _io_bytes(self, colour: Pixels, blending: Blending) -> int:
+        """Bytes of host memory for reading and writing an image, and for a copy with noise."""
+        height, width = colour.shape[:2]
+        noisy = 3 * colour.itemsize if self.noise else 0
+        return int(height * width) * (PICTURE + noisy + (0 if blending.mask is None else MASK))
+
     def _working_size(self, colour: Pixels) -> tuple[int, int]:
         """Height and width at which an image is stylized."""
         height, width = colour.shape[:2]
@@ -171,11 +185,11 @@ class Painter:
     def _rows(self, colour: Pixels, progress: ProgressCallback, beside: int) -> Iterator[tuple[int, Floats]]:
         height, width = self._working_size(colour)
         if (height, width) == colour.shape[:2]:
-            yield from self.runner.run_one(colour, progress, beside=beside)
+            yield from self.runner.run_one(with_noise(colour, self.noise), progress, beside=beside)
             return
         small = reduced(colour if colour.dtype == np.uint8 else colour[..., 0], height, width)  # Float images are grey.
         painted = np.empty_like(small)
-        for top, rows in self.runner.run_one(small, progress, beside=beside):
+        for top, rows in self.runner.run_one(with_noise(small, self.noise), progress, beside=beside):
             painted[top : top + len(rows)] = rows
         yield from upsampled(colour, small, painted)
 
@@ -198,9 +212,3 @@ def _unit(colour: Pixels) -> Floats:
 
 def _in_colour(pixels: Pixels) -> Pixels:
     return pixels if pixels.ndim == 3 else np.broadcast_to(pixels[..., None], (*pixels.shape, 3))
-
-
-def _io_bytes(colour: Pixels, blending: Blending) -> int:
-    """Bytes of host memory for reading and writing an image."""
-    height, width = colour.shape[:2]
-    return int(height * width) * (PICTURE + (0 if blending.mask is None else MASK))

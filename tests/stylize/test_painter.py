@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from fast_style import Stylizer
 from fast_style.images.decode import Arrays
@@ -39,6 +40,29 @@ def test_strips_equal_the_whole_image(statistics: str) -> None:
     assert np.abs(whole.astype(int) - strips).max() <= 1
 
 
+@pytest.mark.parametrize("scale", [1, 2])
+def test_the_network_gets_the_photo_with_noise(monkeypatch: pytest.MonkeyPatch, scale: float) -> None:
+    seen: list[NDArray[np.float32]] = []
+    own = Stylizer.__call__
+    monkeypatch.setattr(Stylizer, "__call__", lambda self, x: (seen.append(np.array(x)), own(self, x))[1])
+    for noise in (0, 0.05):
+        Painter(stylizer(), PainterSettings(noise=noise, brush_scale=scale))(picture())
+    plain, noisy = seen
+    assert (noisy - plain).std() == pytest.approx(0.05, rel=0.1)
+    if scale == 1:
+        Painter(stylizer(), PainterSettings(noise=0.05)).paint_batch([(picture(), Blending())] * 2)
+        assert np.array_equal(seen[-1], np.concatenate([noisy, noisy]))
+
+
+def test_noise_works_in_strips_and_stays_out_of_the_photo() -> None:
+    whole = Painter(stylizer(), PainterSettings(noise=0.1, tiles="off"))(picture())
+    strips = Painter(stylizer(), PainterSettings(noise=0.1, tiles=16))(picture())
+    assert np.abs(whole.astype(int) - strips).max() <= 1
+    photo = picture()
+    untouched = Painter(stylizer(), PainterSettings(noise=0.1), blending=Blending(strength=0))(photo)
+    assert np.array_equal(untouched, photo.colour)
+
+
 def test_memory_for_reading_and_writing_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[int] = []
     own = NetworkRunner.attempts
@@ -54,6 +78,9 @@ def test_memory_for_reading_and_writing_is_counted(monkeypatch: pytest.MonkeyPat
         Painter(stylizer(), settings)(picture())
         Painter(stylizer(), settings, blending=Blending(mask=mask))(picture())
     assert told == 2 * [64 * 48 * PICTURE, 64 * 48 * (PICTURE + MASK)]
+    told.clear()
+    Painter(stylizer(), PainterSettings(noise=0.1))(picture())
+    assert told == [64 * 48 * (PICTURE + 3)]
 
 
 def test_a_large_image_is_recognised() -> None:
@@ -144,6 +171,8 @@ def test_blending_a_few_rows_at_a_time_is_blending_the_whole(height: int) -> Non
         ({"brush_scale": float("nan")}, "brush_scale is at least 1"),
         ({"brush_scale": "wide"}, "brush_scale is at least 1 .*, or auto; got wide"),
         ({"brush_scale": None}, "brush_scale is at least 1"),
+        ({"noise": -0.1}, "noise .* is from 0 to 1; got -0.1"),
+        ({"noise": float("nan")}, "noise .* is from 0 to 1"),
         ({"tiles": 0}, "tiles is auto, off, or the height of a strip"),
         ({"tiles": True}, "tiles is auto, off, or the height of a strip"),
         ({"tiles": "on"}, "got 'on'"),
