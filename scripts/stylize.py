@@ -31,17 +31,18 @@ def main(cfg: DictConfig) -> None:
     from fast_style.stylize.video.stylize_video import is_video
 
     blending = Blending(strength=cfg.strength, color=cfg.color)
+    clip = is_video(cfg.input)
     max_memory = None if cfg.max_memory is None else int(cfg.max_memory * 2**30)
     settings = PainterSettings(
         tiles=cfg.tiles,
         statistics=cfg.statistics,
         max_memory=max_memory,
         brush_scale=cfg.brush_scale,
-        noise=cfg.noise,
+        noise=0.0 if clip and cfg.noise == "auto" else cfg.noise,  # In a video it would stand still.
     )
     network = find_network(cfg.ckpt, NETWORKS)
     # Both check all settings before a runtime is prepared: that takes seconds, and a mistake should show at once.
-    paint = paint_clip if is_video(cfg.input) else paint_pictures
+    paint = paint_clip if clip else paint_pictures
     paint(cfg, network, partial(prepare, cfg, network, settings, blending))
 
 

@@ -184,7 +184,8 @@ def add_noise(photos: Tensor, deviation: float, *, seed: int) -> Tensor:
     Every stylized image needs the style's statistics, even that of a smooth photo. Trained without noise, a generator
     makes strokes and dots from the faintest noise, or from JPEG blocks, so the dots stand in rows. Trained with noise,
     a generator cannot tell the photo's own noise from it and ignores both. Johnson et al. do not add noise. Texture
-    networks (Ulyanov et al. 2016) also get noise at inference, as a seed for strokes.
+    networks (Ulyanov et al. 2016) also get noise at inference, as a seed for strokes; so do photos in
+    `stylize/input_noise.py`.
 
     Args:
         photos: `(N, 3, H, W)` in 0..1.

@@ -1,5 +1,7 @@
 """Noise on the photo, a seed for strokes in smooth areas. NumPy only, without torch."""
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,19 @@ from numpy.typing import NDArray
 SEED = 0
 #: Rows that get their noise at a time.
 ROWS = 64
+
+
+def trained_noise(origin: Mapping[str, str]) -> float:
+    """The deviation of the noise (`method.noise_std`) that a network was trained with; 0 if its file does not tell.
+
+    Args:
+        origin: metadata, as in `Stylizer.origin`. It comes from a file of any origin, so nothing in it is trusted.
+    """
+    try:
+        deviation = float(json.loads(origin["recipe"])["method"]["noise_std"])
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
+        return 0.0
+    return deviation if 0 <= deviation <= 1 else 0.0
 
 
 def with_noise(pixels: NDArray[Any], deviation: float) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from fast_style.images.encode import to_uint8
 from fast_style.images.resize import reduced
 from fast_style.stylize.blending import Blending
 from fast_style.stylize.guided_upsampling import upsampled
-from fast_style.stylize.input_noise import with_noise
+from fast_style.stylize.input_noise import trained_noise, with_noise
 from fast_style.stylize.memory_budget import MASK, PICTURE, MemoryBudget
 from fast_style.stylize.network_runner import Floats, NetworkRunner, Pixels, ProgressCallback, Tiling
 from fast_style.stylize.stylizer import Stylizer
@@ -39,25 +39,27 @@ class PainterSettings:
             `WORKING_SIDE`, so that the strokes have the same size relative to the picture at every resolution. Smaller
             images are stylized themselves.
         noise: standard deviation of noise on the photo (images are in 0 to 1), from which the network makes strokes and
-            stars in smooth areas (`input_noise.with_noise`). Every frame of a video gets the same noise.
+            stars in smooth areas (`input_noise.with_noise`); `auto` is the noise of the network's training. Every frame
+            of a video gets the same noise.
 
     Raises:
-        ValueError: a brush_scale that is neither auto nor at least 1; noise outside 0 to 1; invalid tiles, statistics
-            or max_memory.
+        ValueError: a brush_scale that is neither auto nor at least 1; noise that is neither auto nor 0 to 1; invalid
+            tiles, statistics or max_memory.
     """
 
     tiles: Tiling = "auto"
     statistics: Statistics = "exact"
     max_memory: int | None = None
     brush_scale: float | Literal["auto"] = 1.0
-    noise: float = 0.0
+    noise: float | Literal["auto"] = 0.0
 
     def __post_init__(self) -> None:
         scale = self.brush_scale
         if scale != "auto" and (not isinstance(scale, int | float) or not scale >= 1):
             raise ValueError(f"brush_scale is at least 1 (2: strokes twice as broad), or auto; got {scale}.")
-        if not 0 <= self.noise <= 1:
-            raise ValueError(f"noise (standard deviation of noise on the photo) is from 0 to 1; got {self.noise}.")
+        noise = self.noise
+        if noise != "auto" and (not isinstance(noise, int | float) or not 0 <= noise <= 1):
+            raise ValueError(f"noise (standard deviation of noise on the photo) is from 0 to 1, or auto; got {noise}.")
         tiles = self.tiles
         if tiles not in ("auto", "off") and (isinstance(tiles, bool) or not isinstance(tiles, int) or tiles < 1):
             raise ValueError(f"tiles is auto, off, or the height of a strip in pixels, at least 1; got {tiles!r}.")
@@ -88,7 +90,8 @@ class Painter:
         budget: MemoryBudget | None = None,
     ) -> None:
         settings = settings or PainterSettings()
-        self.stylizer, self.brush_scale, self.noise = stylizer, settings.brush_scale, settings.noise
+        self.stylizer, self.brush_scale = stylizer, settings.brush_scale
+        self.noise = trained_noise(stylizer.origin) if settings.noise == "auto" else settings.noise
         self.blending = blending or Blending()
         self.budget = budget or MemoryBudget.of(stylizer.runtime.device, max_memory=settings.max_memory)
         self.runner = NetworkRunner(stylizer, tiles=settings.tiles, statistics=settings.statistics, budget=self.budget)

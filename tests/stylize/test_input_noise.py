@@ -1,9 +1,11 @@
 """Noise on the photo: its size, its range, and that it is repeatable."""
 
+import json
+
 import numpy as np
 import pytest
 
-from fast_style.stylize.input_noise import ROWS, with_noise
+from fast_style.stylize.input_noise import ROWS, trained_noise, with_noise
 
 GREY = {"uint8": np.full((2 * ROWS + 5, 70, 3), 128, np.uint8), "float32": np.full((2 * ROWS + 5, 70, 3), 0.5, "f4")}
 
@@ -45,3 +47,30 @@ def test_a_grey_image_of_one_channel_may_be_a_view() -> None:
 
 def test_without_noise_it_is_the_image_itself() -> None:
     assert with_noise(GREY["uint8"], 0) is GREY["uint8"]
+
+
+@pytest.mark.parametrize("said", [0.08, "0.08", 1, 0])
+def test_the_noise_of_a_training_is_read(said: object) -> None:
+    assert trained_noise({"recipe": json.dumps({"method": {"noise_std": said}})}) == float(str(said))
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"method": 3}',
+        '{"method": {"noise_std": null}}',
+        '{"method": {"noise_std": [1]}}',
+        '{"method": {"noise_std": NaN}}',
+        '{"method": {"noise_std": 1e999}}',
+        '{"method": {"noise_std": -0.1}}',
+        f'{{"method": {{"noise_std": 1{"0" * 400}}}}}',
+        "[" * 100_000,
+    ],
+    ids=lambda recipe: recipe[:40],
+)
+def test_a_wrong_recipe_means_no_noise(recipe: str) -> None:
+    assert trained_noise({"recipe": recipe}) == 0
+    assert trained_noise({}) == 0

@@ -54,6 +54,14 @@ def test_the_network_gets_the_photo_with_noise(monkeypatch: pytest.MonkeyPatch, 
         assert np.array_equal(seen[-1], np.concatenate([noisy, noisy]))
 
 
+@pytest.mark.parametrize(("noise_std", "noise"), [(0.05, 0.05), (0, 0), (None, 0)])
+def test_automatic_noise_is_that_of_the_training(noise_std: float | None, noise: float) -> None:
+    here = stylizer()
+    if noise_std is not None:
+        here.origin["recipe"] = json.dumps({"method": {"noise_std": noise_std}})
+    assert Painter(here, PainterSettings(noise="auto")).noise == noise
+
+
 def test_noise_works_in_strips_and_stays_out_of_the_photo() -> None:
     whole = Painter(stylizer(), PainterSettings(noise=0.1, tiles="off"))(picture())
     strips = Painter(stylizer(), PainterSettings(noise=0.1, tiles=16))(picture())
@@ -171,8 +179,10 @@ def test_blending_a_few_rows_at_a_time_is_blending_the_whole(height: int) -> Non
         ({"brush_scale": float("nan")}, "brush_scale is at least 1"),
         ({"brush_scale": "wide"}, "brush_scale is at least 1 .*, or auto; got wide"),
         ({"brush_scale": None}, "brush_scale is at least 1"),
-        ({"noise": -0.1}, "noise .* is from 0 to 1; got -0.1"),
+        ({"noise": -0.1}, "noise .* is from 0 to 1, or auto; got -0.1"),
         ({"noise": float("nan")}, "noise .* is from 0 to 1"),
+        ({"noise": "much"}, "noise .* is from 0 to 1, or auto; got much"),
+        ({"noise": None}, "noise .* is from 0 to 1"),
         ({"tiles": 0}, "tiles is auto, off, or the height of a strip"),
         ({"tiles": True}, "tiles is auto, off, or the height of a strip"),
         ({"tiles": "on"}, "got 'on'"),
