@@ -129,10 +129,10 @@ def test_a_recipe_of_a_translation_has_the_papers_numbers(choice: str) -> None:
         assert cfg.steps == 200 * {"horse2zebra": 1334, "vangogh2photo": 6287}[choice]
 
 
-def test_the_short_recipe_of_a_translation_keeps_the_papers_losses() -> None:
+def test_the_short_recipe_of_a_translation_keeps_the_papers_discriminators() -> None:
     cfg = composed("train", "experiment=cyclegan_short", "data.root=photos")
     paper = composed("train", "experiment=vangogh2photo", "data.root=photos")
-    differ = {"average_decay", "discriminator_shift", "schedule"}
+    differ = {"average_decay", "cycle_weight", "discriminator_shift", "identity_weight", "schedule"}
     assert {key for key, value in cfg.method.items() if value != paper.method[key]} == differ
     assert cfg.discriminator == paper.discriminator
     assert (cfg.generator.upsample, cfg.generator.skip) == ("linear", True)

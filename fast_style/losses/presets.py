@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 #: `style.strength`, and `strength` of image optimisation: factor of the loss's `style_weight`. More style, less photo.
-STRENGTHS: Mapping[str, float] = {"low": 0.25, "medium": 1.0, "high": 2.0}
+STRENGTHS: Mapping[str, float] = {"low": 0.3, "medium": 1.0, "high": 2.5}
 #: `style.brush`: factor of the width of the painting's strokes. A network learns strokes as wide in pixels as they are
 #: in the painting, so the painting of `style.size` is enlarged or reduced.
 BRUSHES: Mapping[str, float] = {"fine": 0.75, "medium": 1.0, "broad": 1.5}
