@@ -63,6 +63,7 @@ def test_train_then_stylize_then_evaluate(tmp_path: Path, command: Command) -> N
     assert code == 0, err
     assert "Model:       model.safetensors" in out
     assert "tensorboard --logdir" in out
+    # evaluate.py stylizes without noise.
     stylize = ["stylize", "ckpt=model.safetensors", "input=photos", "output=painted", "runtime=torch", "noise=0"]
     code, out, _ = command(*stylize)
     assert code == 0
