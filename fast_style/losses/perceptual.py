@@ -1,4 +1,4 @@
-"""The perceptual loss of Johnson et al. (2016): content, style and variation as named terms."""
+"""The perceptual loss of Johnson et al. (2016): content, style, variation and checkerboard as named terms."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from fast_style.losses.functional import gram
+from fast_style.losses.functional import checkerboard, gram
 from fast_style.losses.image_pyramid import ONE_LEVEL, LevelWeights, PyramidTerms, pyramid_features
 from fast_style.losses.normalizations import LayerWeights, normalization_of
 from fast_style.networks.loss_network import AnyLossNetwork, check_names
@@ -25,8 +25,8 @@ class PerceptualLoss(nn.Module):
         content_layer_weights, style_layer_weights: one weight for each layer of a list of names. None: equal weights.
         content_levels, style_levels: weights of the levels of the image pyramid (see `image_pyramid`). The default is
             level 1 alone.
-        content_weight, style_weight, tv_weight: weights of the three kinds of terms. 0 removes a term from the
-            computation.
+        content_weight, style_weight, tv_weight, checkerboard_weight: weights of the four kinds of terms. 0 removes a
+            term from the computation. The last is not in the paper; see `functional.checkerboard`.
         normalization: the formulas of the terms, a name of `NORMALIZATIONS`.
         style_over: compare the Gram matrix of each `photo`, as in the paper, or the mean Gram matrix of this process's
             `batch`. With `photo`, even a smooth photo must show strokes or dots. With `batch` it may stay smooth.
@@ -42,6 +42,7 @@ class PerceptualLoss(nn.Module):
         content_weight: float,
         style_weight: float,
         tv_weight: float,
+        checkerboard_weight: float = 0.0,
         normalization: str = "relative",
         style_over: StyleOver = "photo",
         content_layer_weights: Sequence[float] | None = None,
@@ -65,6 +66,7 @@ class PerceptualLoss(nn.Module):
             **self.content.weights,
             **self.style.weights,
             **({"tv": tv_weight} if tv_weight else {}),
+            **({"checkerboard": checkerboard_weight} if checkerboard_weight else {}),
         }
         if not self.weights:
             raise ValueError("At least one loss weight must be above 0; all are 0. Raise loss.style_weight.")
@@ -87,6 +89,8 @@ class PerceptualLoss(nn.Module):
             terms[name] = formula.style(painted_gram, self.get_buffer(_buffer_name(name))).mean()
         if "tv" in self.weights:
             terms["tv"] = formula.variation(painted).mean()
+        if "checkerboard" in self.weights:
+            terms["checkerboard"] = checkerboard(painted)
         return terms
 
     def weigh(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from fast_style.losses.perceptual import PerceptualLoss
 
 CONTENT, STYLE = {"relu2": 2.0}, {"relu1": 1.0, "conv2": 0.5}
-WEIGHTS = {"content_weight": 3.0, "style_weight": 5.0, "tv_weight": 7.0}
+WEIGHTS = {"content_weight": 3.0, "style_weight": 5.0, "tv_weight": 7.0, "checkerboard_weight": 9.0}
 
 
 @pytest.fixture
@@ -51,6 +51,8 @@ def expected_terms(network, painted, photos, style, normalization):
         terms["tv"] = down.mean() + across.mean()
     else:
         terms["tv"] = (down.sum() + across.sum()) * 255**2 / len(p)
+    phases = torch.stack([p[..., :8][..., i:12:4, j::4].mean((0, 2, 3)) for i in range(4) for j in range(4)])
+    terms["checkerboard"] = (phases - phases.mean(0)).square().mean()
     return terms
 
 
@@ -63,7 +65,7 @@ PAPERS_TV = pytest.param(
 @pytest.mark.parametrize(
     ("normalization", "kind"),
     [
-        *[("relative", kind) for kind in ("content/relu2", "style/relu1", "style/conv2", "tv")],
+        *[("relative", kind) for kind in ("content/relu2", "style/relu1", "style/conv2", "tv", "checkerboard")],
         *[("johnson2016", kind) for kind in ("content/relu2", "style/relu1", "style/conv2")],
         PAPERS_TV,
     ],
@@ -83,7 +85,8 @@ def test_a_term_is_its_formula(make, tiny_loss_network, normalization, kind, sty
 def test_the_weighted_terms_add_up_to_the_loss(make, normalization):
     loss = make([torch.rand(1, 3, 8, 8)], normalization=normalization)
     terms = loss(torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8))
-    by_hand = {"content/relu2": 3.0 * 2.0, "style/relu1": 5.0 * 1.0, "style/conv2": 5.0 * 0.5, "tv": 7.0}
+    by_hand = {"content/relu2": 3.0 * 2.0, "style/relu1": 5.0 * 1.0, "style/conv2": 5.0 * 0.5}
+    by_hand |= {"tv": 7.0, "checkerboard": 9.0}
     assert loss.weights == by_hand
     assert list(terms) == list(loss.weights)
     total = sum(loss.weigh(terms).values())
@@ -104,18 +107,20 @@ def test_style_over_batch_uses_the_mean_gram_matrix(make, tiny_loss_network):
 
 def test_a_list_of_layers_gives_equal_weights(make):
     loss = make([torch.rand(1, 3, 8, 8)], content_layers=["relu2", "relu1"], style_layers=("conv2",))
-    assert loss.weights == {"content/relu2": 3.0, "content/relu1": 3.0, "style/conv2": 5.0, "tv": 7.0}
+    layers = {"content/relu2": 3.0, "content/relu1": 3.0, "style/conv2": 5.0}
+    assert loss.weights == layers | {"tv": 7.0, "checkerboard": 9.0}
 
 
 @pytest.mark.parametrize(
     ("changes", "left"),
     [
-        ({"tv_weight": 0}, {"content/relu2", "style/relu1", "style/conv2"}),
-        ({"content_weight": 0}, {"style/relu1", "style/conv2", "tv"}),
-        ({"style_weight": 0}, {"content/relu2", "tv"}),
-        ({"style_layers": {"relu1": 0, "conv2": 1}}, {"content/relu2", "style/conv2", "tv"}),
+        ({"tv_weight": 0}, {"content/relu2", "style/relu1", "style/conv2", "checkerboard"}),
+        ({"checkerboard_weight": 0}, {"content/relu2", "style/relu1", "style/conv2", "tv"}),
+        ({"content_weight": 0}, {"style/relu1", "style/conv2", "tv", "checkerboard"}),
+        ({"style_weight": 0}, {"content/relu2", "tv", "checkerboard"}),
+        ({"style_layers": {"relu1": 0, "conv2": 1}}, {"content/relu2", "style/conv2", "tv", "checkerboard"}),
     ],
-    ids=["tv", "content", "style", "layer"],
+    ids=["tv", "checkerboard", "content", "style", "layer"],
 )
 def test_a_weight_of_zero_removes_the_term(make, changes, left):
     loss = make([torch.rand(1, 3, 8, 8)], **changes)
