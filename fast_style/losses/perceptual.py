@@ -68,8 +68,10 @@ class PerceptualLoss(nn.Module):
             **({"tv": tv_weight} if tv_weight else {}),
             **({"checkerboard": checkerboard_weight} if checkerboard_weight else {}),
         }
-        if not self.weights:
-            raise ValueError("At least one loss weight must be above 0; all are 0. Raise loss.style_weight.")
+        if not self.content.weights and not self.style.weights:
+            raise ValueError(
+                "The content and style weights are all 0, so there is no style to learn. Raise loss.style_weight."
+            )
         for name, target in self._style_targets(style).items():
             self.register_buffer(_buffer_name(name), target, persistent=False)
 
@@ -90,7 +92,7 @@ class PerceptualLoss(nn.Module):
         if "tv" in self.weights:
             terms["tv"] = formula.variation(painted).mean()
         if "checkerboard" in self.weights:
-            terms["checkerboard"] = checkerboard(painted)
+            terms["checkerboard"] = checkerboard(painted).mean()
         return terms
 
     def weigh(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:

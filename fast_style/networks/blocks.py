@@ -116,7 +116,7 @@ class FractionalConv(nn.Module):
 
 
 class ResizeConv(nn.Module):
-    """Interpolation to twice the size, then a convolution (Odena et al. 2016): no checkerboard artefacts by design.
+    """Interpolation to twice the size, then a convolution (Odena et al. 2016): no checkerboard in flat areas.
 
     Both steps are computed as one stride-1/2 convolution. Its 4x4 kernel is the learned kernel convolved with a 2x2
     box, once for nearest neighbour and twice for linear interpolation. The result is the same, with 4 multiplications

@@ -249,9 +249,10 @@ def test_checkerboard_sees_patterns_of_2_and_4_pixels_and_no_other_texture():
     noise = torch.rand(2, 3, 258, 257, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.25
     rows, columns = torch.arange(258.0).view(-1, 1), torch.arange(257.0)
     texture = noise + 0.2 * torch.sin(2 * torch.pi * (rows / 5.3 + columns / 8.7))
-    assert checkerboard(texture) < 2e-6
+    assert checkerboard(texture).shape == (2,)
+    assert checkerboard(texture).max() < 1e-5
     for period in (2, 4):
         for pattern in (torch.cos(2 * torch.pi * rows / period), torch.cos(2 * torch.pi * columns / period)):
             amplitude = 3 / 255
-            found = checkerboard(texture + amplitude * pattern).item()
-            assert found == pytest.approx(amplitude**2 * (1 if period == 2 else 0.5), rel=0.1)
+            found = checkerboard(texture + amplitude * pattern).mean().item()
+            assert found == pytest.approx(amplitude**2 * (1 if period == 2 else 0.5), rel=0.2)

@@ -51,7 +51,7 @@ def expected_terms(network, painted, photos, style, normalization):
         terms["tv"] = down.mean() + across.mean()
     else:
         terms["tv"] = (down.sum() + across.sum()) * 255**2 / len(p)
-    phases = torch.stack([p[..., :8][..., i:12:4, j::4].mean((0, 2, 3)) for i in range(4) for j in range(4)])
+    phases = torch.stack([p[..., :8][..., i:12:4, j::4].mean((2, 3)) for i in range(4) for j in range(4)])
     terms["checkerboard"] = (phases - phases.mean(0)).square().mean()
     return terms
 

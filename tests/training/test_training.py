@@ -231,7 +231,7 @@ def test_everything_is_logged_and_adds_up(tmp_path: Path, precision: str) -> Non
     events = EventAccumulator(str(outcome.folder)).Reload()
     scalars = set(events.Tags()["scalars"])
     style = {f"style/{level}{layer}" for level in ("", "level2/", "level4/") for layer in ("relu1_1", "relu2_1")}
-    terms = {"content/relu2_1", "tv", *style}
+    terms = {"content/relu2_1", "tv", "checkerboard", *style}
     for stage in ("train", "val"):
         assert {f"{stage}/{term}" for term in terms} | {f"{stage}_raw/{term}" for term in terms} <= scalars
     assert {"gradient_norm", "images_per_second", "lr-Adam"} <= scalars
