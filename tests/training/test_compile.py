@@ -97,6 +97,7 @@ def test_compiled_bfloat16_losses_follow_float32s(tmp_path):
         "loss.content_levels": "[1.0]",
         "method.noise_std": 0,
         "method.loss_shift": 0,
+        "loss.checkerboard_weight": 0,
     }
     losses = {}
     for name, settings in {
