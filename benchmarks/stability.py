@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from fast_style.images.encode import to_hwc, to_nchw, to_uint8
 from fast_style.stylize.stylizer import load_stylizer
+from fast_style.stylize.video.frame import Frame
 from fast_style.stylize.video.reader import read_clip
 from fast_style.stylize.video.temporal_smoothing import TemporalSmoothing
 
@@ -36,10 +37,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="shorter side in pixels")
     options = parser.parse_args()
     with read_clip(options.clip, size=options.size) as clip:
-        photos = [
-            frame.pixels.astype(np.float32) / 255
-            for frame in itertools.islice(clip.frames(sound=False), options.frames)
-        ]
+        frames = (part for part in clip.parts() if isinstance(part, Frame))
+        photos = [frame.pixels.astype(np.float32) / 255 for frame in itertools.islice(frames, options.frames)]
     flows = [
         optical_flow_tvl1(later.mean(-1), earlier.mean(-1))
         for earlier, later in tqdm(itertools.pairwise(photos), total=len(photos) - 1, unit="flow")

@@ -39,6 +39,13 @@ class Upsampling:
 
 
 @dataclass(frozen=True)
+class PixelShuffle:
+    """Channels to pixels: `(N, C factor^2, H, W)` to `(N, C, factor H, factor W)`, as `torch.nn.PixelShuffle`."""
+
+    factor: int
+
+
+@dataclass(frozen=True)
 class Normalization:
     """Instance normalisation over the whole image, followed by a ReLU if `relu` is true."""
 
@@ -48,7 +55,7 @@ class Normalization:
 
 @dataclass(frozen=True)
 class Residual:
-    """`x + branch(x)`; the branch keeps the size."""
+    """`x + branch(x)`; the result of the branch has the size of x, but the branch may compute at a smaller size."""
 
     branch: tuple["StripStep", ...]
 
@@ -67,7 +74,7 @@ class AddInput:
     function: Callable[[Tensor], Tensor]
 
 
-StripStep = Convolution | Upsampling | Normalization | Residual | Pointwise | AddInput
+StripStep = Convolution | Upsampling | PixelShuffle | Normalization | Residual | Pointwise | AddInput
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from fast_style.networks.generator import (
     Convolution,
     Generator,
     Normalization,
+    PixelShuffle,
     Pointwise,
     Residual,
     StripPlan,
@@ -35,6 +36,7 @@ from fast_style.stylize.tiled.lazy_rows import (
     MapRows,
     PhotoRows,
     Rows,
+    ShuffleRows,
     SumRows,
     UpsampleRows,
     strips,
@@ -100,8 +102,8 @@ class Tiles:
 class _Work:
     """One image on its way through the network.
 
-    Feature maps of the coarsest scale are computed once and stored on disk. Finer feature maps are larger: they are
-    recomputed whenever they are needed.
+    Feature maps of a quarter of the image's height or less, and those of the coarsest scale, are computed once and
+    stored on disk. Finer feature maps are larger: they are recomputed whenever they are needed.
     """
 
     def __init__(self, tiles: Tiles, progress: Callable[[float], None], photo: Rows) -> None:
@@ -109,8 +111,8 @@ class _Work:
         self.height = photo.height
         self.known: dict[InstanceNorm, Moments] | None = None
         self._spooled: list[DiskRows] = []
-        self._coarsest = _coarsest(tiles.plan, self.height)
-        self._passes, self._passed = _passes(tiles.plan, exact=tiles.statistics == "exact"), 0
+        self._stored = _stored_height(tiles.plan, self.height)
+        self._passes, self._passed = _passes(tiles.plan, self.height, exact=tiles.statistics == "exact"), 0
 
     def close(self) -> None:
         for spooled in self._spooled:
@@ -133,6 +135,8 @@ class _Work:
                     features = ConvRows(features, conv)
                 case Upsampling(kernel):
                     features = UpsampleRows(features, kernel)
+                case PixelShuffle(factor):
+                    features = ShuffleRows(features, factor)
                 case Pointwise(function):
                     features = MapRows(features, function)
                 case AddInput(function):
@@ -148,7 +152,7 @@ class _Work:
         return features
 
     def _normalised(self, features: Rows, norm: InstanceNorm, relu: bool) -> Rows:
-        spool = features.height == self._coarsest
+        spool = features.height <= self._stored
         if self.known is None:
             features, moments = self._gathered(features, spool=spool)
         else:
@@ -201,29 +205,32 @@ class _Work:
         del self._spooled[first:end]
 
 
-def _coarsest(plan: StripPlan, height: int) -> int:
-    """Rows of the smallest feature map."""
-    heights = [height]
-    for step in plan.steps:
-        if isinstance(step, Convolution):
-            heights.append(heights[-1] // step.conv.stride[0])
-        elif isinstance(step, Upsampling):
-            heights.append(2 * heights[-1])
-    return min(heights)
+def _stored_height(plan: StripPlan, height: int) -> int:
+    """Feature maps with at most this number of rows are stored on disk."""
+    coarsest = min(rows for _, rows in _heights(plan.steps, height))
+    return max(coarsest, height // 4)
 
 
-def _passes(plan: StripPlan, *, exact: bool) -> int:
+def _heights(steps: tuple[StripStep, ...], height: int) -> Iterator[tuple[StripStep, int]]:
+    """Every step, also inside of branches, with the rows of its output."""
+    for step in steps:
+        match step:
+            case Convolution(conv):
+                height //= conv.stride[0]
+            case Upsampling():
+                height *= 2
+            case PixelShuffle(factor):
+                height *= factor
+            case Residual(branch):
+                yield from _heights(branch, height)
+        yield step, height
+
+
+def _passes(plan: StripPlan, height: int, *, exact: bool) -> int:
     """Number of passes over the whole image: one per normalisation and per sum, and one for the output."""
-    coarsest, height, passes = _coarsest(plan, plan.multiple), plan.multiple, 1
-    for step in plan.steps:
-        if isinstance(step, Convolution):
-            height //= step.conv.stride[0]
-        elif isinstance(step, Upsampling):
-            height *= 2
-        elif isinstance(step, Residual):
-            passes += 1 + sum(isinstance(part, Normalization) for part in step.branch)
-        elif isinstance(step, Normalization):
-            passes += exact or height == coarsest
+    stored, passes = _stored_height(plan, height), 1
+    for step, rows in _heights(plan.steps, height):
+        passes += isinstance(step, Residual) or (isinstance(step, Normalization) and (exact or rows <= stored))
     return passes
 
 

@@ -5,9 +5,8 @@ Frames are ``(H, W, 3)``, uint8, RGB, upright.
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from typing import Any
@@ -18,18 +17,11 @@ from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from fast_style.stylize.video.frame import Frame
+
 log = logging.getLogger(__name__)
 
 _BT709, _BT601, _UNTAGGED = 1, 5, 2  # FFmpeg's codes of colour spaces.
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One frame: ``pixels`` ``(H, W, 3)``, uint8; ``start`` and ``duration`` in the clip's ``time_base``."""
-
-    pixels: NDArray[np.uint8]
-    start: int
-    duration: int
 
 
 class Clip:
@@ -65,12 +57,12 @@ class Clip:
         self.expected = _expected(container, video, self.rate)
         self._reformatter = VideoReformatter()
 
-    def frames(self, *, sound: Callable[[Any], None]) -> Iterator[Frame]:
-        """Yield all frames in order; pass the audio packets between them to ``sound``."""
+    def parts(self) -> "Iterator[Frame | av.Packet[Any]]":
+        """Yield all frames in order, and the audio packets between them."""
         last = None
         for part in chain(self._ahead, self._parts):
             if not isinstance(part, av.VideoFrame):
-                sound(part)
+                yield part
                 continue
             # Old containers store only decoding times (dts). In broken files, times may decrease.
             said = part.pts if part.pts is not None else part.dts

@@ -15,6 +15,8 @@ from fast_style.images.decode import Arrays, check_size, read_mask
 from fast_style.images.encode import check_quality, to_hwc, to_nchw, to_uint8
 from fast_style.interrupts import Interrupted, SignalHandler
 from fast_style.stylize.painter import Painter
+from fast_style.stylize.video.frame import Frame
+from fast_style.stylize.video.pipeline import ReadAhead, WriteBehind
 from fast_style.stylize.video.temporal_smoothing import TemporalSmoothing
 
 if TYPE_CHECKING:
@@ -154,19 +156,26 @@ def _paint_frames(
     progress: Callable[[VideoProgress], None],
     stop: SignalHandler,
 ) -> tuple[int, KeyboardInterrupt | None]:
-    """Stylize until the end or an interrupt; returns the number of frames and a KeyboardInterrupt, if there was one."""
+    """Stylize until the end or an interrupt; returns the number of frames and a KeyboardInterrupt, if there was one.
+
+    One thread reads the next frames and another writes the last ones, while this one stylizes.
+    """
     done = 0
-    try:
-        for frame in clip.frames(sound=writer.sound):
-            writer.picture(replace(frame, pixels=painted(frame.pixels)))
-            done += 1
-            progress(VideoProgress(done, clip.expected))
-            if stop.signal_number is not None:
-                break
-    except KeyboardInterrupt as interrupt:  # From the progress callback, or a second Ctrl-C.
-        if done == 0:
-            raise
-        return done, interrupt
+    with ReadAhead(clip.parts()) as parts, WriteBehind() as written:
+        try:
+            for part in parts:
+                if not isinstance(part, Frame):
+                    written.add(writer.sound, part)
+                    continue
+                written.add(writer.picture, replace(part, pixels=painted(part.pixels)))
+                done += 1
+                progress(VideoProgress(done, clip.expected))
+                if stop.signal_number is not None:
+                    break
+        except KeyboardInterrupt as interrupt:  # From the progress callback, or a second Ctrl-C.
+            if done == 0:
+                raise
+            return done, interrupt
     return done, None
 
 

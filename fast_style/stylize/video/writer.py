@@ -13,7 +13,8 @@ from av.video.reformatter import VideoReformatter
 
 from fast_style.atomic_files import atomic_write
 from fast_style.stylize.video.audio import add_sound
-from fast_style.stylize.video.reader import Clip, Frame
+from fast_style.stylize.video.frame import Frame
+from fast_style.stylize.video.reader import Clip
 
 _BT709, _LIMITED_RANGE = 1, 1  # FFmpeg's codes.
 #: MPEG-4 allows at most this many ticks per second.
