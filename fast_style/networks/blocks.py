@@ -80,6 +80,24 @@ class ResidualBlock(nn.Module):
         return summed
 
 
+class CoarseLevel(nn.Module):
+    """`x + f(x)`, with `f` computed at half of the size: `(N, C, H, W)` to the same shape, H and W even."""
+
+    def __init__(self, channels: int, *, width: int, blocks: int) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            ConvBlock(channels, width, kernel=3, stride=2),
+            *(ResidualBlock(width) for _ in range(blocks)),
+            ShuffleConv(width, channels, kernel=1, bias=False),
+            InstanceNorm(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add the branch."""
+        summed: Tensor = x + self.branch(x)
+        return summed
+
+
 class FractionalConv(nn.Module):
     """A stride-1/2 convolution (transposed, stride 2): `(N, C, H, W)` to `(N, C', 2H, 2W)`.
 
@@ -145,6 +163,28 @@ class ResizeConv(nn.Module):
         """Double height and width."""
         # Padding by reflection, as in FractionalConv.
         return F.conv_transpose2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), self.kernel(), stride=2, padding=1 + 2)
+
+
+class ShuffleConv(nn.Module):
+    """A convolution to twice the height and width: `(N, C, H, W)` to `(N, C', 2H, 2W)` (Shi et al. 2016).
+
+    The four phases of the kernel start with equal weights (Aitken et al. 2017). With different weights, the style loss
+    would amplify the initial checkerboard as a texture.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, kernel: int, bias: bool) -> None:
+        super().__init__()
+        self.factor = 2
+        self.conv = nn.Conv2d(
+            in_channels, 4 * out_channels, kernel, padding=kernel // 2, padding_mode="reflect", bias=bias
+        )
+        with torch.no_grad():
+            for parameter in self.conv.parameters():
+                parameter.copy_(parameter[::4].repeat_interleave(4, dim=0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Double height and width."""
+        return F.pixel_shuffle(self.conv(x), 2)
 
 
 class RgbConv(nn.Conv2d):

@@ -18,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fast_style.atomic_files import atomic_write
+from fast_style.networks.fast_net import FastNet
 from fast_style.networks.generator import Generator
 from fast_style.networks.metadata import cleaned
 from fast_style.networks.transform_net import TransformNet
@@ -25,7 +26,7 @@ from fast_style.networks.transform_net import TransformNet
 FORMAT = "fast_style/1"
 LARGEST_FILE = 2**32  # Bytes; the largest valid file, a full VGG-19, has 575 MB.
 #: The only classes that a network file can build.
-GENERATORS: dict[str, type[Generator]] = {"TransformNet": TransformNet}
+GENERATORS: dict[str, type[Generator]] = {"FastNet": FastNet, "TransformNet": TransformNet}
 
 WeightPrecision = Literal["fp32", "fp16"]
 

@@ -16,20 +16,9 @@ from fast_style.networks.blocks import (
     Upsampling,
     reflect,
 )
-from fast_style.networks.generator import (
-    AddInput,
-    Convolution,
-    Generator,
-    Normalization,
-    Pointwise,
-    Residual,
-    StripPlan,
-    StripStep,
-)
-from fast_style.networks.generator import (
-    Upsampling as UpsamplingStep,
-)
+from fast_style.networks.generator import Generator
 from fast_style.networks.layers import InstanceNorm, ReLU
+from fast_style.networks.strip_plan import AddInput, Convolution, Pointwise, StripPlan, StripStep, strip_steps
 
 STRIDE = 4  # Two stride-2 convolutions.
 #: Share of the output range that an unchanged input covers with `skip`. With all of it, black and white would be fixed.
@@ -138,12 +127,8 @@ class TransformNet(Generator):
             raise ValueError(
                 "A generator with residual_padding=none cannot run in strips; use tiles=off or a smaller size=."
             )
-        steps: list[StripStep] = [step for block in self.encoder for step in _conv_steps(block)]
-        for block in self.residual:
-            branch = block.get_submodule("branch").children()
-            steps.append(Residual(tuple(step for part in branch for step in _conv_steps(part))))
-        for block in self.decoder:
-            steps += _upsampling_steps(block)
+        layers = (self.encoder, self.residual, self.decoder)
+        steps: list[StripStep] = [step for layer in layers for step in strip_steps(layer)]
         skip = (AddInput(self._before_tanh),) if self.skip else ()
         return StripPlan(STRIDE, (*steps, Convolution(self.to_rgb), *skip, Pointwise(self._to_picture)))
 
@@ -160,22 +145,6 @@ class TransformNet(Generator):
     def _before_tanh(self, pictures: Tensor) -> Tensor:
         """Return what `_to_picture` maps to the pictures, at `SKIPPED_RANGE` of their contrast."""
         return torch.atanh(SKIPPED_RANGE * (2 * pictures - 1)) / self.output_gain
-
-
-def _upsampling_steps(block: nn.Module) -> tuple[StripStep, StripStep]:
-    assert isinstance(block, nn.Sequential)
-    conv, norm, _ = block
-    assert isinstance(conv, FractionalConv | ResizeConv)
-    assert isinstance(norm, InstanceNorm)
-    return UpsamplingStep(conv.kernel()), Normalization(norm, relu=True)
-
-
-def _conv_steps(block: nn.Module) -> tuple[StripStep, StripStep]:
-    assert isinstance(block, ConvBlock)
-    conv, norm, *relu = block
-    assert isinstance(conv, nn.Conv2d)
-    assert isinstance(norm, InstanceNorm)
-    return Convolution(conv), Normalization(norm, relu=bool(relu))
 
 
 def _check(width: int, blocks: int, upsample: str, kernel: int, residual_padding: str, output_gain: float) -> None:

@@ -11,10 +11,11 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from fast_style.networks.generator import Convolution, Generator, Normalization, Pointwise, StripPlan
+from fast_style.networks.generator import Generator
 from fast_style.networks.layers import InstanceNorm
 from fast_style.networks.metadata import GeneratorInfo, generator_info, read_header
 from fast_style.networks.serialization import GENERATORS, describe, load_network, read_tensors, save_network
+from fast_style.networks.strip_plan import Convolution, Normalization, Pointwise, StripPlan
 from fast_style.stylize.tiled.tiles import Tiles
 
 PRESETS = {path.stem: path for path in sorted(CONF.glob("generator/*.yaml"))}

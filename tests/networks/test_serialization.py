@@ -129,7 +129,7 @@ SPOILS = {
     "newer-format": (lambda f: retold(f, format="fast_style/2"), "found 'fast_style/2'"),
     "unknown-network": (
         lambda f: retold(f, network="UNet"),
-        "needs the generator UNet, but GENERATORS only has TransformNet",
+        "needs the generator UNet, but GENERATORS only has FastNet, TransformNet",
     ),
     "another-width": (lambda f: retold(f, architecture=described(width=3)), "damaged: its weights do not fit"),
     "more-blocks": (lambda f: retold(f, architecture=described(blocks=2)), "damaged: its weights do not fit"),

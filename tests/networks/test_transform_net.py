@@ -1,4 +1,4 @@
-"""Every generator stylizes images from 16x16, has gradients in all parameters, and has the layers of its paper."""
+"""Every TransformNet stylizes images from 16x16, has gradients in all parameters, and has the layers of its paper."""
 
 import re
 
@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from fast_style.networks.blocks import ConvBlock, FractionalConv, ResidualBlock, ResizeConv, RgbConv, reflect
 from fast_style.networks.transform_net import TransformNet
 
-PRESETS = {path.stem: OmegaConf.to_container(OmegaConf.load(path)) for path in sorted(CONF.glob("generator/*.yaml"))}
+FOUND = {path.stem: OmegaConf.to_container(OmegaConf.load(path)) for path in sorted(CONF.glob("generator/*.yaml"))}
+PRESETS = {name: preset for name, preset in FOUND.items() if preset["_target_"].endswith(".TransformNet")}
 JOHNSON2016 = {"upsample": "fractional", "fractional_kernel": 3, "residual_padding": "none", "output_gain": 1.0}
 
 GENERATORS = {

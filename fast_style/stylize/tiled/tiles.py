@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fast_style.networks.generator import (
+from fast_style.networks.generator import Generator
+from fast_style.networks.layers import InstanceNorm
+from fast_style.networks.strip_plan import (
     AddInput,
     Convolution,
-    Generator,
     Normalization,
     PixelShuffle,
     Pointwise,
@@ -28,7 +29,6 @@ from fast_style.networks.generator import (
     StripStep,
     Upsampling,
 )
-from fast_style.networks.layers import InstanceNorm
 from fast_style.stylize.tiled import Statistics
 from fast_style.stylize.tiled.lazy_rows import (
     ConvRows,

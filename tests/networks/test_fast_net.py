@@ -1,0 +1,123 @@
+"""FastNet stylizes images of any size from 16x16, has few operations, and starts without a checkerboard."""
+
+import pytest
+import torch
+from checkout import CONF
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch.utils.flop_counter import FlopCounterMode
+
+from fast_style.networks.blocks import CoarseLevel, ShuffleConv
+from fast_style.networks.fast_net import FastNet
+
+SMALL = {"width": 6, "coarse_width": 8, "outer_width": 5, "coarse_blocks": 1}
+SHAPES = {
+    "default": {},
+    "no_blocks": {"blocks": 0, "coarse_blocks": 0},
+    "more_blocks": {"blocks": 2},
+    "small_kernel": {"outer_kernel": 3},
+}
+
+
+def preset(name):
+    return instantiate(OmegaConf.load(CONF / f"generator/{name}.yaml"), _convert_="all").eval()
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 35), (64, 50), (16, 61)])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_result_has_the_shape_and_range_of_the_image(shape, size):
+    network = FastNet(**SMALL | SHAPES[shape])
+    with torch.no_grad():
+        network.to_rgb.conv.weight.mul_(100)  # Without the tanh, values would be far outside 0..1.
+        painted = network(torch.rand(2, 3, *size))
+    assert painted.shape == (2, 3, *size)
+    assert 0 <= painted.min() < 0.1
+    assert 0.9 < painted.max() <= 1
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_parameter_gets_a_gradient(shape):
+    network = FastNet(**SMALL | SHAPES[shape]).double()
+    with torch.no_grad():  # Leave the init, because its symmetries remove the effect of some biases.
+        for value in network.parameters():
+            value += 0.1 * torch.randn_like(value)
+    painted = network(torch.rand(1, 3, 24, 32, dtype=torch.float64))
+    (painted * torch.randn_like(painted)).sum().backward()
+    idle = [name for name, value in network.named_parameters() if value.grad is None or not value.grad.abs().max() > 0]
+    assert idle == []
+
+
+def test_odd_sizes_are_padded_at_right_and_bottom_and_cropped():
+    network = FastNet(**SMALL).eval()
+    picture = torch.rand(1, 3, 29, 42)
+    padded = torch.nn.functional.pad(picture, (0, 6, 0, 3), mode="reflect")
+    with torch.no_grad():
+        assert torch.equal(network(picture), network(padded)[..., :29, :42])
+
+
+def test_the_initial_network_paints_equal_pixels_in_each_square():
+    """Different initial phases would be a checkerboard, which the style loss amplifies."""
+    with torch.no_grad():
+        z = FastNet(**SMALL)(torch.rand(1, 3, 32, 48))
+    assert torch.equal(z[..., ::2, :], z[..., 1::2, :])
+    assert torch.equal(z[..., :, ::2], z[..., :, 1::2])
+
+
+def test_a_shuffled_convolution_is_nearest_neighbour_upsampling_at_first():
+    layer, x = ShuffleConv(4, 5, kernel=3, bias=True), torch.rand(2, 4, 6, 8)
+    one_phase = torch.nn.Conv2d(4, 5, 3, padding=1, padding_mode="reflect")
+    with torch.no_grad():
+        one_phase.weight.copy_(layer.conv.weight[::4])
+        one_phase.bias.copy_(layer.conv.bias[::4])
+        wanted = torch.nn.functional.interpolate(one_phase(x), scale_factor=2, mode="nearest")
+        torch.testing.assert_close(layer(x), wanted)
+
+
+def test_the_coarse_level_adds_to_its_input():
+    level, x = CoarseLevel(6, width=8, blocks=1), torch.rand(1, 6, 12, 16)
+    with torch.no_grad():
+        level.branch[-1].weight.zero_()
+        torch.testing.assert_close(level(x), x)
+
+
+def test_the_operations_are_at_most_an_eighth_of_those_of_johnson():
+    def cost(network):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(torch.rand(1, 3, 512, 512))
+        return counter.get_total_flops() / 2
+
+    assert 0 < cost(preset("fast")) <= min(4.5e9, cost(preset("johnson")) / 8)
+
+
+def test_the_file_is_small():
+    assert sum(value.numel() for value in preset("fast").parameters()) * 2 < 0.7e6
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"width": 0},
+        {"coarse_width": 0},
+        {"outer_width": 0},
+        {"blocks": -1},
+        {"coarse_blocks": -1},
+        {"outer_kernel": 4},
+        {"outer_kernel": 17},
+        {"output_gain": 0},
+    ],
+)
+def test_impossible_arguments_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        FastNet(**wrong)
+
+
+def test_the_gain_leaves_the_initial_output_as_it_is():
+    outputs = []
+    for gain in (1.0, 0.1):
+        torch.manual_seed(0)
+        network = FastNet(**SMALL, output_gain=gain)
+        with torch.no_grad():
+            outputs.append(network(torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))))
+    torch.testing.assert_close(*outputs)
+    network.init_normal_(0.02)
+    assert 0.15 < network.to_rgb.conv.weight.std() < 0.25
