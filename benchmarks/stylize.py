@@ -59,9 +59,9 @@ class Convolutions(TorchDispatchMode):
                 torch.ops.aten.convolution.default(*arguments)
 
 
-def convolutions_of(network: TransformNet, pictures: torch.Tensor) -> Convolutions:
-    """Record all convolutions of a network in bfloat16 and channels_last."""
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), Convolutions() as found:
+def convolutions_of(network: nn.Module, pictures: torch.Tensor, *, half: bool) -> Convolutions:
+    """Record all convolutions of a network in channels_last, in bfloat16 if `half` is true, else in float32."""
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half), Convolutions() as found:
         network.to(memory_format=torch.channels_last)(pictures.contiguous(memory_format=torch.channels_last))
     return found
 
@@ -108,7 +108,7 @@ def speed(rounds: int, cache: Path) -> None:
             stylizer = load_stylizer(MODEL, runtime=runtime, precision=precision, device="cpu", cache=cache)
             sides[f"{runtime} {precision}"] = lambda s=stylizer, a=arrays: s(a)  # type: ignore[misc]
         alone = load_stylizer(MODEL, runtime="torch", precision="fp32", device="cpu").network()
-        sides["its convolutions alone, bf16"] = convolutions_of(alone, pictures).again
+        sides["its convolutions alone, bf16"] = convolutions_of(alone, pictures, half=True).again
         print(f"{width}x{height}")
         alternate(sides, rounds if height < 1000 else max(3, rounds // 2))
 

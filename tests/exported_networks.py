@@ -9,8 +9,10 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
+from fast_style.networks.fast_net import FastNet
+from fast_style.networks.generator import Generator
 from fast_style.networks.transform_net import TransformNet
-from fast_style.runtimes.export import SUFFIXES, Parity, describe, export
+from fast_style.runtimes.export import Parity, describe, export, file_format
 
 ORIGIN = {"style": "wave", "recipe": "{}", "version": "0.1.0", "format": "fast_style/1"}
 
@@ -18,6 +20,11 @@ ORIGIN = {"style": "wave", "recipe": "{}", "version": "0.1.0", "format": "fast_s
 def small_network(**settings) -> TransformNet:
     torch.manual_seed(0)
     return TransformNet(**({"width": 4, "blocks": 1} | settings)).eval()
+
+
+def small_fast() -> FastNet:
+    torch.manual_seed(0)
+    return FastNet(width=4, coarse_width=4, coarse_blocks=1, outer_width=4).eval()
 
 
 @dataclass(frozen=True)
@@ -34,19 +41,24 @@ class Exports:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def get(self, network: TransformNet, *, origin=ORIGIN, format="onnx", precision="fp32") -> Exported:
-        about = [network.architecture, format, *describe(origin, precision, smallest=network.smallest).items()]
+    def get(self, network: Generator, *, origin=ORIGIN, format="onnx", precision="fp32", **settings) -> Exported:
+        about = [
+            network.architecture,
+            format,
+            *describe(origin, precision, smallest=network.smallest).items(),
+            settings,
+        ]
         weights = b"".join(weight.numpy().tobytes() for weight in network.state_dict().values())
         folder = self.folder / hashlib.sha256(repr(about).encode() + weights).hexdigest()
-        file, record = folder / f"wave{SUFFIXES[format]}", folder.with_suffix(".pickle")
+        file, record = folder / f"wave{file_format(format).SUFFIX}", folder.with_suffix(".pickle")
         with FileLock(folder.with_suffix(".lock")):
             if not record.exists():
                 record.write_bytes(
-                    pickle.dumps(export(network, file, origin=origin, format=format, precision=precision))
+                    pickle.dumps(export(network, file, origin=origin, format=format, precision=precision, **settings))
                 )
         return Exported(file, pickle.loads(record.read_bytes()))
 
-    def copy(self, network: TransformNet, target: Path, *, origin, format) -> None:
+    def copy(self, network: Generator, target: Path, *, origin, format) -> None:
         """Replaces `export`."""
         for part in self.get(network, origin=origin, format=format).file.parent.iterdir():
             shutil.copyfile(part, target.with_suffix(part.suffix))

@@ -1,5 +1,6 @@
 """Building blocks of the networks (Johnson et al. 2016, supplement), and random init."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -81,14 +82,20 @@ class ResidualBlock(nn.Module):
 
 
 class CoarseLevel(nn.Module):
-    """`x + f(x)`, with `f` computed at half of the size: `(N, C, H, W)` to the same shape, H and W even."""
+    """`x + f(x)`, with `f` computed at half of the size: `(N, C, H, W)` to the same shape, H and W even.
 
-    def __init__(self, channels: int, *, width: int, blocks: int) -> None:
+    Args:
+        channels: C.
+        width: channels at half of the size.
+        layers: the layers there; each maps `(N, width, H / 2, W / 2)` to the same shape.
+    """
+
+    def __init__(self, channels: int, *, width: int, layers: Iterable[nn.Module]) -> None:
         super().__init__()
         self.branch = nn.Sequential(
             ConvBlock(channels, width, kernel=3, stride=2),
-            *(ResidualBlock(width) for _ in range(blocks)),
-            ShuffleConv(width, channels, kernel=1, bias=False),
+            *layers,
+            BilinearConv(width, channels),
             InstanceNorm(channels),
         )
 
@@ -96,6 +103,21 @@ class CoarseLevel(nn.Module):
         """Add the branch."""
         summed: Tensor = x + self.branch(x)
         return summed
+
+
+class BilinearConv(nn.Module):
+    """A 1x1 convolution, then bilinear interpolation: `(N, C, H, W)` to `(N, C', 2H, 2W)`.
+
+    The two commute, and the convolution is cheaper at the smaller size.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Double height and width."""
+        return F.interpolate(self.conv(x), scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 class FractionalConv(nn.Module):
@@ -168,23 +190,37 @@ class ResizeConv(nn.Module):
 class ShuffleConv(nn.Module):
     """A convolution to twice the height and width: `(N, C, H, W)` to `(N, C', 2H, 2W)` (Shi et al. 2016).
 
-    The four phases of the kernel start with equal weights (Aitken et al. 2017). With different weights, the style loss
-    would amplify the initial checkerboard as a texture.
+    It computes the four pixels of each 2x2 square as channels, and a pixel shuffle moves them to their places. Its four
+    kernels start as one smaller kernel, shifted by a quarter of an input pixel to each side: the same as this kernel
+    followed by bilinear interpolation. Four independent kernels would start with a checkerboard, which the style loss
+    amplifies as a texture. Four equal kernels (Aitken et al. 2017) would start with squares of 2x2 pixels.
+
+    Raises:
+        ValueError: the kernel size is even or below 3.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, kernel: int, bias: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, kernel: int) -> None:
         super().__init__()
+        if kernel % 2 == 0 or kernel < 3:
+            raise ValueError(f"The kernel size must be odd and at least 3; got {kernel}.")
         self.factor = 2
-        self.conv = nn.Conv2d(
-            in_channels, 4 * out_channels, kernel, padding=kernel // 2, padding_mode="reflect", bias=bias
-        )
+        self.conv = nn.Conv2d(in_channels, 4 * out_channels, kernel, padding=kernel // 2, padding_mode="reflect")
+        assert self.conv.bias is not None
         with torch.no_grad():
-            for parameter in self.conv.parameters():
-                parameter.copy_(parameter[::4].repeat_interleave(4, dim=0))
+            # The edge is left free for the shift. The scale keeps the variance of the output.
+            one = F.pad(self.conv.weight[::4, :, 1:-1, 1:-1], (1, 1, 1, 1)) * kernel / (kernel - 2)
+            phases = [_shifted(_shifted(one, -2, rows), -1, columns) for rows in (-1, 1) for columns in (-1, 1)]
+            self.conv.weight.copy_(torch.stack(phases, dim=1).flatten(0, 1))
+            self.conv.bias.copy_(self.conv.bias[::4].repeat_interleave(4))
 
     def forward(self, x: Tensor) -> Tensor:
         """Double height and width."""
-        return F.pixel_shuffle(self.conv(x), 2)
+        return F.pixel_shuffle(self.conv(x), self.factor)
+
+
+def _shifted(kernel: Tensor, dim: int, direction: int) -> Tensor:
+    """Shift a kernel with a free edge by a quarter of a pixel, with linear interpolation."""
+    return 0.75 * kernel + 0.25 * kernel.roll(direction, dim)
 
 
 class RgbConv(nn.Conv2d):

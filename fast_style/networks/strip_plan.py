@@ -6,7 +6,7 @@ from itertools import zip_longest
 
 from torch import Tensor, nn
 
-from fast_style.networks.blocks import CoarseLevel, FractionalConv, ResidualBlock, ResizeConv, ShuffleConv
+from fast_style.networks.blocks import BilinearConv, CoarseLevel, FractionalConv, ResidualBlock, ResizeConv, ShuffleConv
 from fast_style.networks.layers import InstanceNorm, ReLU
 
 
@@ -31,6 +31,11 @@ class Upsampling:
     """A stride-1/2 convolution with `kernel` `(C, C', K, K)`, K = 3 or 4; its input is padded by reflection."""
 
     kernel: Tensor
+
+
+@dataclass(frozen=True)
+class BilinearUpsampling:
+    """Bilinear interpolation to twice the size, as `torch.nn.functional.interpolate` with `align_corners=False`."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,9 @@ class AddInput:
     function: Callable[[Tensor], Tensor]
 
 
-StripStep = Convolution | Upsampling | PixelShuffle | Normalization | Residual | Pointwise | AddInput
+StripStep = (
+    Convolution | Upsampling | BilinearUpsampling | PixelShuffle | Normalization | Residual | Pointwise | AddInput
+)
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,9 @@ def strip_steps(layer: nn.Module) -> Iterator[StripStep]:
             yield Residual(tuple(strip_steps(branch)))
         case FractionalConv() | ResizeConv():
             yield Upsampling(layer.kernel())
+        case BilinearConv(conv=conv):
+            yield Convolution(conv)
+            yield BilinearUpsampling()
         case ShuffleConv(conv=conv, factor=factor):
             yield Convolution(conv)
             yield PixelShuffle(factor)

@@ -136,7 +136,11 @@ def blob_path(network_file: NetworkFile, cache: Path, kind: str, machine: str) -
 
 def code_fingerprint() -> str:
     """Digest of the source code that determines an export: the networks and the exporter. Takes about 1 ms."""
-    sources = [*(_PACKAGE / "networks").rglob("*.py"), _PACKAGE / "runtimes" / "export.py"]
+    sources = [
+        *(_PACKAGE / "networks").rglob("*.py"),
+        _PACKAGE / "runtimes" / "export.py",
+        *(_PACKAGE / "runtimes" / "formats").glob("*.py"),
+    ]
     digest = hashlib.sha256()
     for source in sorted(sources):
         digest.update(hashlib.sha256(source.read_bytes()).digest())

@@ -1,41 +1,31 @@
 """Export a trained network for another runtime, and check the file against PyTorch before it gets its name."""
 
 import copy
-import json
-import logging
 import os
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from fast_style.networks.generator import Generator
-from fast_style.runtimes.openvino_import import import_openvino
+from fast_style.runtimes.formats.file_format import Export, ExportPrecision, FileFormat, Run
 
-Format = Literal["onnx", "openvino", "torch_export"]
-WeightPrecision = Literal["fp32", "fp16"]
-SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "openvino": ".xml", "torch_export": ".pt2"}
-NEEDED: dict[Format, tuple[str, ...]] = {
-    "onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "openvino": ("onnx", "onnxscript", "openvino"),
-    "torch_export": (),
-}
+Format = Literal["onnx", "openvino", "torch_export", "executorch", "tflite"]
+#: Height and width if a format needs a size and none is given: of the largest image, and of the only size.
+DEFAULT_SIZES: dict[str, tuple[int, int]] = {"up_to": (1024, 1024), "fixed": (512, 512)}
 #: Batch size, height and width of the two checks: one image and two, even and odd sides.
 SIZES = ((1, 96, 128), (2, 131, 77))
-#: Largest allowed difference, of 1.0. Its causes: another order of summation, and weights rounded to fp16.
-TOLERANCES: dict[WeightPrecision, float] = {"fp32": 1e-4, "fp16": 2e-3}
-#: Approximate side in pixels of the image that the graph is traced with.
-_EXAMPLE = 64
-OPSET = 18  # The lowest opset with all needed operators: older opsets run in more programs.
+#: Largest allowed difference, of 1.0. Its causes: another order of summation, and rounded weights. 8-bit integers
+#: change some pixels by more, so their mean difference is checked instead.
+TOLERANCES: dict[ExportPrecision, float] = {"fp32": 1e-4, "fp16": 2e-3, "int8": 0.03}
 
 
 class ParityError(ValueError):
@@ -44,10 +34,28 @@ class ParityError(ValueError):
 
 @dataclass(frozen=True)
 class Parity:
-    """Largest absolute difference, of 1.0, from PyTorch in float32, for an input of `shape` `(N, 3, H, W)`."""
+    """Differences, of 1.0, from PyTorch in float32, for an input of `shape` `(N, 3, H, W)`.
+
+    Attributes:
+        shape: of the input.
+        difference: largest absolute difference.
+        mean: mean absolute difference.
+    """
 
     shape: tuple[int, ...]
     difference: float
+    mean: float
+
+
+def file_format(format: Format) -> FileFormat:
+    """The module of a format.
+
+    Raises:
+        ValueError: an unknown format.
+    """
+    if format not in get_args(Format):
+        raise ValueError(f"format is one of {', '.join(get_args(Format))}; got {format!r}.")
+    return cast(FileFormat, import_module(f"fast_style.runtimes.formats.{format}_format"))
 
 
 def export(
@@ -56,29 +64,39 @@ def export(
     *,
     origin: Mapping[str, str],
     format: Format = "onnx",
-    precision: WeightPrecision = "fp32",
+    precision: ExportPrecision = "fp32",
+    size: int | Sequence[int] | None = None,
+    calibration: Sequence[NDArray[np.float32]] = (),
 ) -> list[Parity]:
-    """Export a network for any batch size and any image size from its smallest size up, including odd sizes.
+    """Export a network. `onnx`, `openvino` and `torch_export` take any batch size and any image size.
 
     Args:
         network: maps `(N, 3, H, W)` in 0..1 to the same shape and range.
         target: the file; its folder is created if missing. OpenVINO writes a second file next to it, `.bin`.
         origin: metadata for the file; a description of input and output is added.
-        format: `onnx` runs in most programs, and in browsers; `openvino`; `torch_export` is for torch.export.load.
-        precision: of the stored weights; `fp16` needs half the bytes. The runtime chooses the precision of computing.
+        format: `onnx` runs in most programs, and in browsers; `openvino`; `torch_export` is for torch.export.load;
+            `executorch` and `tflite` are for phones.
+        precision: of the stored weights; `fp16` needs half the bytes, and the runtime chooses the precision of
+            computing. With `int8`, convolutions are computed in 8-bit integers.
+        size: height and width in pixels, or one number for both: the largest image of `executorch`, the only size of
+            `tflite`. None is 1024 and 512.
+        calibration: for `int8`, photos `(1, 3, H, W)` in 0..1, about ten.
 
     Returns:
         The differences of the written file from PyTorch.
 
     Raises:
-        ValueError: an unknown format, or a missing package; ParityError above the tolerance. Then nothing is written.
+        ValueError: an unknown format, a setting that the format does not support, or a missing package; ParityError
+            above the tolerance. Then nothing is written.
     """
-    check_installed(format)
-    if precision not in get_args(WeightPrecision):
-        raise ValueError(f"precision is one of {', '.join(get_args(WeightPrecision))}; got {precision!r}.")
+    check_installed(format, precision)
+    kind = file_format(format)
     target = Path(target)
-    if target.suffix != SUFFIXES[format]:
-        raise ValueError(f"A file of format={format} ends in {SUFFIXES[format]}; got {target.name}.")
+    if target.suffix != kind.SUFFIX:
+        raise ValueError(f"A file of format={format} ends in {kind.SUFFIX}; got {target.name}.")
+    sides = _sides(format, kind, size, smallest=network.smallest)
+    if precision == "int8" and not calibration:
+        raise ValueError("precision=int8 needs photos for the calibration; name a folder of photos, calibration=...")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
@@ -89,32 +107,63 @@ def export(
     about = describe(origin, precision, smallest=network.smallest)
     with tempfile.TemporaryDirectory(prefix=f".{target.stem}-", dir=target.parent) as folder:
         file = Path(folder) / target.name
-        WRITERS[format](network, file, about, precision)
-        parities = parity(network, READERS[format](file))
-        worst = max(p.difference for p in parities)
-        if not worst <= TOLERANCES[precision]:
-            raise ParityError(
-                f"The {format} file differs from PyTorch by {worst:.2g}, and {TOLERANCES[precision]:g} is allowed; "
-                "nothing was written. Try another version of the exporting package, or another format."
-            )
+        kind.write(Export(network, about, precision, sides, tuple(calibration)), file)
+        parities = parity(network, kind.read(file), _checked_sizes(kind, sides), photos=calibration)
+        _check(parities, format, precision)
         # The main file last: when it appears, its .bin file is already there.
         for part in sorted(Path(folder).iterdir(), key=lambda part: part == file):
             part.replace(target.parent / part.name)
     return parities
 
 
-def check_installed(format: Format) -> None:
-    """Raise a ValueError for an unknown format, or if its packages are not installed."""
-    if format not in get_args(Format):
-        raise ValueError(f"format is one of {', '.join(get_args(Format))}; got {format!r}.")
-    missing = [package for package in NEEDED[format] if find_spec(package) is None]
+def check_installed(format: Format, precision: ExportPrecision = "fp32") -> None:
+    """Raise a ValueError for an unknown format or precision, or if packages are not installed."""
+    kind = file_format(format)
+    if precision not in kind.PRECISIONS:
+        raise ValueError(f"precision of format={format} is one of {', '.join(kind.PRECISIONS)}; got {precision!r}.")
+    quantizer = ("nncf",) if (format, precision) == ("openvino", "int8") else ()
+    missing = [package for package in (*kind.NEEDED, *quantizer) if find_spec(package) is None]
     if missing:
+        extra = "int8" if missing == ["nncf"] else kind.EXTRA
         raise ValueError(
-            f"format={format} needs {' and '.join(missing)}, not installed here: pip install 'fast_style[{format}]'."
+            f"format={format} needs {' and '.join(missing)}, not installed here: pip install 'fast_style[{extra}]'."
         )
 
 
-def describe(origin: Mapping[str, str], precision: WeightPrecision, *, smallest: int) -> dict[str, str]:
+def _sides(
+    format: Format, kind: FileFormat, size: int | Sequence[int] | None, *, smallest: int
+) -> tuple[int, int] | None:
+    """Height and width for the format; None if it takes any size."""
+    if kind.SIZES == "any":
+        if size is not None:
+            raise ValueError(f"A file of format={format} takes images of any size; leave size out.")
+        return None
+    height, width = DEFAULT_SIZES[kind.SIZES] if size is None else (size, size) if isinstance(size, int) else size
+    if min(height, width) < smallest:
+        raise ValueError(f"size is at least {smallest} for this network; got {height}x{width}.")
+    return height, width
+
+
+def _checked_sizes(kind: FileFormat, sides: tuple[int, int] | None) -> Sequence[tuple[int, int, int]]:
+    if sides is None:
+        return SIZES
+    if kind.SIZES == "fixed":
+        return [(1, *sides)]
+    return [(1, min(96, sides[0]), min(128, sides[1])), (1, sides[0] // 8 * 8, sides[1] // 8 * 8)]
+
+
+def _check(parities: Sequence[Parity], format: Format, precision: ExportPrecision) -> None:
+    by_mean = precision == "int8"
+    worst = max(p.mean if by_mean else p.difference for p in parities)
+    if not worst <= TOLERANCES[precision]:
+        raise ParityError(
+            f"The {format} file differs from PyTorch by {worst:.2g}{' in the mean' if by_mean else ''}, and "
+            f"{TOLERANCES[precision]:g} is allowed; nothing was written. Try another version of the exporting package, "
+            "or another format."
+        )
+
+
+def describe(origin: Mapping[str, str], precision: ExportPrecision, *, smallest: int) -> dict[str, str]:
     """Metadata of the file: origin of the network, input and output."""
     return {
         **{name: origin[name] for name in ("style", "direction", "recipe", "version") if name in origin},
@@ -124,132 +173,25 @@ def describe(origin: Mapping[str, str], precision: WeightPrecision, *, smallest:
     }
 
 
-def parity(network: nn.Module, run: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> list[Parity]:
-    """Differences of `run` from `network` at `SIZES`, on gradients with noise, which cover the range 0..1."""
+def parity(
+    network: nn.Module,
+    run: Run,
+    sizes: Sequence[tuple[int, int, int]] = SIZES,
+    *,
+    photos: Sequence[NDArray[np.float32]] = (),
+) -> list[Parity]:
+    """Differences of `run` from `network` on photos, or on gradients with noise, which cover the range 0..1."""
     result = []
-    for count, height, width in SIZES:
-        generator = np.random.default_rng(height)
-        slopes = np.add.outer(np.linspace(0, 0.5, height), np.linspace(0, 0.5, width))
-        pictures = (0.7 * slopes + 0.3 * generator.random((count, 3, height, width))).astype(np.float32)
+    for pictures in photos or [_gradients(*size) for size in sizes]:
         with torch.inference_mode():
             wanted = network(torch.from_numpy(pictures)).numpy()
-        result.append(Parity(pictures.shape, float(np.abs(run(pictures) - wanted).max())))
+        error = np.abs(run(pictures) - wanted)
+        result.append(Parity(pictures.shape, float(error.max()), float(error.mean())))
     return result
 
 
-def exported(network: nn.Module) -> torch.export.ExportedProgram:
-    """The network as one graph of torch operations with dynamic batch, height and width."""
-    sizes = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
-    # Batch 2 and two different sizes, so that torch.export does not treat a dimension as constant.
-    example = torch.rand(2, 3, _EXAMPLE + 1, _EXAMPLE + 6)
-    with _quiet():
-        return torch.export.export(
-            network, (example,), dynamic_shapes=(sizes,), prefer_deferred_runtime_asserts_over_guards=True
-        )
-
-
-def onnx_bytes(network: nn.Module, about: Mapping[str, str], precision: WeightPrecision) -> bytes:
-    """The ONNX model: standard operators only, with computed weights folded into constants."""
-    import onnxscript.optimizer
-
-    with _quiet():
-        program = torch.onnx.export(
-            exported(network), opset_version=OPSET, input_names=["pictures"], output_names=["painted"], verbose=False
-        )
-        assert program is not None
-        # The default limits skip large weights. The upsampling kernels would then be recomputed in every call.
-        onnxscript.optimizer.optimize(program.model, input_size_limit=2**30, output_size_limit=2**30)
-    model = program.model_proto
-    for value in (*model.graph.input, *model.graph.output):
-        for dim, name in zip(value.type.tensor_type.shape.dim, ("batch", "", "height", "width"), strict=True):
-            if name:
-                dim.dim_param = name
-    if precision == "fp16":
-        _halve(model.graph)
-    for name, text in about.items():
-        model.metadata_props.add(key=name, value=text)
-    content: bytes = model.SerializeToString()
-    return content
-
-
-def _halve(graph: Any) -> None:
-    """Store large weights in float16, with a cast to float32 that every runtime computes once."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    for tensor in graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) > 256:
-            name = tensor.name
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{name}.fp16"))
-            graph.node.insert(0, helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
-
-
-class _Halved(nn.Module):
-    """A network with weights stored in float16 and cast to float32 in every call."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.names = list(network.state_dict())
-        self.weights = nn.ParameterList(
-            nn.Parameter(tensor.half(), requires_grad=False) for tensor in network.state_dict().values()
-        )
-        self.run = [network]  # In a list, so that its float32 weights are not registered and stored.
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        weights = {name: weight.float() for name, weight in zip(self.names, self.weights, strict=True)}
-        painted: Tensor = torch.func.functional_call(self.run[0], weights, (pictures,))
-        return painted
-
-
-def _write_onnx(network: nn.Module, file: Path, about: Mapping[str, str], precision: WeightPrecision) -> None:
-    file.write_bytes(onnx_bytes(network, about, precision))
-
-
-def _write_openvino(network: nn.Module, file: Path, about: Mapping[str, str], precision: WeightPrecision) -> None:
-    openvino = import_openvino()
-    model = openvino.Core().read_model(onnx_bytes(network, {}, "fp32"))
-    for name, text in about.items():
-        model.set_rt_info(text, ["fast_style", name])
-    openvino.save_model(model, file, compress_to_fp16=precision == "fp16")
-
-
-def _write_torch(network: nn.Module, file: Path, about: Mapping[str, str], precision: WeightPrecision) -> None:
-    program = exported(network if precision == "fp32" else _Halved(network))
-    torch.export.save(program, file, extra_files={"fast_style.json": json.dumps(about)})
-
-
-def _run_onnx(file: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    return lambda pictures: session.run(None, {"pictures": pictures})[0]
-
-
-def _run_openvino(file: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    openvino = import_openvino()
-    model = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda pictures: model([pictures])[0]
-
-
-def _run_torch(file: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    network = torch.export.load(file).module()
-    return lambda pictures: network(torch.from_numpy(pictures)).detach().numpy()
-
-
-WRITERS = {"onnx": _write_onnx, "openvino": _write_openvino, "torch_export": _write_torch}
-READERS = {"onnx": _run_onnx, "openvino": _run_openvino, "torch_export": _run_torch}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence warnings and log messages of the exporters."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            for logger in loggers:
-                logger.setLevel(logging.ERROR)
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+def _gradients(count: int, height: int, width: int) -> NDArray[np.float32]:
+    slopes = np.add.outer(np.linspace(0, 0.5, height), np.linspace(0, 0.5, width))
+    noise = np.random.default_rng(height).random((count, 3, height, width))
+    pictures: NDArray[np.float32] = (0.7 * slopes + 0.3 * noise).astype(np.float32)
+    return pictures

@@ -2,19 +2,20 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from checkout import CONF
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch.utils.flop_counter import FlopCounterMode
 
-from fast_style.networks.blocks import CoarseLevel, ShuffleConv
+from fast_style.networks.blocks import BilinearConv, CoarseLevel, ResidualBlock, ShuffleConv
 from fast_style.networks.fast_net import FastNet
 
-SMALL = {"width": 6, "coarse_width": 8, "outer_width": 5, "coarse_blocks": 1}
+SMALL = {"width": 6, "half_width": 5, "coarse_width": 8, "coarse_blocks": 1}
 SHAPES = {
     "default": {},
-    "no_blocks": {"blocks": 0, "coarse_blocks": 0},
-    "more_blocks": {"blocks": 2},
+    "no_blocks": {"blocks": 0, "coarse_blocks": 0, "last_layers": 0},
+    "more_blocks": {"blocks": 2, "last_layers": 2},
     "small_kernel": {"outer_kernel": 3},
 }
 
@@ -50,31 +51,42 @@ def test_every_parameter_gets_a_gradient(shape):
 def test_odd_sizes_are_padded_at_right_and_bottom_and_cropped():
     network = FastNet(**SMALL).eval()
     picture = torch.rand(1, 3, 29, 42)
-    padded = torch.nn.functional.pad(picture, (0, 6, 0, 3), mode="reflect")
+    padded = F.pad(picture, (0, 6, 0, 3), mode="reflect")
     with torch.no_grad():
         assert torch.equal(network(picture), network(padded)[..., :29, :42])
 
 
-def test_the_initial_network_paints_equal_pixels_in_each_square():
-    """Different initial phases would be a checkerboard, which the style loss amplifies."""
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_the_initial_output_layer_is_one_kernel_and_bilinear_interpolation(kernel):
+    """Equal kernels would paint squares of 2x2 pixels, and independent ones a checkerboard."""
+    layer, x = ShuffleConv(4, 5, kernel=kernel), torch.rand(1, 4, 20, 24)
     with torch.no_grad():
-        z = FastNet(**SMALL)(torch.rand(1, 3, 32, 48))
-    assert torch.equal(z[..., ::2, :], z[..., 1::2, :])
-    assert torch.equal(z[..., :, ::2], z[..., :, 1::2])
+        # The sum of the four shifts of a kernel, spread back, is 4 times the kernel blurred by (1/8, 3/4, 1/8).
+        blurred = layer.conv.weight.view(5, 4, 4, kernel, kernel).sum(1)
+        coarse = F.conv2d(x, blurred, padding=kernel // 2) / 4 + layer.conv.bias[::4].view(1, 5, 1, 1)
+        painted = layer(x)
+        inside = (..., slice(4, -4), slice(4, -4))
+        torch.testing.assert_close(F.avg_pool2d(painted, 2)[inside], coarse[inside])
+        slope = torch.arange(24.0).expand(1, 4, 20, 24)
+        steps = layer(slope).diff(dim=-1)[..., 8:-8, 8:-8]
+        torch.testing.assert_close(steps, steps[..., :1, :1].expand_as(steps), atol=1e-4, rtol=1e-4)
 
 
-def test_a_shuffled_convolution_is_nearest_neighbour_upsampling_at_first():
-    layer, x = ShuffleConv(4, 5, kernel=3, bias=True), torch.rand(2, 4, 6, 8)
-    one_phase = torch.nn.Conv2d(4, 5, 3, padding=1, padding_mode="reflect")
+def test_a_flat_image_stays_flat_at_first():
     with torch.no_grad():
-        one_phase.weight.copy_(layer.conv.weight[::4])
-        one_phase.bias.copy_(layer.conv.bias[::4])
-        wanted = torch.nn.functional.interpolate(one_phase(x), scale_factor=2, mode="nearest")
+        z = FastNet(**SMALL)(torch.full((1, 3, 64, 64), 0.3))[..., 16:-16, 16:-16]
+    assert z.std((-2, -1)).max() < 1e-4
+
+
+def test_a_bilinear_convolution_equals_the_interpolation_followed_by_the_convolution():
+    layer, x = BilinearConv(4, 6), torch.rand(2, 4, 5, 7)
+    with torch.no_grad():
+        wanted = layer.conv(F.interpolate(x, scale_factor=2, mode="bilinear"))
         torch.testing.assert_close(layer(x), wanted)
 
 
 def test_the_coarse_level_adds_to_its_input():
-    level, x = CoarseLevel(6, width=8, blocks=1), torch.rand(1, 6, 12, 16)
+    level, x = CoarseLevel(6, width=8, layers=[ResidualBlock(8)]), torch.rand(1, 6, 12, 16)
     with torch.no_grad():
         level.branch[-1].weight.zero_()
         torch.testing.assert_close(level(x), x)
@@ -98,7 +110,8 @@ def test_the_file_is_small():
     [
         {"width": 0},
         {"coarse_width": 0},
-        {"outer_width": 0},
+        {"half_width": 0},
+        {"last_layers": -1},
         {"blocks": -1},
         {"coarse_blocks": -1},
         {"outer_kernel": 4},

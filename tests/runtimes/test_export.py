@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from exported_networks import ORIGIN, Exports, small_network
+from exported_networks import ORIGIN, Exports, small_fast, small_network
 
 from fast_style.networks.transform_net import TransformNet
 from fast_style.runtimes import export as exporting
-from fast_style.runtimes.export import NEEDED, READERS, SUFFIXES, ParityError, describe, export
+from fast_style.runtimes.export import ParityError, describe, export, file_format
+from fast_style.runtimes.formats import onnx_format
 
 NETWORKS = {
     "linear": {},
@@ -34,16 +35,19 @@ def worst(found: TransformNet, run, shapes) -> float:
     return difference
 
 
+ANY_SIZE = ["onnx", "openvino", "torch_export"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("format", NEEDED)
+@pytest.mark.parametrize("format", ANY_SIZE)
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_every_format_takes_any_batch_and_image_size(exports: Exports, format, precision) -> None:
     exported = exports.get(small_network(), format=format, precision=precision)
     file = exported.file
-    assert file.name == f"wave{SUFFIXES[format]}"
+    assert file.name == f"wave{file_format(format).SUFFIX}"
     assert [p.shape for p in exported.parities] == [(1, 3, 96, 128), (2, 3, 131, 77)]
     shapes = [(1, 3, 64, 64), (3, 3, 33, 50), (1, 3, 17, 16), (1, 3, 101, 200)]
-    assert worst(small_network(), READERS[format](file), shapes) < (1e-5 if precision == "fp32" else 2e-3)
+    assert worst(small_network(), file_format(format).read(file), shapes) < (1e-5 if precision == "fp32" else 2e-3)
     assert sorted(p.name for p in file.parent.iterdir()) == sorted(
         [file.name, "wave.bin"] if format == "openvino" else [file.name]
     )
@@ -54,7 +58,7 @@ def test_every_format_takes_any_batch_and_image_size(exports: Exports, format, p
 def test_every_generator_is_exported(exports: Exports, name: str) -> None:
     found = small_network(**NETWORKS[name])
     shapes = [(1, 3, 96, 64), (2, 3, 47, 90)]
-    assert worst(found, READERS["onnx"](exports.get(found).file), shapes) < 1e-5
+    assert worst(found, onnx_format.read(exports.get(found).file), shapes) < 1e-5
 
 
 @pytest.mark.slow
@@ -88,8 +92,8 @@ def test_other_formats_have_metadata(exports: Exports) -> None:
 
 
 def test_a_file_above_the_tolerance_is_not_written(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setitem(exporting.WRITERS, "onnx", lambda network, file, about, precision: file.write_bytes(b"x"))
-    monkeypatch.setitem(exporting.READERS, "onnx", lambda file: lambda pictures: 1 - pictures)
+    monkeypatch.setattr(onnx_format, "write", lambda export, file: file.write_bytes(b"x"))
+    monkeypatch.setattr(onnx_format, "read", lambda file: lambda pictures: 1 - pictures)
     (tmp_path / "wave.onnx").write_bytes(b"an earlier one")
     with pytest.raises(ParityError, match=r"from PyTorch by .*, and 0\.0001 is allowed; nothing was written"):
         export(TransformNet(width=2, blocks=0), tmp_path / "wave.onnx", origin=ORIGIN)
@@ -99,9 +103,12 @@ def test_a_file_above_the_tolerance_is_not_written(tmp_path: Path, monkeypatch) 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"format": "tensorrt"}, "format is one of onnx, openvino, torch_export; got 'tensorrt'"),
-        ({"precision": "int8"}, "precision is one of fp32, fp16; got 'int8'"),
+        ({"format": "tensorrt"}, "format is one of onnx, openvino, torch_export, executorch, tflite; got 'tensorrt'"),
+        ({"precision": "int4"}, "precision of format=onnx is one of fp32, fp16, int8; got 'int4'"),
+        ({"format": "torch_export", "precision": "int8"}, "precision of format=torch_export is one of fp32, fp16; got"),
         ({"format": "openvino"}, r"ends in \.xml; got wave\.onnx"),
+        ({"size": 256}, "A file of format=onnx takes images of any size; leave size out"),
+        ({"precision": "int8"}, r"needs photos for the calibration; name a folder of photos, calibration=\.\.\."),
     ],
 )
 def test_invalid_settings_are_refused(tmp_path: Path, settings, sentence) -> None:
@@ -119,3 +126,40 @@ def test_a_missing_package_is_named_with_what_to_install(tmp_path: Path, monkeyp
 def test_the_metadata_has_the_direction_of_a_translation() -> None:
     assert describe({"style": "a2b_A2B", "direction": "A2B"}, "fp32", smallest=16)["direction"] == "A2B"
     assert "direction" not in describe(ORIGIN, "fp32", smallest=16)
+
+
+PHONES = {"executorch": "executorch", "tflite": "litert_torch"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fast", "linear"])
+@pytest.mark.parametrize("format", PHONES)
+def test_phone_formats_equal_pytorch(exports: Exports, format: str, name: str) -> None:
+    pytest.importorskip(PHONES[format], reason=f"pip install 'fast_style[{format}]'")
+    network = small_fast() if name == "fast" else small_network()
+    file = exports.get(network, format=format, size=(64, 96)).file
+    shapes = [(1, 3, 64, 96), *([(1, 3, 16, 16), (1, 3, 32, 80)] if format == "executorch" else [])]
+    assert worst(network, file_format(format).read(file), shapes) < 1e-4
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["onnx", "openvino"])
+def test_8_bit_integers_are_near_pytorch_in_a_smaller_file(exports: Exports, format: str) -> None:
+    if format == "openvino":
+        pytest.importorskip("nncf")
+    network = small_network(width=16)
+    photos = [np.random.default_rng(seed).random((1, 3, 64, 80), np.float32) for seed in range(3)]
+    exported = exports.get(network, format=format, precision="int8", calibration=photos)
+    assert [parity.shape for parity in exported.parities] == [(1, 3, 64, 80)] * 3
+    assert 0 < max(parity.mean for parity in exported.parities) < 0.03
+    single = exports.get(network, format=format).file
+    weights = ".bin" if format == "openvino" else ".onnx"
+    assert exported.file.with_suffix(weights).stat().st_size < 0.6 * single.with_suffix(weights).stat().st_size
+    assert file_format(format).read(exported.file)(np.zeros((2, 3, 33, 50), np.float32)).shape == (2, 3, 33, 50)
+
+
+def test_a_size_below_the_smallest_image_is_refused(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(exporting, "find_spec", lambda package: True)
+    with pytest.raises(ValueError, match="size is at least 16 for this network; got 8x96"):
+        export(small_network(), tmp_path / "wave.tflite", origin=ORIGIN, format="tflite", size=(8, 96))

@@ -106,6 +106,21 @@ class UpsampleRows:
         return doubled[:, :, top - offset : bottom - offset]
 
 
+class BilinearRows:
+    """Bilinear interpolation to twice the size, applied to `source`."""
+
+    def __init__(self, source: Rows) -> None:
+        self.source, self.device, self.channels = source, source.device, source.channels
+        self.height, self.width = 2 * source.height, 2 * source.width
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        """See `Rows`."""
+        # Row i of the result lies between two rows of the source: (i - 1) // 2 and the next one.
+        first, end = max(0, (top - 1) // 2), min(self.source.height, bottom // 2 + 1)
+        doubled = F.interpolate(self.source.rows(first, end), scale_factor=2.0, mode="bilinear", align_corners=False)
+        return doubled[:, :, top - 2 * first : bottom - 2 * first]
+
+
 class ShuffleRows:
     """A pixel shuffle, applied to `source`."""
 

@@ -20,6 +20,7 @@ from fast_style.networks.generator import Generator
 from fast_style.networks.layers import InstanceNorm
 from fast_style.networks.strip_plan import (
     AddInput,
+    BilinearUpsampling,
     Convolution,
     Normalization,
     PixelShuffle,
@@ -31,6 +32,7 @@ from fast_style.networks.strip_plan import (
 )
 from fast_style.stylize.tiled import Statistics
 from fast_style.stylize.tiled.lazy_rows import (
+    BilinearRows,
     ConvRows,
     DiskRows,
     MapRows,
@@ -135,6 +137,8 @@ class _Work:
                     features = ConvRows(features, conv)
                 case Upsampling(kernel):
                     features = UpsampleRows(features, kernel)
+                case BilinearUpsampling():
+                    features = BilinearRows(features)
                 case PixelShuffle(factor):
                     features = ShuffleRows(features, factor)
                 case Pointwise(function):
@@ -217,7 +221,7 @@ def _heights(steps: tuple[StripStep, ...], height: int) -> Iterator[tuple[StripS
         match step:
             case Convolution(conv):
                 height //= conv.stride[0]
-            case Upsampling():
+            case Upsampling() | BilinearUpsampling():
                 height *= 2
             case PixelShuffle(factor):
                 height *= factor

@@ -1,0 +1,1 @@
+"""Generators that were tried for generator=fast; `benchmarks/generator_search.py` measures them."""
