@@ -48,7 +48,7 @@ class FastNet(Generator):
         self,
         *,
         width: int = 48,
-        half_width: int = 24,
+        half_width: int = 16,
         coarse_width: int = 72,
         blocks: int = 1,
         coarse_blocks: int = 2,
