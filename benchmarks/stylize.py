@@ -18,26 +18,28 @@ from typing import Any
 
 import numpy as np
 import torch
+from published import published_network
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fast_style.images.resize import enlarged
+from fast_style.networks.fast_net import FastNet
+from fast_style.networks.generator import Generator
 from fast_style.networks.serialization import save_network
 from fast_style.networks.transform_net import TransformNet
-from fast_style.runtimes.pytorch import Torch
 from fast_style.stylize.stylizer import load_stylizer
 from fast_style.stylize.tiled.tiles import Tiles
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 MODEL = CHECKOUT / "checkpoints/starry_night.safetensors"
 Side = Callable[[], object]
-
-
-def plain(network: TransformNet) -> TransformNet:
-    """Replace the output layer of `network` by one plain `Conv2d`, as published code does."""
-    conv = nn.Conv2d(network.to_rgb.in_channels, 3, 9, padding=4, padding_mode="reflect")
-    conv.load_state_dict(network.to_rgb.state_dict())
-    network.to_rgb = conv  # type: ignore[assignment]
-    return network.eval()
+RUNTIMES = (
+    ("torch", "fp32"),
+    ("torch", "bf16"),
+    ("onnxruntime", "fp32"),
+    ("openvino", "fp32"),
+    ("openvino", "bf16"),
+)
 
 
 class Convolutions(TorchDispatchMode):
@@ -83,60 +85,61 @@ def alternate(sides: Mapping[str, Side], rounds: int) -> None:
         print(f"  {name:32s} {statistics.median(own):8.3f} s   {middle:5.2f}x ({min(ratios):.2f} to {max(ratios):.2f})")
 
 
+def saved(generator: Generator, folder: Path) -> Path:
+    """Save a network with random weights: they take the same time."""
+    file = folder / f"{type(generator).__name__}.safetensors"
+    save_network(file, generator, origin={"style": type(generator).__name__})
+    return file
+
+
 def speed(rounds: int, cache: Path) -> None:
-    """Compare the runtimes with eager float32 PyTorch of the same network."""
-    network = plain(load_stylizer(MODEL, runtime="torch", precision="fp32", device="cpu").network())
-    eager = Torch(network)
-    # Published loops use contiguous tensors, not channels_last.
-    eager.network.to(memory_format=torch.contiguous_format)
+    """Compare the runtimes with eager float32 PyTorch of the network of pytorch/examples."""
+    published = published_network().eval()
     for height, width in ((512, 512), (1080, 1920)):
         pictures = torch.rand(1, 3, height, width)
         arrays = pictures.numpy()
 
         def plainly(pictures: torch.Tensor = pictures) -> object:
             with torch.inference_mode():
-                return network(pictures)
+                return published(pictures)
 
-        sides: dict[str, Side] = {"eager float32, plain layers": plainly}
-        for runtime, precision in (
-            ("torch", "fp32"),
-            ("torch", "bf16"),
-            ("onnxruntime", "fp32"),
-            ("openvino", "fp32"),
-            ("openvino", "bf16"),
-        ):
-            stylizer = load_stylizer(MODEL, runtime=runtime, precision=precision, device="cpu", cache=cache)
-            sides[f"{runtime} {precision}"] = lambda s=stylizer, a=arrays: s(a)  # type: ignore[misc]
-        alone = load_stylizer(MODEL, runtime="torch", precision="fp32", device="cpu").network()
-        sides["its convolutions alone, bf16"] = convolutions_of(alone, pictures, half=True).again
+        sides: dict[str, Side] = {"pytorch/examples, eager float32": plainly}
+        for name, generator in (("fast", FastNet()), ("johnson", TransformNet())):
+            for runtime, precision in RUNTIMES:
+                stylizer = load_stylizer(
+                    saved(generator, cache), runtime=runtime, precision=precision, device="cpu", cache=cache
+                )
+                sides[f"{name}, {runtime} {precision}"] = lambda s=stylizer, a=arrays: s(a)  # type: ignore[misc]
+            sides[f"{name}, its convolutions alone"] = convolutions_of(generator.eval(), pictures, half=False).again
         print(f"{width}x{height}")
         alternate(sides, rounds if height < 1000 else max(3, rounds // 2))
 
 
-def slim(rounds: int, cache: Path) -> None:
-    """Compare `generator=slim` with `generator=johnson` in eager float32, at 512x512 and at 640x360 (video frames)."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "slim.safetensors"
-        save_network(file, TransformNet(width=16, blocks=3), origin={"style": "slim"})
-        stylizer = load_stylizer(file, cache=cache)
-    network = plain(load_stylizer(MODEL, runtime="torch", precision="fp32", device="cpu").network())
-    for height, width in ((512, 512), (360, 640)):
-        arrays = np.random.default_rng(0).random((1, 3, height, width), np.float32)
+def video(rounds: int, cache: Path) -> None:
+    """Stylize a video of 640x360 and 240 frames with `scripts/stylize.py`, with `generator=fast`."""
+    import av
 
-        def plainly(arrays: np.ndarray = arrays) -> object:
-            with torch.inference_mode():
-                return network(torch.from_numpy(arrays))
-
-        print(f"{width}x{height}")
-        alternate({"johnson, eager float32": plainly, "slim, auto": lambda a=arrays: stylizer(a)}, rounds)  # type: ignore[misc]
+    with tempfile.TemporaryDirectory() as place:
+        clip, random = Path(place) / "clip.mp4", np.random.default_rng(0)
+        with av.open(str(clip), "w") as container:
+            stream = container.add_stream("libx264", rate=24)
+            stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
+            scene = enlarged(random.random((60, 100, 3), np.float32), 1000, 0, 600, 600).clip(0, 1)
+            scene = (scene * 200 + random.integers(0, 55, scene.shape)).astype(np.uint8)
+            for number in range(240):  # The camera moves over the scene.
+                frame = np.ascontiguousarray(scene[number // 2 : number // 2 + 360, number : number + 640])
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+            container.mux(stream.encode(None))
+        arguments = (f"ckpt={saved(FastNet(), cache)}", f"input={clip}", f"output={place}/out.mp4", f"cache={cache}")
+        first, *later = [_stylize(*arguments)[0] for _ in range(1 + rounds)]
+        seconds = statistics.median(later)
+        print(f"  {240 / seconds:.1f} frames a second for the whole command ({seconds:.1f} s; first {first:.1f} s)")
 
 
 def tiles(rounds: int, cache: Path) -> None:
     """Compare strips with the whole image at 2048x1536: time, largest difference and PSNR."""
     network = load_stylizer(MODEL, runtime="torch", precision="fp32", device="cpu").network()
     noise = np.random.default_rng(0).random((48, 64, 3), np.float32)
-    from fast_style.images.resize import enlarged
-
     picture = (enlarged(noise, 2048, 0, 1536, 1536).clip(0, 1) * 255).astype(np.uint8)
     with torch.inference_mode():
         whole = network(torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255)[0].permute(1, 2, 0).numpy()
@@ -221,7 +224,7 @@ def start(rounds: int, cache: Path) -> None:
         print(f"  import fast_style: {statistics.median(times):.3f} s")
 
 
-PARTS = {"speed": speed, "slim": slim, "tiles": tiles, "large": large, "folder": folder, "start": start}
+PARTS = {"speed": speed, "video": video, "tiles": tiles, "large": large, "folder": folder, "start": start}
 PHOTOS = Path("photos")
 
 

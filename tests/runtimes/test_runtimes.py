@@ -85,6 +85,17 @@ sys.exit("torch" in sys.modules)
 
 
 @pytest.mark.slow
+def test_a_size_that_comes_again_gets_a_model_of_its_own(folder: Path, monkeypatch) -> None:
+    stylizer, wanted = load(folder, "openvino"), load(folder, "torch")
+    compiled, compile_for = [], stylizer.runtime._compile
+    monkeypatch.setattr(stylizer.runtime, "_compile", lambda shape: compiled.append(shape) or compile_for(shape))
+    small, large = torch.rand(1, 3, 20, 24), torch.rand(1, 3, 33, 50)
+    for pictures in [small, large] * 3 + [large] * 5 + [small, large] + [small] * 5:
+        torch.testing.assert_close(stylizer(pictures), wanted(pictures), rtol=0, atol=1e-5)
+    assert compiled == [(1, 3, 33, 50), (1, 3, 20, 24)]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["truncated", "emptied", "weights"])
 def test_a_damaged_blob_is_made_again(folder: Path, damage: str) -> None:
     """OpenVINO itself loads a blob with changed weights and computes wrong results."""
