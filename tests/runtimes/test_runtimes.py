@@ -14,7 +14,7 @@ from exported_networks import ORIGIN, small_network
 from fast_style import load_stylizer
 from fast_style.networks.serialization import save_network
 from fast_style.networks.transform_net import TransformNet
-from fast_style.runtimes import export, select
+from fast_style.runtimes import export, openvino, select
 from fast_style.runtimes.cache import default_cache, read_network_file
 from fast_style.runtimes.runtime import allowed_threads
 from fast_style.runtimes.select import ON_CPU, choose
@@ -82,6 +82,15 @@ assert stylizer(numpy.full((1, 3, 20, 20), 0.5, numpy.float32)).shape == (1, 3, 
 sys.exit("torch" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "fast", "chosen"),
+    [(["FP32", "BF16"], True, "bf16"), (["FP32", "BF16"], False, "fp32"), (["FP32"], True, "fp32")],
+)
+def test_auto_takes_bf16_only_where_it_is_fast(capabilities, fast, chosen) -> None:
+    assert openvino._openvino_precision("auto", capabilities, fast_bf16=fast) == chosen
+    assert openvino._openvino_precision("fp32", capabilities, fast_bf16=fast) == "fp32"
 
 
 @pytest.mark.slow
