@@ -37,7 +37,7 @@ from fast_style.images.listing import find_pictures
 from fast_style.images.tensors import load_image
 from fast_style.networks.generator import Generator
 from fast_style.networks.serialization import GENERATORS, save_network
-from fast_style.runtimes.export import onnx_bytes
+from fast_style.runtimes.formats.onnx_format import onnx_bytes
 from fast_style.stylize.stylizer import load_stylizer
 from fast_style.training.run import run
 
@@ -79,7 +79,7 @@ def cost(files: Sequence[Path], rounds: int, runtimes: Sequence[tuple[str, str]]
             rows[name] = [
                 f"{operations(generator) / 1e9:.2f}",
                 f"{sum(value.numel() for value in generator.parameters()) / 1e3:.0f} k",
-                f"{len(onnx_bytes(generator, {}, 'fp16')) / 1e6:.2f} MB",
+                f"{len(onnx_bytes(generator, half=True)) / 1e6:.2f} MB",
                 f"{_memory(file):.0f}",
             ]
             for runtime, precision in runtimes:

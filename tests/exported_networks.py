@@ -24,7 +24,7 @@ def small_network(**settings) -> TransformNet:
 
 def small_fast() -> FastNet:
     torch.manual_seed(0)
-    return FastNet(width=4, coarse_width=4, coarse_blocks=1, outer_width=4).eval()
+    return FastNet(width=4, half_width=4, coarse_width=4, coarse_blocks=1, full_width=4).eval()
 
 
 @dataclass(frozen=True)

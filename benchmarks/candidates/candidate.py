@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fast_style.networks.blocks import ConvBlock, ResizeConv, ShuffleConv
+from fast_style.networks.blocks import ConvBlock, ResizeConv
 from fast_style.networks.generator import Generator
 from fast_style.networks.layers import InstanceNorm, ReLU
 
@@ -146,4 +146,17 @@ class _Coarse(_Residual):
 def _upsampling(above: int, below: int, upsample: Upsampling) -> nn.Module:
     if upsample == "linear":
         return ResizeConv(above, below, boxes=2)
-    return ShuffleConv(above, below, kernel=1, bias=False)
+    return _ShuffleConv(above, below)
+
+
+class _ShuffleConv(nn.Module):
+    """A 1x1 convolution and a pixel shuffle to twice the size; the four phases start alike (Aitken et al. 2017)."""
+
+    def __init__(self, above: int, below: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(above, 4 * below, 1, bias=False)
+        with torch.no_grad():
+            self.conv.weight.copy_(self.conv.weight[::4].repeat_interleave(4, dim=0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.conv(x), 2)

@@ -187,42 +187,6 @@ class ResizeConv(nn.Module):
         return F.conv_transpose2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), self.kernel(), stride=2, padding=1 + 2)
 
 
-class ShuffleConv(nn.Module):
-    """A convolution to twice the height and width: `(N, C, H, W)` to `(N, C', 2H, 2W)` (Shi et al. 2016).
-
-    It computes the four pixels of each 2x2 square as channels, and a pixel shuffle moves them to their places. Its four
-    kernels start as one smaller kernel, shifted by a quarter of an input pixel to each side: the same as this kernel
-    followed by bilinear interpolation. Four independent kernels would start with a checkerboard, which the style loss
-    amplifies as a texture. Four equal kernels (Aitken et al. 2017) would start with squares of 2x2 pixels.
-
-    Raises:
-        ValueError: the kernel size is even or below 3.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, *, kernel: int) -> None:
-        super().__init__()
-        if kernel % 2 == 0 or kernel < 3:
-            raise ValueError(f"The kernel size must be odd and at least 3; got {kernel}.")
-        self.factor = 2
-        self.conv = nn.Conv2d(in_channels, 4 * out_channels, kernel, padding=kernel // 2, padding_mode="reflect")
-        assert self.conv.bias is not None
-        with torch.no_grad():
-            # The edge is left free for the shift. The scale keeps the variance of the output.
-            one = F.pad(self.conv.weight[::4, :, 1:-1, 1:-1], (1, 1, 1, 1)) * kernel / (kernel - 2)
-            phases = [_shifted(_shifted(one, -2, rows), -1, columns) for rows in (-1, 1) for columns in (-1, 1)]
-            self.conv.weight.copy_(torch.stack(phases, dim=1).flatten(0, 1))
-            self.conv.bias.copy_(self.conv.bias[::4].repeat_interleave(4))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Double height and width."""
-        return F.pixel_shuffle(self.conv(x), self.factor)
-
-
-def _shifted(kernel: Tensor, dim: int, direction: int) -> Tensor:
-    """Shift a kernel with a free edge by a quarter of a pixel, with linear interpolation."""
-    return 0.75 * kernel + 0.25 * kernel.roll(direction, dim)
-
-
 class RgbConv(nn.Conv2d):
     """A convolution to RGB with reflection padding: `(N, C, H, W)` to `(N, 3, H, W)`, H and W even.
 

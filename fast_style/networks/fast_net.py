@@ -1,11 +1,10 @@
-"""A generator with an eleventh of the operations of Johnson et al. (2016), for CPUs, phones and browsers.
+"""A generator with a twelfth of the operations of Johnson et al. (2016), for CPUs, phones and browsers.
 
-- Nothing is computed at full size. The first layer reduces the image to half of its size; the last layer computes the
-  four pixels of each 2x2 square as channels.
 - Each coarser level adds to the finer one, as in a U-Net (Ronneberger et al. 2015) with sums: details of the photo stay
   at half of the size, and large structures come from residual blocks at an eighth of the size, where a 3x3 kernel
   covers 24 image pixels.
 - A 1x1 convolution and bilinear interpolation bring a level back to the finer one, so flat areas stay flat.
+- Only the last layer works at full size, on few channels.
 
 docs/generators.md has the candidates that were compared, with their figures.
 """
@@ -14,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fast_style.networks.blocks import CoarseLevel, ConvBlock, ResidualBlock, ShuffleConv
+from fast_style.networks.blocks import BilinearConv, CoarseLevel, ConvBlock, ResidualBlock
 from fast_style.networks.generator import Generator
+from fast_style.networks.layers import InstanceNorm, ReLU
 from fast_style.networks.strip_plan import Pointwise, StripPlan, strip_steps
 
 STRIDE = 8  # Three stride-2 convolutions.
@@ -26,7 +26,7 @@ class FastNet(Generator):
 
     The layers: a stride-2 convolution; a coarse level at a quarter of the size with `blocks` residual blocks, a coarse
     level at an eighth with `coarse_blocks`, and `blocks` more; `last_layers` 3x3 convolutions at half of the size; a
-    convolution to RGB at full size; a scaled tanh.
+    1x1 convolution and bilinear interpolation to full size; a convolution to RGB; a scaled tanh.
 
     Args:
         width: channels at a quarter of the size.
@@ -34,8 +34,9 @@ class FastNet(Generator):
         coarse_width: channels at an eighth of the size.
         blocks: number of residual blocks at a quarter of the size, before and again after the eighth.
         coarse_blocks: number of residual blocks at an eighth of the size.
-        last_layers: number of 3x3 convolutions at half of the size, before the convolution to RGB.
-        outer_kernel: kernel size of the first layer.
+        last_layers: number of 3x3 convolutions at half of the size.
+        full_width: channels at full size.
+        outer_kernel: kernel size of the first and the last layer.
         output_gain: factor before the tanh; less reduces the learning rate of the last layer (see `TransformNet`).
 
     Raises:
@@ -53,6 +54,7 @@ class FastNet(Generator):
         blocks: int = 1,
         coarse_blocks: int = 2,
         last_layers: int = 1,
+        full_width: int = 8,
         outer_kernel: int = 5,
         output_gain: float = 0.1,
     ) -> None:
@@ -64,13 +66,13 @@ class FastNet(Generator):
             "blocks": blocks,
             "coarse_blocks": coarse_blocks,
             "last_layers": last_layers,
+            "full_width": full_width,
             "outer_kernel": outer_kernel,
             "output_gain": output_gain,
         }
         _check(self.architecture, self.smallest)
         self.output_gain = output_gain
-        # Nothing is wider at full size than this share of the features at half of the size, and a few copies of RGB.
-        self.full_size_channels = -(-half_width // 4) + 4
+        self.full_size_channels = full_width
         eighth = CoarseLevel(
             width, width=coarse_width, layers=(ResidualBlock(coarse_width) for _ in range(coarse_blocks))
         )
@@ -84,7 +86,8 @@ class FastNet(Generator):
             CoarseLevel(half_width, width=width, layers=quarter),
             *(ConvBlock(half_width, half_width, kernel=3) for _ in range(last_layers)),
         )
-        self.to_rgb = ShuffleConv(half_width, 3, kernel=3)
+        self.to_full = nn.Sequential(BilinearConv(half_width, full_width), InstanceNorm(full_width), ReLU())
+        self.to_rgb = nn.Conv2d(full_width, 3, outer_kernel, padding=outer_kernel // 2, padding_mode="reflect")
         with torch.no_grad():  # The gain changes the learning rate of this layer, not its initial output.
             for parameter in self.to_rgb.parameters():
                 parameter.div_(output_gain)
@@ -98,19 +101,21 @@ class FastNet(Generator):
         self.check_pictures(pictures)
         height, width = pictures.shape[-2:]
         right, bottom = -width % STRIDE, -height % STRIDE
-        z = self.to_rgb(self.body(F.pad(pictures, (0, right, 0, bottom), mode="reflect")))
+        x = F.pad(pictures, (0, right, 0, bottom), mode="reflect")
+        z = self.to_rgb(self.to_full(self.body(x)))
         # Negative padding crops. A slice would make an exporter add a check for contiguity.
         return self._to_picture(F.pad(z, (0, -right, 0, -bottom)))
 
     def strip_plan(self) -> StripPlan:
         """Return all layers in the order of `forward`."""
-        return StripPlan(STRIDE, (*strip_steps(self.body), *strip_steps(self.to_rgb), Pointwise(self._to_picture)))
+        layers = nn.Sequential(self.body, self.to_full, self.to_rgb)
+        return StripPlan(STRIDE, (*strip_steps(layers), Pointwise(self._to_picture)))
 
     @torch.no_grad()
     def init_normal_(self, std: float) -> None:
         """As in `Generator`; the weights of the output layer are divided by the gain, which multiplies its output."""
         super().init_normal_(std)
-        self.to_rgb.conv.weight /= self.output_gain
+        self.to_rgb.weight /= self.output_gain
 
     def _to_picture(self, z: Tensor) -> Tensor:
         """Map to 0..1 with the scaled tanh of Johnson et al."""
@@ -119,7 +124,7 @@ class FastNet(Generator):
 
 def _check(settings: dict[str, float], smallest: int) -> None:
     for name, least in {
-        **dict.fromkeys(("width", "half_width", "coarse_width"), 1),
+        **dict.fromkeys(("width", "half_width", "coarse_width", "full_width"), 1),
         **dict.fromkeys(("blocks", "coarse_blocks", "last_layers"), 0),
     }.items():
         if settings[name] < least:

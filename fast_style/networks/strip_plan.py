@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import zip_longest
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fast_style.networks.blocks import BilinearConv, CoarseLevel, FractionalConv, ResidualBlock, ResizeConv, ShuffleConv
+from fast_style.networks.blocks import BilinearConv, CoarseLevel, FractionalConv, ResidualBlock, ResizeConv
 from fast_style.networks.layers import InstanceNorm, ReLU
 
 
@@ -39,13 +39,6 @@ class BilinearUpsampling:
 
 
 @dataclass(frozen=True)
-class PixelShuffle:
-    """Channels to pixels: `(N, C factor^2, H, W)` to `(N, C, factor H, factor W)`, as `torch.nn.PixelShuffle`."""
-
-    factor: int
-
-
-@dataclass(frozen=True)
 class Normalization:
     """Instance normalisation over the whole image, followed by a ReLU if `relu` is true."""
 
@@ -74,9 +67,7 @@ class AddInput:
     function: Callable[[Tensor], Tensor]
 
 
-StripStep = (
-    Convolution | Upsampling | BilinearUpsampling | PixelShuffle | Normalization | Residual | Pointwise | AddInput
-)
+StripStep = Convolution | Upsampling | BilinearUpsampling | Normalization | Residual | Pointwise | AddInput
 
 
 @dataclass(frozen=True)
@@ -101,10 +92,10 @@ def strip_steps(layer: nn.Module) -> Iterator[StripStep]:
     match layer:
         case nn.Sequential():
             layers = list(layer)
-            for this, following in zip_longest(layers, layers[1:]):
+            for before, this, after in zip([None, *layers], layers, [*layers[1:], None], strict=False):
                 if isinstance(this, InstanceNorm):
-                    yield Normalization(this, relu=isinstance(following, ReLU))
-                elif not isinstance(this, ReLU):
+                    yield Normalization(this, relu=isinstance(after, ReLU))
+                elif not (isinstance(this, ReLU) and isinstance(before, InstanceNorm)):
                     yield from strip_steps(this)
         case ResidualBlock(branch=branch) | CoarseLevel(branch=branch):
             yield Residual(tuple(strip_steps(branch)))
@@ -113,11 +104,10 @@ def strip_steps(layer: nn.Module) -> Iterator[StripStep]:
         case BilinearConv(conv=conv):
             yield Convolution(conv)
             yield BilinearUpsampling()
-        case ShuffleConv(conv=conv, factor=factor):
-            yield Convolution(conv)
-            yield PixelShuffle(factor)
         case nn.Conv2d():
             yield Convolution(layer)
+        case ReLU():
+            yield Pointwise(F.relu)
         case _:
             raise ValueError(
                 f"The layer {type(layer).__name__} cannot run in strips; use tiles=off or a smaller size=."

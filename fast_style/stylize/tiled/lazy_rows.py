@@ -121,21 +121,6 @@ class BilinearRows:
         return doubled[:, :, top - 2 * first : bottom - 2 * first]
 
 
-class ShuffleRows:
-    """A pixel shuffle, applied to `source`."""
-
-    def __init__(self, source: Rows, factor: int) -> None:
-        self.source, self.factor, self.device = source, factor, source.device
-        self.channels = source.channels // factor**2
-        self.height, self.width = factor * source.height, factor * source.width
-
-    def rows(self, top: int, bottom: int) -> Tensor:
-        """See `Rows`."""
-        first, end = top // self.factor, -(-bottom // self.factor)
-        shuffled = F.pixel_shuffle(self.source.rows(first, end), self.factor)
-        return shuffled[:, :, top - first * self.factor : bottom - first * self.factor]
-
-
 class MapRows:
     """A pointwise function, applied to `source`."""
 

@@ -23,7 +23,6 @@ from fast_style.networks.strip_plan import (
     BilinearUpsampling,
     Convolution,
     Normalization,
-    PixelShuffle,
     Pointwise,
     Residual,
     StripPlan,
@@ -38,7 +37,6 @@ from fast_style.stylize.tiled.lazy_rows import (
     MapRows,
     PhotoRows,
     Rows,
-    ShuffleRows,
     SumRows,
     UpsampleRows,
     strips,
@@ -139,8 +137,6 @@ class _Work:
                     features = UpsampleRows(features, kernel)
                 case BilinearUpsampling():
                     features = BilinearRows(features)
-                case PixelShuffle(factor):
-                    features = ShuffleRows(features, factor)
                 case Pointwise(function):
                     features = MapRows(features, function)
                 case AddInput(function):
@@ -223,8 +219,6 @@ def _heights(steps: tuple[StripStep, ...], height: int) -> Iterator[tuple[StripS
                 height //= conv.stride[0]
             case Upsampling() | BilinearUpsampling():
                 height *= 2
-            case PixelShuffle(factor):
-                height *= factor
             case Residual(branch):
                 yield from _heights(branch, height)
         yield step, height
