@@ -81,7 +81,7 @@ class Candidate(Generator):
         factor = {"quarter": 4, "half": 2, "full": 1}[head]
         channels = {"quarter": [width], "half": [width, head_width], "full": [width, 2 * head_width, head_width]}[head]
         for above, below in pairwise(channels):
-            self.body += [_upsampling(above, below, upsample), InstanceNorm(below), ReLU()]
+            self.body.extend([_upsampling(above, below, upsample), InstanceNorm(below), ReLU()])
         rgb = nn.Conv2d(channels[-1], 3 * factor**2, head_kernel, padding=head_kernel // 2, padding_mode="reflect")
         with torch.no_grad():  # Equal phases, and the gain, as in FastNet.
             for parameter in rgb.parameters():

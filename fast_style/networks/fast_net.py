@@ -1,4 +1,4 @@
-"""A generator with a twelfth of the operations of Johnson et al. (2016), for CPUs, phones and browsers.
+"""A generator with a thirteenth of the operations of Johnson et al. (2016), for CPUs, phones and browsers.
 
 - Each coarser level adds to the finer one, as in a U-Net (Ronneberger et al. 2015) with sums: details of the photo stay
   at half of the size, and large structures come from residual blocks at an eighth of the size, where a 3x3 kernel

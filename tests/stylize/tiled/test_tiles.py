@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from fast_style.networks.blocks import FractionalConv, ResizeConv
+from fast_style.networks.fast_net import FastNet
 from fast_style.networks.transform_net import TransformNet
-from fast_style.stylize.tiled.lazy_rows import ConvRows, DiskRows, PhotoRows, UpsampleRows, strips
+from fast_style.stylize.tiled.lazy_rows import BilinearRows, ConvRows, DiskRows, PhotoRows, UpsampleRows, strips
 from fast_style.stylize.tiled.tiles import Tiles, thumbnail_moments
 
 NETWORKS = {
@@ -59,6 +61,19 @@ def test_exact_statistics_give_the_untiled_image(name: str, height: int, width: 
     painted = joined(Tiles(net, rows=rows), pixels)
     assert painted.shape == pixels.shape
     np.testing.assert_allclose(painted, whole(net, pixels), atol=1e-5)
+
+
+@pytest.mark.parametrize("statistics", ["exact", "thumbnail"])
+@pytest.mark.parametrize(("height", "width", "rows"), [(96, 64, 8), (75, 50, 20), (131, 47, 40)])
+def test_levels_inside_of_levels_are_computed_in_strips(height: int, width: int, rows: int, statistics: str) -> None:
+    torch.manual_seed(0)
+    net = FastNet(width=4, half_width=4, coarse_width=5, coarse_blocks=1, full_width=3).eval()
+    pixels, reports = picture(height, width), []
+    tiles = Tiles(net, rows=rows, statistics=statistics)
+    painted = np.concatenate([part for _, part in tiles.paint(pixels, progress=reports.append)])
+    np.testing.assert_allclose(painted, whole(net, pixels), atol=1e-5)
+    assert reports == sorted(reports)
+    assert reports[-1] == pytest.approx(1)
 
 
 def test_strips_with_their_own_statistics_differ() -> None:
@@ -146,6 +161,14 @@ def test_a_strip_of_an_upsampling_equals_those_rows_of_the_whole(conv) -> None:
         assert (doubled.channels, doubled.height, doubled.width) == wanted.shape[1:]
         for top, bottom in [(0, 1), (1, 2), (0, 7), (5, 16), (39, 40), (36, 40), (0, 40)]:
             torch.testing.assert_close(doubled.rows(top, bottom), wanted[:, :, top:bottom])
+
+
+def test_rows_of_a_bilinear_interpolation_are_those_of_the_whole() -> None:
+    source = PhotoRows(picture(20, 16), multiple=4)
+    wanted = F.interpolate(source.rows(0, 20), scale_factor=2, mode="bilinear")
+    doubled = BilinearRows(source)
+    for top, bottom in [(0, 1), (1, 2), (0, 7), (5, 16), (39, 40), (36, 40), (0, 40)]:
+        torch.testing.assert_close(doubled.rows(top, bottom), wanted[:, :, top:bottom])
 
 
 def test_spooled_rows_come_back(tmp_path: Path) -> None:
