@@ -18,7 +18,7 @@ help:  ## List the targets
 
 install: $(VENV)/installed  ## Create .venv and install fast_style and its packages
 
-train: $(VENV)/installed  ## Train a style in 5 minutes (STYLE=starry_night) and stylize PHOTO with it
+train: $(VENV)/installed  ## Train a style in 2 minutes (STYLE=starry_night) and stylize PHOTO with it
 	$(BIN)/python scripts/train.py experiment=quick style=$(STYLE)
 	$(BIN)/python scripts/stylize.py ckpt=checkpoints/quick.safetensors 'input="$(PHOTO)"' output=stylized
 	@echo 'Curves and images of the training: $(BIN)/tensorboard --logdir runs'
