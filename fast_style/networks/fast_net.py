@@ -9,11 +9,10 @@
 docs/generators.md has the candidates that were compared, with their figures.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fast_style.networks.blocks import BilinearConv, CoarseLevel, ConvBlock, ResidualBlock
+from fast_style.networks.blocks import BilinearConv, CoarseLevel, ConvBlock, ResidualBlock, RgbConv, scaled_tanh
 from fast_style.networks.generator import Generator
 from fast_style.networks.layers import InstanceNorm, ReLU
 from fast_style.networks.strip_plan import Pointwise, StripPlan, strip_steps
@@ -72,7 +71,8 @@ class FastNet(Generator):
         }
         _check(self.architecture, self.smallest)
         self.output_gain = output_gain
-        self.full_size_channels = full_width
+        # Together at full size: these features, the half-size ones (a quarter of the pixels each) and the image.
+        self.full_size_channels = full_width + -(-half_width // 4) + 3
         eighth = CoarseLevel(
             width, width=coarse_width, layers=(ResidualBlock(coarse_width) for _ in range(coarse_blocks))
         )
@@ -87,10 +87,7 @@ class FastNet(Generator):
             *(ConvBlock(half_width, half_width, kernel=3) for _ in range(last_layers)),
         )
         self.to_full = nn.Sequential(BilinearConv(half_width, full_width), InstanceNorm(full_width), ReLU())
-        self.to_rgb = nn.Conv2d(full_width, 3, outer_kernel, padding=outer_kernel // 2, padding_mode="reflect")
-        with torch.no_grad():  # The gain changes the learning rate of this layer, not its initial output.
-            for parameter in self.to_rgb.parameters():
-                parameter.div_(output_gain)
+        self.to_rgb = RgbConv(full_width, kernel=outer_kernel, output_gain=output_gain)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Stylize `(N, 3, H, W)` in 0..1, H and W at least 16; the result has the same shape and range.
@@ -111,15 +108,8 @@ class FastNet(Generator):
         layers = nn.Sequential(self.body, self.to_full, self.to_rgb)
         return StripPlan(STRIDE, (*strip_steps(layers), Pointwise(self._to_picture)))
 
-    @torch.no_grad()
-    def init_normal_(self, std: float) -> None:
-        """As in `Generator`; the weights of the output layer are divided by the gain, which multiplies its output."""
-        super().init_normal_(std)
-        self.to_rgb.weight /= self.output_gain
-
     def _to_picture(self, z: Tensor) -> Tensor:
-        """Map to 0..1 with the scaled tanh of Johnson et al."""
-        return 0.5 * (torch.tanh(self.output_gain * z) + 1)
+        return scaled_tanh(z, self.output_gain)
 
 
 def _check(settings: dict[str, float], smallest: int) -> None:

@@ -21,7 +21,7 @@ class Generator(nn.Module, ABC):
         smallest: minimum height and width in pixels; smaller images raise a ValueError.
         border: pixels of reflection padding on every side, which unpadded layers of the network consume.
         full_size_channels: channels of the widest features at full image size. The memory for stylizing is proportional
-            to this number.
+            to this number. With few channels there, smaller features and the image count too (see `FastNet`).
         num_styles: number of styles in the network.
     """
 

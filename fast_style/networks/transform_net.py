@@ -15,6 +15,7 @@ from fast_style.networks.blocks import (
     RgbConv,
     Upsampling,
     reflect,
+    scaled_tanh,
 )
 from fast_style.networks.generator import Generator
 from fast_style.networks.layers import InstanceNorm, ReLU
@@ -97,10 +98,7 @@ class TransformNet(Generator):
             return nn.Sequential(conv, InstanceNorm(out_channels), ReLU())
 
         self.decoder = nn.Sequential(upsampling(4 * width, 2 * width), upsampling(2 * width, width))
-        self.to_rgb = RgbConv(width, kernel=outer_kernel)
-        with torch.no_grad():  # The gain changes the learning rate of this layer, not its initial output.
-            for parameter in self.to_rgb.parameters():
-                parameter.div_(output_gain)
+        self.to_rgb = RgbConv(width, kernel=outer_kernel, output_gain=output_gain)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Stylize `(N, 3, H, W)` in 0..1, H and W at least 16; the result has the same shape and range.
@@ -132,15 +130,8 @@ class TransformNet(Generator):
         skip = (AddInput(self._before_tanh),) if self.skip else ()
         return StripPlan(STRIDE, (*steps, Convolution(self.to_rgb), *skip, Pointwise(self._to_picture)))
 
-    @torch.no_grad()
-    def init_normal_(self, std: float) -> None:
-        """As in `Generator`; the weights of the output layer are divided by the gain, which multiplies its output."""
-        super().init_normal_(std)
-        self.to_rgb.weight /= self.output_gain
-
     def _to_picture(self, z: Tensor) -> Tensor:
-        """Map to 0..1 with the scaled tanh of Johnson et al."""
-        return 0.5 * (torch.tanh(self.output_gain * z) + 1)
+        return scaled_tanh(z, self.output_gain)
 
     def _before_tanh(self, pictures: Tensor) -> Tensor:
         """Return what `_to_picture` maps to the pictures, at `SKIPPED_RANGE` of their contrast."""

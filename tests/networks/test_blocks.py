@@ -22,7 +22,8 @@ def test_every_convolution_is_drawn_from_n_0_002(name: str) -> None:
     network = NETWORKS[name]()
     init_normal_(network, std=0.02)
     convs = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
-    weights = torch.cat([conv.weight.detach().flatten() for conv in convs])
+    gains = [getattr(conv, "output_gain", 1.0) for conv in convs]  # Divided out at the start.
+    weights = torch.cat([gain * conv.weight.detach().flatten() for conv, gain in zip(convs, gains, strict=True)])
     assert len(weights) > 10_000
     assert weights.std().item() == pytest.approx(0.02, rel=0.03)
     assert abs(weights.mean().item()) < 5 * 0.02 / len(weights) ** 0.5

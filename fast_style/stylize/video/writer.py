@@ -108,9 +108,9 @@ def _encoder_options(codec: str, quality: int) -> dict[str, str]:
     if codec == "libx264":
         # MP4 stores times in decoding order. B-frames change that order, and a video of variable frame rate would
         # become shorter.
-        # Stylized frames have many small strokes. With them the preset veryfast makes files 5 % larger than the default
-        # preset, in a third of the time.
-        return {"crf": str(round(52 - 0.36 * quality)), "bf": "0", "preset": "veryfast"}
+        # Stylized frames have many small strokes. With them veryfast takes half of the time of the default preset, for
+        # files of the same size. subq=5 (finer motion vectors) keeps the colours of flat areas.
+        return {"crf": str(round(52 - 0.36 * quality)), "bf": "0", "preset": "veryfast", "subq": "5"}
     if codec == "mpeg4":
         scale = round(31 - 0.29 * quality)
         return {"flags": "+qscale", "global_quality": str(118 * scale)}
