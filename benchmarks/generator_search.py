@@ -14,12 +14,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from alternating import alternated, speeds
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -90,28 +90,16 @@ def cost(files: Sequence[Path], rounds: int, runtimes: Sequence[tuple[str, str]]
             alone = convolutions_of(generator, torch.from_numpy(pictures), half=False).again
             calls.setdefault("convolutions alone", {})[name] = alone
         for sides in calls.values():
-            seconds = _alternated(sides, rounds)
+            seconds = alternated(sides, rounds)
             first = seconds[names[0]]
             for name, own in seconds.items():
-                ratio = statistics.median(a / b for a, b in zip(first, own, strict=True))
+                ratio = statistics.median(speeds(first, own))
                 rows[name].append(f"{1e3 * statistics.median(own):.1f} ms ({ratio:.1f}x)")
     print(f"{SIDE}x{SIDE}, {torch.get_num_threads()} threads; in brackets, the speed relative to {names[0]}\n")
     heads = ["generator", "GMAC", "parameters", "ONNX, fp16", "bytes a pixel", *calls]
     print("| " + " | ".join(heads) + " |\n|" + " --- |" * len(heads))
     for name, cells in rows.items():
         print("| " + " | ".join([name, *cells]) + " |")
-
-
-def _alternated(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    for side in sides.values():
-        side()
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, side in sides.items():
-            start = time.perf_counter()
-            side()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
 
 
 def _memory(file: Path) -> float:

@@ -1,7 +1,8 @@
 """Speed of stylizing: python benchmarks/stylize.py [part ...] (see --help for the parts).
 
-The variants alternate in one process, or run as processes one after the other. The script prints the median time in
-seconds and the ratio to the first variant, with the range of this ratio over the rounds.
+Each variant alternates with the first one in one process, with pauses, or the variants run as processes one after the
+other. The script prints the median time in seconds and the ratio to the first variant, with the range of this ratio
+over the rounds.
 """
 
 import argparse
@@ -12,12 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from alternating import PAUSE, Side, alternated, print_speeds
 from published import published_network
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -32,13 +33,14 @@ from fast_style.stylize.tiled.tiles import Tiles
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 MODEL = CHECKOUT / "checkpoints/starry_night.safetensors"
-Side = Callable[[], object]
+SAMPLES = CHECKOUT / "data/samples"
 RUNTIMES = (
     ("torch", "fp32"),
     ("torch", "bf16"),
     ("onnxruntime", "fp32"),
     ("openvino", "fp32"),
     ("openvino", "bf16"),
+    ("openvino", "int8"),
 )
 
 
@@ -68,23 +70,6 @@ def convolutions_of(network: nn.Module, pictures: torch.Tensor, *, half: bool) -
     return found
 
 
-def alternate(sides: Mapping[str, Side], rounds: int) -> None:
-    """Time all variants alternately; print the seconds and the speed relative to the first variant."""
-    for side in sides.values():
-        side()
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, side in sides.items():
-            start = time.perf_counter()
-            side()
-            seconds[name].append(time.perf_counter() - start)
-    first = next(iter(seconds.values()))
-    for name, own in seconds.items():
-        ratios = [one / other for one, other in zip(first, own, strict=True)]
-        middle = statistics.median(ratios)
-        print(f"  {name:32s} {statistics.median(own):8.3f} s   {middle:5.2f}x ({min(ratios):.2f} to {max(ratios):.2f})")
-
-
 def saved(generator: Generator, folder: Path) -> Path:
     """Save a network with random weights: they take the same time."""
     file = folder / f"{type(generator).__name__}.safetensors"
@@ -103,16 +88,25 @@ def speed(rounds: int, cache: Path) -> None:
             with torch.inference_mode():
                 return published(pictures)
 
-        sides: dict[str, Side] = {"pytorch/examples, eager float32": plainly}
+        first, sides = "pytorch/examples, eager float32", dict[str, Side]()
         for name, generator in (("fast", FastNet()), ("johnson", TransformNet())):
             for runtime, precision in RUNTIMES:
                 stylizer = load_stylizer(
-                    saved(generator, cache), runtime=runtime, precision=precision, device="cpu", cache=cache
+                    saved(generator, cache),
+                    runtime=runtime,
+                    precision=precision,
+                    device="cpu",
+                    cache=cache,
+                    calibration=SAMPLES,
                 )
                 sides[f"{name}, {runtime} {precision}"] = lambda s=stylizer, a=arrays: s(a)  # type: ignore[misc]
             sides[f"{name}, its convolutions alone"] = convolutions_of(generator.eval(), pictures, half=False).again
         print(f"{width}x{height}")
-        alternate(sides, rounds if height < 1000 else max(3, rounds // 2))
+        for name, side in sides.items():
+            for _ in range(4):  # OpenVINO then has a model of this size.
+                side()
+            few = max(3, rounds // 2)
+            print_speeds(alternated({first: plainly, name: side}, rounds if height < 1000 else few, pause=PAUSE))
 
 
 def video(rounds: int, cache: Path) -> None:
@@ -131,9 +125,11 @@ def video(rounds: int, cache: Path) -> None:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
             container.mux(stream.encode(None))
         arguments = (f"ckpt={saved(FastNet(), cache)}", f"input={clip}", f"output={place}/out.mp4", f"cache={cache}")
-        first, *later = [_stylize(*arguments)[0] for _ in range(1 + rounds)]
-        seconds = statistics.median(later)
-        print(f"  {240 / seconds:.1f} frames a second for the whole command ({seconds:.1f} s; first {first:.1f} s)")
+        for precision in ("fp32", "int8"):
+            first, *later = [_stylize(*arguments, f"precision={precision}")[0] for _ in range(1 + rounds)]
+            seconds = statistics.median(later)
+            speed = f"{240 / seconds:.1f} frames a second for the whole command"
+            print(f"  {precision}: {speed} ({seconds:.1f} s; first {first:.1f} s)")
 
 
 def tiles(rounds: int, cache: Path) -> None:

@@ -1,18 +1,12 @@
 """Export a trained network for another runtime: python scripts/export.py ckpt=... format=onnx (see --help)."""
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from fast_style.cli.errors import NETWORKS, one_sentence_errors
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-PHOTOS = 12  # For the calibration; more of them changed nothing in our measurements.
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="export")
@@ -20,6 +14,7 @@ PHOTOS = 12  # For the calibration; more of them changed nothing in our measurem
 def main(cfg: DictConfig) -> None:
     """Export the network; print the differences from PyTorch and the path of the file."""
     from fast_style.networks.serialization import load_network
+    from fast_style.runtimes.calibration import Calibration
     from fast_style.runtimes.export import check_installed, export, file_format
     from fast_style.stylize.stylizer import find_network
 
@@ -35,7 +30,7 @@ def main(cfg: DictConfig) -> None:
         format=cfg.format,
         precision=cfg.precision,
         size=size,
-        calibration=photos(cfg.calibration) if cfg.precision == "int8" else (),
+        calibration=Calibration.from_folder(cfg.calibration).photos() if cfg.precision == "int8" else (),
     )
     for parity in parities:
         shape = "x".join(map(str, parity.shape))
@@ -43,14 +38,6 @@ def main(cfg: DictConfig) -> None:
             f"Difference from PyTorch at {shape}: at most {parity.difference:.1e}, in the mean {parity.mean:.1e} of 1."
         )
     print(target)
-
-
-def photos(folder: str) -> "list[NDArray[np.float32]]":
-    """Photos of a folder for the calibration, `(1, 3, H, W)` in 0..1."""
-    from fast_style.images.listing import find_pictures
-    from fast_style.images.tensors import load_image
-
-    return [load_image(file, size=384).numpy() for file in find_pictures(folder)[:PHOTOS]]
 
 
 if __name__ == "__main__":

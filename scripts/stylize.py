@@ -112,7 +112,14 @@ def prepare(
     from fast_style.stylize.painter import Painter
     from fast_style.stylize.stylizer import load_stylizer
 
-    stylizer = load_stylizer(network, runtime=cfg.runtime, precision=cfg.precision, device=cfg.device, cache=cfg.cache)
+    stylizer = load_stylizer(
+        network,
+        runtime=cfg.runtime,
+        precision=cfg.precision,
+        device=cfg.device,
+        cache=cfg.cache,
+        calibration=cfg.calibration,
+    )
     runtime = stylizer.runtime
     header = f"Runtime: {runtime.name}, {runtime.precision}, {runtime.device}."
     return Painter(stylizer, settings, blending=blending), header

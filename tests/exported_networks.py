@@ -58,7 +58,9 @@ class Exports:
                 )
         return Exported(file, pickle.loads(record.read_bytes()))
 
-    def copy(self, network: Generator, target: Path, *, origin, format) -> None:
+    def copy(self, network: Generator, target: Path, *, origin, format, precision, calibration) -> None:
         """Replaces `export`."""
-        for part in self.get(network, origin=origin, format=format).file.parent.iterdir():
+        settings = {"calibration": calibration} if calibration else {}
+        exported = self.get(network, origin=origin, format=format, precision=precision, **settings)
+        for part in exported.file.parent.iterdir():
             shutil.copyfile(part, target.with_suffix(part.suffix))

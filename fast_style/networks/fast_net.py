@@ -1,4 +1,4 @@
-"""A generator with a thirteenth of the operations of Johnson et al. (2016), for CPUs, phones and browsers.
+"""A generator with a twelfth of the operations of Johnson et al. (2016), for CPUs, phones and browsers.
 
 - Each coarser level adds to the finer one, as in a U-Net (Ronneberger et al. 2015) with sums: details of the photo stay
   at half of the size, and large structures come from residual blocks at an eighth of the size, where a 3x3 kernel
@@ -100,8 +100,8 @@ class FastNet(Generator):
         right, bottom = -width % STRIDE, -height % STRIDE
         x = F.pad(pictures, (0, right, 0, bottom), mode="reflect")
         z = self.to_rgb(self.to_full(self.body(x)))
-        # Negative padding crops. A slice would make an exporter add a check for contiguity.
-        return self._to_picture(F.pad(z, (0, -right, 0, -bottom)))
+        # The tanh and the crop in this order, and negative padding: see `TransformNet`.
+        return F.pad(self._to_picture(z), (0, -right, 0, -bottom))
 
     def strip_plan(self) -> StripPlan:
         """Return all layers in the order of `forward`."""

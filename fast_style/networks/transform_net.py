@@ -116,8 +116,9 @@ class TransformNet(Generator):
         z = self.to_rgb(self.decoder(self.residual(self.encoder(x))))
         if self.skip:
             z = z + self._before_tanh(F.pad(x, (-b, -b, -b, -b)))
-        # Negative padding crops. A slice would make an exporter add a check for contiguity.
-        return self._to_picture(F.pad(z, (0, -right, 0, -bottom)))
+        # The tanh directly after the convolution, because runtimes compute both in one loop. Negative padding crops. A
+        # slice would make an exporter add a check for contiguity.
+        return F.pad(self._to_picture(z), (0, -right, 0, -bottom))
 
     def strip_plan(self) -> StripPlan:
         """Return encoder, residual blocks, decoder and RGB convolution, in the order of `forward`."""

@@ -7,13 +7,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from filelock import FileLock
 
 from fast_style.atomic_files import atomic_write
 from fast_style.networks.metadata import read_header
+from fast_style.runtimes.calibration import Calibration
 from fast_style.version import __version__
+
+if TYPE_CHECKING:
+    from fast_style.runtimes.formats.file_format import ExportPrecision
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +67,16 @@ class RuntimeUnavailable(ValueError):  # noqa: N818 - a state, as UnreadablePict
     """An installed runtime cannot be used: a package is missing, or the cache is not writable."""
 
 
-def model_path(network_file: NetworkFile, cache: Path, format: Literal["onnx", "openvino"]) -> Path:
+def model_path(
+    network_file: NetworkFile,
+    cache: Path,
+    format: Literal["onnx", "openvino"],
+    *,
+    calibration: Calibration | None = None,
+) -> Path:
     """Path of the network in another format. A missing or damaged file is exported with PyTorch, in some seconds.
+
+    With `calibration`, its convolutions are quantised to 8-bit integers.
 
     Only the checksum decides whether a file is damaged. Both runtimes load some damaged weights without an error, and
     they raise the same exceptions for a damaged file, a bad option and too little memory.
@@ -72,10 +84,11 @@ def model_path(network_file: NetworkFile, cache: Path, format: Literal["onnx", "
     Raises:
         RuntimeUnavailable: the network cannot be exported, or the file cannot be written.
     """
-    path = cache / _name(network_file) / f"network.{'onnx' if format == 'onnx' else 'xml'}"
+    name = "network" if calibration is None else f"int8-{calibration.digest()}"
+    path = cache / _name(network_file) / f"{name}.{'onnx' if format == 'onnx' else 'xml'}"
     try:
         if not _is_intact(path):
-            _export_once(network_file, path, format)
+            _export_once(network_file, path, format, calibration)
     except OSError as error:
         raise RuntimeUnavailable(
             f"The network for {format} cannot be written to {cache} ({error.strerror}); name another folder with "
@@ -84,12 +97,15 @@ def model_path(network_file: NetworkFile, cache: Path, format: Literal["onnx", "
     return path
 
 
-def _export_once(network_file: NetworkFile, path: Path, format: Literal["onnx", "openvino"]) -> None:
+def _export_once(
+    network_file: NetworkFile, path: Path, format: Literal["onnx", "openvino"], calibration: Calibration | None
+) -> None:
     from fast_style.networks.serialization import load_network
     from fast_style.runtimes.export import check_installed, export
 
+    precision: ExportPrecision = "fp32" if calibration is None else "int8"
     try:
-        check_installed(format)
+        check_installed(format, precision)
     except ValueError as error:
         raise RuntimeUnavailable(f"{error} Or use runtime=torch, which needs no such package.") from error
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +120,8 @@ def _export_once(network_file: NetworkFile, path: Path, format: Literal["onnx", 
                 format,
             )
             network, origin = load_network(network_file.path)
-            export(network, path, origin=origin, format=format)
+            photos = [] if calibration is None else calibration.photos()
+            export(network, path, origin=origin, format=format, precision=precision, calibration=photos)
             with atomic_write(_checksum_file(path)) as file:
                 file.write(_checksum(path))
 

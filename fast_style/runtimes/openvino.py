@@ -1,7 +1,8 @@
 """OpenVINO on a CPU."""
 
 import logging
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import sha256
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from fast_style.atomic_files import atomic_write
 from fast_style.runtimes.cache import NetworkFile, blob_path, model_path
+from fast_style.runtimes.calibration import Calibration
 from fast_style.runtimes.openvino_import import import_openvino
 from fast_style.runtimes.runtime import ComputePrecision, OnTensorsByArrays, RuntimeName, allowed_threads
 
@@ -29,32 +31,49 @@ class OpenVino(OnTensorsByArrays):
 
     OpenVINO's own cache (`CACHE_DIR`) starts as quickly, but loads a damaged file and paints wrong pictures.
 
+    Args:
+        network_file: the network.
+        precision: `auto`, `fp32`, `bf16`, `fp16`; or `int8`: convolutions in 8-bit integers, the rest in float32.
+        device: `cpu`.
+        cache: folder for the prepared model.
+        calibration: for `int8`, a folder of photos on which the ranges of the integers are measured.
+
     Raises:
-        ValueError: another device, or a precision that this CPU does not support.
+        ValueError: another device, a precision that this CPU does not support, or int8 without photos.
     """
 
     name: RuntimeName = "openvino"
     device = "cpu"
 
-    def __init__(self, network_file: NetworkFile, *, precision: str = "auto", device: str = "cpu", cache: Path) -> None:
+    def __init__(
+        self,
+        network_file: NetworkFile,
+        *,
+        precision: str = "auto",
+        device: str = "cpu",
+        cache: Path,
+        calibration: str | os.PathLike[str] | None = None,
+    ) -> None:
         if device != "cpu":
             raise ValueError(f"runtime=openvino runs on the CPU only; got device={device}. Use runtime=torch.")
         core = import_openvino().Core()
         name = core.get_property("CPU", "FULL_DEVICE_NAME")
         capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = _openvino_precision(precision, capabilities, fast_bf16=_has_fast_bf16(name))
-        hint = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[self.precision]
+        hint = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}[self.precision]
         config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
         if threads := allowed_threads():
             config["INFERENCE_NUM_THREADS"] = threads
-        machine = f"{name}-{version('openvino')}"
-        blob = blob_path(network_file, cache, f"openvino-{self.precision}", machine)
+        photos = _photos(calibration) if self.precision == "int8" else None
+        kind = f"openvino-{self.precision}" if photos is None else f"openvino-int8-{photos.digest()}"
+        blob = blob_path(network_file, cache, kind, f"{name}-{version('openvino')}")
+        prepared = partial(model_path, network_file, cache, "openvino", calibration=photos)
         compiled = _imported(core, blob, config)
         if compiled is None:
-            compiled = core.compile_model(model_path(network_file, cache, "openvino"), "CPU", config)
+            compiled = core.compile_model(prepared(), "CPU", config)
             _keep(compiled, blob)
         self._request = compiled.create_infer_request()
-        self._compile = partial(_compiled_for, core, network_file, cache, config)
+        self._compile = partial(_compiled_for, core, prepared, config)
         self._of_one_shape: tuple[tuple[int, ...], Any] | None = None
         self._last_shape: tuple[int, ...] = ()
         self._repeats = 0
@@ -98,22 +117,26 @@ def _has_fast_bf16(cpu: str) -> bool:
 
 def _openvino_precision(wanted: str, capabilities: list[str], *, fast_bf16: bool) -> ComputePrecision:
     """The requested precision, if the CPU supports it; for `auto` bf16 if that is fast, else fp32."""
-    has = {"fp32": True, "bf16": "BF16" in capabilities, "fp16": "FP16" in capabilities}
+    has = {"fp32": True, "bf16": "BF16" in capabilities, "fp16": "FP16" in capabilities, "int8": True}
     if wanted == "auto":
         return "bf16" if has["bf16"] and fast_bf16 else "fp32"
     if wanted not in has:
-        raise ValueError(f"precision is auto, fp32, bf16 or fp16; got {wanted!r}.")
+        raise ValueError(f"precision of runtime=openvino is auto, {', '.join(has)}; got {wanted!r}.")
     if not has[wanted]:
         able = ", ".join(name for name, here in has.items() if here)
         raise ValueError(f"This CPU does not support {wanted}; use one of {able}.")
-    return wanted  # type: ignore[return-value] # One of the three.
+    return wanted  # type: ignore[return-value] # One of the four.
 
 
-def _compiled_for(
-    core: Any, network_file: NetworkFile, cache: Path, config: Mapping[str, Any], shape: tuple[int, ...]
-) -> Any:
+def _photos(folder: str | os.PathLike[str] | None) -> Calibration:
+    if folder is None:
+        raise ValueError("precision=int8 needs photos for the calibration; name a folder of photos, calibration=...")
+    return Calibration.from_folder(folder)
+
+
+def _compiled_for(core: Any, prepared: Callable[[], Path], config: Mapping[str, Any], shape: tuple[int, ...]) -> Any:
     """A request of the model for one shape `(N, 3, H, W)`."""
-    model = core.read_model(model_path(network_file, cache, "openvino"))
+    model = core.read_model(prepared())
     model.reshape(shape)
     return core.compile_model(model, "CPU", dict(config)).create_infer_request()
 

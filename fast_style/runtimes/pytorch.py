@@ -56,7 +56,7 @@ def _precision(wanted: str, device: torch.device) -> ComputePrecision:
     if wanted == "auto":
         return "bf16" if best_precision(device) == "bf16-mixed" else "fp32"
     if wanted not in ("fp32", "bf16", "fp16"):
-        raise ValueError(f"precision is auto, fp32, bf16 or fp16; got {wanted!r}.")
+        raise ValueError(f"precision of runtime=torch is auto, fp32, bf16 or fp16; got {wanted!r}.")
     return wanted  # type: ignore[return-value]
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 RuntimeName = Literal["torch", "compile", "onnxruntime", "openvino"]
-ComputePrecision = Literal["fp32", "bf16", "fp16"]
+ComputePrecision = Literal["fp32", "bf16", "fp16", "int8"]
 
 
 class Runtime(Protocol):

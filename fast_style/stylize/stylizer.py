@@ -4,6 +4,7 @@ import copy
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -104,6 +105,7 @@ def load_stylizer(
     precision: str = "auto",
     device: str = "auto",
     cache: str | os.PathLike[str] | None = None,
+    calibration: str | os.PathLike[str] | None = None,
 ) -> Stylizer:
     """Load a network file (.safetensors) or a training checkpoint (.ckpt), ready to stylize.
 
@@ -112,9 +114,10 @@ def load_stylizer(
         runtime: `torch`, `compile`, `onnxruntime`, `openvino`; `auto` is the fastest one installed.
         precision: `fp32`, `bf16`, `fp16`; `auto` is bf16 where the device supports it. On photos bf16 differs from
             float32 by about 0.01 of 1. On almost flat images it differs by more than 0.1, because the normalisation
-            amplifies faint differences.
+            amplifies faint differences. `int8` computes convolutions in 8-bit integers, with `openvino` only.
         device: `cpu`, `cuda`, `mps`; `auto` uses a GPU if there is one.
         cache: folder for prepared runtimes; None is the user's cache folder, such as ~/.cache/fast_style.
+        calibration: for `int8`, a folder of photos on which the ranges of the integers are measured.
 
     Raises:
         ValueError: a missing, wrong or damaged file; a runtime, precision or device that is not available.
@@ -123,15 +126,24 @@ def load_stylizer(
     name, place = choose(runtime, device)
     folder = Path(cache) if cache is not None else default_cache()
     candidates = fastest(place) if runtime == "auto" else [name]
+    prepare = partial(_prepared, file, precision=precision, device=place, cache=folder, calibration=calibration)
     for candidate in candidates[:-1]:
         try:
-            return _prepared(file, candidate, precision, place, folder)
+            return prepare(candidate)
         except RuntimeUnavailable as error:
             log.warning("Using a slower runtime instead of %s. %s", candidate, error)
-    return _prepared(file, candidates[-1], precision, place, folder)
+    return prepare(candidates[-1])
 
 
-def _prepared(file: str | os.PathLike[str], name: RuntimeName, precision: str, device: str, cache: Path) -> Stylizer:
+def _prepared(
+    file: str | os.PathLike[str],
+    name: RuntimeName,
+    *,
+    precision: str,
+    device: str,
+    cache: Path,
+    calibration: str | os.PathLike[str] | None,
+) -> Stylizer:
     if name in ("torch", "compile"):
         from fast_style.networks.serialization import load_network
         from fast_style.runtimes.pytorch import Torch, keep_compiled_in
@@ -142,13 +154,13 @@ def _prepared(file: str | os.PathLike[str], name: RuntimeName, precision: str, d
         here = Torch(network, precision=precision, device=device, compile=name == "compile")
         return Stylizer(here, origin=origin, file=file)
     source = read_network_file(file)
-    made = _from_file(name)(source, precision=precision, device=device, cache=cache)
+    made = _from_file(name, calibration)(source, precision=precision, device=device, cache=cache)
     return Stylizer(made, origin=source.origin, file=file)
 
 
-def _from_file(name: RuntimeName) -> Callable[..., Runtime]:
+def _from_file(name: RuntimeName, calibration: str | os.PathLike[str] | None) -> Callable[..., Runtime]:
     """The class of a runtime that reads the network file itself."""
-    return OpenVino if name == "openvino" else OnnxRuntime
+    return partial(OpenVino, calibration=calibration) if name == "openvino" else OnnxRuntime
 
 
 def style_of(path: str | os.PathLike[str]) -> str:

@@ -1,5 +1,6 @@
 """Every runtime gives the results of PyTorch, keeps its prepared files, and then starts without PyTorch."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from exported_networks import ORIGIN, small_network
+from PIL import Image
 
 from fast_style import load_stylizer
 from fast_style.networks.serialization import save_network
@@ -69,6 +71,42 @@ def test_half_precision_is_near(folder: Path, runtime) -> None:
         return
     assert stylizer.runtime.precision == "bf16"
     torch.testing.assert_close(stylizer(pictures), load(folder, "torch")(pictures), rtol=0, atol=0.05)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    """A folder with photos for the calibration."""
+    folder = tmp_path_factory.mktemp("photos")
+    for seed in range(3):
+        levels = np.random.default_rng(seed).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+        Image.fromarray(levels).save(folder / f"{seed}.png")
+    return folder
+
+
+@pytest.mark.slow
+def test_8_bit_integers_are_near_float32_and_prepared_once(folder: Path, photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("nncf")
+    settings = {"runtime": "openvino", "precision": "int8", "cache": tmp_path, "calibration": photos}
+    stylizer = load_stylizer(folder / "wave.safetensors", **settings)
+    assert stylizer.runtime.precision == "int8"
+    pictures = torch.rand(1, 3, 64, 48)
+    difference = (stylizer(pictures) - load(folder, "torch")(pictures)).abs()
+    assert 1e-4 < difference.mean() < 0.03
+    prepared = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*") if file.is_file()}
+    assert torch.equal(load_stylizer(folder / "wave.safetensors", **settings)(pictures), stylizer(pictures))
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*") if file.is_file()} == prepared
+
+
+@pytest.mark.slow
+def test_other_photos_for_the_calibration_are_measured_again(folder: Path, photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("nncf")
+    for count in (1, 2):
+        (tmp_path / str(count)).mkdir()
+        for file in sorted(photos.iterdir())[:count]:
+            shutil.copy(file, tmp_path / str(count))
+        settings = {"precision": "int8", "cache": tmp_path / "cache", "calibration": tmp_path / str(count)}
+        load_stylizer(folder / "wave.safetensors", runtime="openvino", **settings)
+    assert len(list((tmp_path / "cache").rglob("int8-*.xml"))) == 2
 
 
 @pytest.mark.slow
@@ -207,8 +245,19 @@ def test_a_runtime_that_is_not_installed_says_what_to_do(monkeypatch, runtime) -
         ({"runtime": "openvino", "device": "cuda"}, "runs on the CPU only; got device=cuda"),
         ({"runtime": "onnxruntime", "device": "mps"}, "does not support device=mps"),
         ({"runtime": "onnxruntime", "precision": "bf16"}, "computes in fp32; got bf16"),
-        ({"runtime": "torch", "precision": "int8"}, "precision is auto, fp32, bf16 or fp16; got 'int8'"),
-        ({"runtime": "openvino", "precision": "int8"}, "precision is auto, fp32, bf16 or fp16; got 'int8'"),
+        (
+            {"runtime": "torch", "precision": "int8"},
+            "of runtime=torch is auto, fp32, bf16 or fp16; got 'int8'",
+        ),
+        ({"runtime": "onnxruntime", "precision": "int8"}, "computes in fp32; got int8. Use runtime=openvino or torch"),
+        (
+            {"runtime": "openvino", "precision": "int8"},
+            "needs photos for the calibration; name a folder of photos",
+        ),
+        (
+            {"runtime": "openvino", "precision": "int4"},
+            "runtime=openvino is auto, fp32, bf16, fp16, int8; got 'int4'",
+        ),
     ],
     ids=str,
 )
