@@ -96,7 +96,6 @@ class CoarseLevel(nn.Module):
             ConvBlock(channels, width, kernel=3, stride=2),
             *layers,
             BilinearConv(width, channels),
-            InstanceNorm(channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -106,18 +105,21 @@ class CoarseLevel(nn.Module):
 
 
 class BilinearConv(nn.Module):
-    """A 1x1 convolution, then bilinear interpolation: `(N, C, H, W)` to `(N, C', 2H, 2W)`.
+    """1x1 convolution, instance normalisation, bilinear interpolation: `(N, C, H, W)` to `(N, C', 2H, 2W)`.
 
-    The two commute, and the convolution is cheaper at the smaller size.
+    Both layers commute with the interpolation, but for its lower variance, and are cheaper at the smaller size.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        self.layers = nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, 1, bias=False),
+            InstanceNorm(out_channels),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Double height and width."""
-        return F.interpolate(self.conv(x), scale_factor=2.0, mode="bilinear", align_corners=False)
+        return F.interpolate(self.layers(x), scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 class FractionalConv(nn.Module):

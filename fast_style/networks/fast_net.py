@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fast_style.networks.blocks import BilinearConv, CoarseLevel, ConvBlock, ResidualBlock, RgbConv, scaled_tanh
 from fast_style.networks.generator import Generator
-from fast_style.networks.layers import InstanceNorm, ReLU
+from fast_style.networks.layers import ReLU
 from fast_style.networks.strip_plan import Pointwise, StripPlan, strip_steps
 
 STRIDE = 8  # Three stride-2 convolutions.
@@ -86,7 +86,7 @@ class FastNet(Generator):
             CoarseLevel(half_width, width=width, layers=quarter),
             *(ConvBlock(half_width, half_width, kernel=3) for _ in range(last_layers)),
         )
-        self.to_full = nn.Sequential(BilinearConv(half_width, full_width), InstanceNorm(full_width), ReLU())
+        self.to_full = nn.Sequential(BilinearConv(half_width, full_width), ReLU())
         self.to_rgb = RgbConv(full_width, kernel=outer_kernel, output_gain=output_gain)
 
     def forward(self, pictures: Tensor) -> Tensor:

@@ -101,8 +101,8 @@ def strip_steps(layer: nn.Module) -> Iterator[StripStep]:
             yield Residual(tuple(strip_steps(branch)))
         case FractionalConv() | ResizeConv():
             yield Upsampling(layer.kernel())
-        case BilinearConv(conv=conv):
-            yield Convolution(conv)
+        case BilinearConv(layers=layers):
+            yield from strip_steps(layers)
             yield BilinearUpsampling()
         case nn.Conv2d():
             yield Convolution(layer)

@@ -63,17 +63,23 @@ def test_a_flat_image_stays_flat_at_first():
     assert z.std((-2, -1)).max() < 1e-4
 
 
-def test_a_bilinear_convolution_equals_the_interpolation_followed_by_the_convolution():
+def test_a_bilinear_convolution_equals_convolution_and_normalisation_after_the_interpolation():
+    """With the statistics of the smaller features."""
     layer, x = BilinearConv(4, 6), torch.rand(2, 4, 5, 7)
+    conv, norm = layer.layers
     with torch.no_grad():
-        wanted = layer.conv(F.interpolate(x, scale_factor=2, mode="bilinear"))
-        torch.testing.assert_close(layer(x), wanted)
+        norm.weight.uniform_(0.5, 2)
+        norm.bias.uniform_(-1, 1)
+        variance, mean = torch.var_mean(conv(x), (2, 3), correction=0, keepdim=True)
+        doubled = conv(F.interpolate(x, scale_factor=2, mode="bilinear"))
+        normalised = (doubled - mean) / (variance + norm.eps).sqrt()
+        torch.testing.assert_close(layer(x), normalised * norm.weight[:, None, None] + norm.bias[:, None, None])
 
 
 def test_the_coarse_level_adds_to_its_input():
     level, x = CoarseLevel(6, width=8, layers=[ResidualBlock(8)]), torch.rand(1, 6, 12, 16)
     with torch.no_grad():
-        level.branch[-1].weight.zero_()
+        level.branch[-1].layers[-1].weight.zero_()
         torch.testing.assert_close(level(x), x)
 
 
