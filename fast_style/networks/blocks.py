@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fast_style.networks.layers import InstanceNorm, ReLU
+from fast_style.networks.layers import BilinearUpsample, InstanceNorm, ReLU
 
 Padding = Literal["reflect", "none"]
 Upsampling = Literal["linear", "nearest", "fractional"]
@@ -116,10 +116,12 @@ class BilinearConv(nn.Module):
             nn.Conv2d(in_channels, out_channels, 1, bias=False),
             InstanceNorm(out_channels),
         )
+        self.upsample = BilinearUpsample()
 
     def forward(self, x: Tensor) -> Tensor:
         """Double height and width."""
-        return F.interpolate(self.layers(x), scale_factor=2.0, mode="bilinear", align_corners=False)
+        doubled: Tensor = self.upsample(self.layers(x))
+        return doubled
 
 
 class FractionalConv(nn.Module):

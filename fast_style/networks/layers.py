@@ -5,7 +5,7 @@ memory bit by bit, positions of maxima are 64-bit integers, and instance normali
 Uncompiled and in exported networks, the layers below are those of torch.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -90,6 +90,42 @@ class _Largest(torch.autograd.Function):
         # At least 1, because NaN equals nothing.
         share = gradient / (a + b + c + d).clamp_min(1)
         return torch.where(features == _doubled(largest), _doubled(share), 0)
+
+
+class BilinearUpsample(nn.Module):
+    """Bilinear interpolation, `(N, C, H, W)` to `(N, C, 2H, 2W)`, as `F.interpolate` with `align_corners=False`.
+
+    Compiled, the backward pass of torch adds to single pixels: most of the time of a whole generator's backward pass.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Double height and width."""
+        if not (is_compiling() and torch.is_grad_enabled()):
+            return F.interpolate(features, scale_factor=2.0, mode="bilinear", align_corners=False)
+        doubled: Tensor = _Bilinear.apply(features)
+        return doubled
+
+
+class _Bilinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        return F.interpolate(features, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _halved(_halved(gradient, 3), 2)
+
+
+def _halved(gradient: Tensor, axis: Literal[2, 3]) -> Tensor:
+    """Adjoint of the interpolation along one axis: pixel i is read by the pixels 2i - 1 to 2i + 2.
+
+    Their weights are 1/4, 3/4, 3/4 and 1/4. The pixels outside repeat the border.
+    """
+    even, odd = (gradient[..., phase::2, :] if axis == 2 else gradient[..., phase::2] for phase in (0, 1))
+    size = even.shape[axis]
+    before = torch.cat([even.narrow(axis, 0, 1), odd.narrow(axis, 0, size - 1)], axis)
+    after = torch.cat([even.narrow(axis, 1, size - 1), odd.narrow(axis, size - 1, 1)], axis)
+    return 0.75 * (even + odd) + 0.25 * (before + after)
 
 
 def _quarters(x: Tensor) -> list[Tensor]:

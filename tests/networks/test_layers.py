@@ -1,12 +1,19 @@
 """Compiled, our layers give the same results as the layers of torch; otherwise they are the layers of torch."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
-from fast_style.networks.layers import InstanceNorm, MaxPool, ReLU
+from fast_style.networks.layers import BilinearUpsample, InstanceNorm, MaxPool, ReLU
 
-LAYERS = {"relu": (ReLU, nn.ReLU), "norm": (InstanceNorm, nn.InstanceNorm2d), "pool": (MaxPool, nn.MaxPool2d)}
+LAYERS = {
+    "relu": (ReLU, nn.ReLU),
+    "norm": (InstanceNorm, nn.InstanceNorm2d),
+    "pool": (MaxPool, nn.MaxPool2d),
+    "bilinear": (BilinearUpsample, partial(nn.Upsample, scale_factor=2.0, mode="bilinear")),
+}
 FORMATS = [torch.contiguous_format, torch.channels_last]
 
 
@@ -49,7 +56,10 @@ def test_uncompiled_results_equal_torchs_layers_bit_for_bit(name):
     assert torch.equal(layer(features), reference(features))
 
 
-@pytest.mark.parametrize(("name", "operation"), [("relu", "relu"), ("norm", "instance_norm"), ("pool", "max_pool2d")])
+@pytest.mark.parametrize(
+    ("name", "operation"),
+    [("relu", "relu"), ("norm", "instance_norm"), ("pool", "max_pool2d"), ("bilinear", "upsample_bilinear2d.vec")],
+)
 def test_an_export_contains_torchs_layers(name, operation):
     program = torch.export.export(build(name)[0], (torch.randn(1, 6, 8, 8),))
     assert [node.target.name() for node in program.graph.nodes if node.op == "call_function"] == [f"aten::{operation}"]
