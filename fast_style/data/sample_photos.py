@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from fast_style.data.bundled_files import find_bundled
 from fast_style.data.datamodule import PhotoDataModule, PhotoSplit
 from fast_style.data.dataset import Pictures, Transform
 from fast_style.data.image_folder import PictureFiles
@@ -175,9 +176,7 @@ def sample_files() -> list[str]:
     Raises:
         ValueError: photos are missing.
     """
-    # In the current folder, or beside the package, as in a checkout.
-    places = [FOLDER.absolute(), Path(__file__).parents[2] / FOLDER]
-    folder = next((place for place in places if place.is_dir()), places[0])
+    folder = find_bundled(FOLDER)
     missing = [name for name in SAMPLE_PHOTOS if not (folder / name).is_file()]
     if missing:
         raise ValueError(

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fast_style.atomic_files import safe_file_name
+from fast_style.data.bundled_files import find_bundled
 from fast_style.images.tensors import load_image
 
 
@@ -45,15 +46,13 @@ def pictures_of(style: Mapping[str, Any]) -> list[str | os.PathLike[str]]:
 def _texture_file(name: str, file: str | None) -> Path:
     if file is None:
         raise ValueError(f"{name} has no texture; set style.source=painting or style.image=my.jpg.")
-    # In the current folder, or beside the package, as in a checkout.
-    places = [Path(file).absolute(), Path(__file__).parents[2] / file]
-    for place in places:
-        if place.is_file():
-            return place
-    raise ValueError(
-        f"The texture of {name} was wanted at {places[0]}, found nothing; run the command in the checkout, or set "
-        "style.image=my.jpg or style.source=painting."
-    )
+    place = find_bundled(file)
+    if not place.is_file():
+        raise ValueError(
+            f"The texture of {name} was wanted at {place}, found nothing; run the command in the checkout, or set "
+            "style.image=my.jpg or style.source=painting."
+        )
+    return place
 
 
 def load_style(

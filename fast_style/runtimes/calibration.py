@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fast_style.data.bundled_files import find_bundled
 from fast_style.images.listing import find_pictures
 
 PHOTOS = 12  # More of them changed nothing in our measurements.
@@ -26,12 +27,12 @@ class Calibration:
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike[str]) -> "Calibration":
-        """The first 12 photos of a folder.
+        """The first 12 photos of a folder, such as `data/samples`, which comes with the project.
 
         Raises:
             ValueError: no folder, or a folder without images.
         """
-        return cls(tuple(find_pictures(folder)[:PHOTOS]))
+        return cls(tuple(find_pictures(find_bundled(folder))[:PHOTOS]))
 
     def digest(self) -> str:
         """SHA-256 of the bytes of all files, shortened to 12 hex digits."""

@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from fast_style.data.bundled_files import find_bundled
 from fast_style.data.datamodule import InfiniteDataModule
 from fast_style.data.style_images import load_style, pictures_of
 from fast_style.losses.presets import BRUSHES, STRENGTHS, preset_factor
@@ -112,13 +113,15 @@ def with_strength(cfg: DictConfig) -> DictConfig:
 def load_init_weights(file: str, generator: Generator) -> None:
     """Load weights from a network file, or those of the averaged generator from a checkpoint.
 
+    A file in `checkpoints/` is also found from another folder than the checkout (`find_bundled`).
+
     Raises:
         ValueError: not such a file, or a network of another architecture.
     """
-    network, _ = load_network(file)
+    network, _ = load_network(find_bundled(file))
     if network.architecture != generator.architecture:
         raise ValueError(
             f"init_from={file} holds another generator ({network.architecture}) than this run's "
-            f"({generator.architecture}); use the generator settings of that file."
+            f"({generator.architecture}); use the generator settings of that file, or init_from=null."
         )
     generator.load_state_dict(network.state_dict())
