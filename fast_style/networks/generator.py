@@ -20,8 +20,8 @@ class Generator(nn.Module, ABC):
         architecture: constructor arguments as plain values; `type(self)(**architecture)` builds the same network.
         smallest: minimum height and width in pixels; smaller images raise a ValueError.
         border: pixels of reflection padding on every side, which unpadded layers of the network consume.
-        full_size_channels: channels of the widest features at full image size. The memory for stylizing is proportional
-            to this number. With few channels there, smaller features and the image count too (see `FastNet`).
+        full_size_channels: memory for stylizing, as a number of float32 channels at full image size: the channels of
+            the widest features there; if they are few, smaller features and the image are added (see `FastNet`).
         num_styles: number of styles in the network.
     """
 

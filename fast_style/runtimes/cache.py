@@ -155,7 +155,7 @@ def code_fingerprint() -> str:
     """Digest of the source code that determines an export: the networks and the exporter. Takes about 1 ms."""
     sources = [
         *(_PACKAGE / "networks").rglob("*.py"),
-        _PACKAGE / "runtimes" / "export.py",
+        *(_PACKAGE / "runtimes" / name for name in ("export.py", "calibration.py")),
         *(_PACKAGE / "runtimes" / "formats").glob("*.py"),
     ]
     digest = hashlib.sha256()

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fast_style.networks.generator import Generator
-from fast_style.runtimes.formats.file_format import Export, ExportPrecision, FileFormat, Run
+from fast_style.runtimes.formats.file_format import MULTIPLE, Export, ExportPrecision, FileFormat, Run
 
 Format = Literal["onnx", "openvino", "torch_export", "executorch", "tflite"]
 #: Height and width if a format needs a size and none is given: of the largest image, and of the only size.
 DEFAULT_SIZES: dict[str, tuple[int, int]] = {"up_to": (1024, 1024), "fixed": (512, 512)}
+#: Height and width of one of the checked images, if a format needs a largest size.
+LEAST_UP_TO = (96, 96)
 #: Batch size, height and width of the two checks: one image and two, even and odd sides.
 SIZES = ((1, 96, 128), (2, 131, 77))
 #: Largest allowed difference, of 1.0. Its causes: another order of summation, and rounded weights. 8-bit integers
@@ -97,6 +99,8 @@ def export(
     sides = _sides(format, kind, size, smallest=network.smallest)
     if precision == "int8" and not calibration:
         raise ValueError("precision=int8 needs photos for the calibration; name a folder of photos, calibration=...")
+    if precision != "int8" and calibration:
+        raise ValueError(f"Photos for the calibration are for precision=int8; got precision={precision}.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
@@ -108,7 +112,11 @@ def export(
     with tempfile.TemporaryDirectory(prefix=f".{target.stem}-", dir=target.parent) as folder:
         file = Path(folder) / target.name
         kind.write(Export(network, about, precision, sides, tuple(calibration)), file)
-        parities = parity(network, kind.read(file), _checked_sizes(kind, sides), photos=calibration)
+        run = kind.read(file)
+        parities = parity(network, run, _checked_sizes(kind, sides))
+        if calibration:  # 8-bit integers are near PyTorch on photos; on other images, the result has to be finite.
+            _check_finite(parities, format)
+            parities = parity(network, run, photos=calibration)
         _check(parities, format, precision)
         # The main file last: when it appears, its .bin file is already there.
         for part in sorted(Path(folder).iterdir(), key=lambda part: part == file):
@@ -124,9 +132,9 @@ def check_installed(format: Format, precision: ExportPrecision = "fp32") -> None
     quantizer = ("nncf",) if (format, precision) == ("openvino", "int8") else ()
     missing = [package for package in (*kind.NEEDED, *quantizer) if find_spec(package) is None]
     if missing:
-        extra = "int8" if missing == ["nncf"] else kind.EXTRA
+        extras = ",".join([*([kind.EXTRA] if missing != ["nncf"] else []), *(["int8"] if "nncf" in missing else [])])
         raise ValueError(
-            f"format={format} needs {' and '.join(missing)}, not installed here: pip install 'fast_style[{extra}]'."
+            f"format={format} needs {' and '.join(missing)}, not installed here: pip install 'fast_style[{extras}]'."
         )
 
 
@@ -138,10 +146,16 @@ def _sides(
         if size is not None:
             raise ValueError(f"A file of format={format} takes images of any size; leave size out.")
         return None
-    height, width = DEFAULT_SIZES[kind.SIZES] if size is None else (size, size) if isinstance(size, int) else size
-    if min(height, width) < smallest:
-        raise ValueError(f"size is at least {smallest} for this network; got {height}x{width}.")
-    return height, width
+    given = DEFAULT_SIZES[kind.SIZES] if size is None else (size, size) if isinstance(size, int) else tuple(size)
+    if len(given) != 2:
+        raise ValueError(f"size is one number, or height and width, in pixels; got {list(given)}.")
+    height, width = given
+    least = smallest if kind.SIZES == "fixed" else max(smallest, *LEAST_UP_TO)
+    if min(height, width) < least:
+        raise ValueError(f"size is at least {least} for this network in format={format}; got {height}x{width}.")
+    if kind.SIZES == "fixed":
+        return height, width
+    return height // MULTIPLE * MULTIPLE, width // MULTIPLE * MULTIPLE
 
 
 def _checked_sizes(kind: FileFormat, sides: tuple[int, int] | None) -> Sequence[tuple[int, int, int]]:
@@ -149,12 +163,17 @@ def _checked_sizes(kind: FileFormat, sides: tuple[int, int] | None) -> Sequence[
         return SIZES
     if kind.SIZES == "fixed":
         return [(1, *sides)]
-    return [(1, min(96, sides[0]), min(128, sides[1])), (1, sides[0] // 8 * 8, sides[1] // 8 * 8)]
+    return [(1, *LEAST_UP_TO), (1, *sides)]
+
+
+def _check_finite(parities: Sequence[Parity], format: Format) -> None:
+    if not all(np.isfinite(p.difference) for p in parities):
+        raise ParityError(f"The {format} file gives values that are not finite; nothing was written.")
 
 
 def _check(parities: Sequence[Parity], format: Format, precision: ExportPrecision) -> None:
     by_mean = precision == "int8"
-    worst = max(p.mean if by_mean else p.difference for p in parities)
+    worst = float(np.max([p.mean if by_mean else p.difference for p in parities]))  # NaN if one is NaN.
     if not worst <= TOLERANCES[precision]:
         raise ParityError(
             f"The {format} file differs from PyTorch by {worst:.2g}{' in the mean' if by_mean else ''}, and "

@@ -23,7 +23,7 @@ class OnnxRuntime(OnTensorsByArrays):
         import onnxruntime
 
         if precision not in ("auto", "fp32"):
-            raise ValueError(f"runtime=onnxruntime computes in fp32; got {precision}. Use runtime=openvino or torch.")
+            raise ValueError(f"runtime=onnxruntime computes in fp32; got {precision}. Use another runtime.")
         provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(device)
         if provider not in onnxruntime.get_available_providers():
             raise ValueError(

@@ -33,7 +33,7 @@ class OpenVino(OnTensorsByArrays):
 
     Args:
         network_file: the network.
-        precision: `auto`, `fp32`, `bf16`, `fp16`; or `int8`: convolutions in 8-bit integers, the rest in float32.
+        precision: `auto`, `fp32`, `bf16`, `fp16`; or `int8`: convolutions in 8-bit integers (see `formats/int8.py`).
         device: `cpu`.
         cache: folder for the prepared model.
         calibration: for `int8`, a folder of photos on which the ranges of the integers are measured.
@@ -74,7 +74,8 @@ class OpenVino(OnTensorsByArrays):
             _keep(compiled, blob)
         self._request = compiled.create_infer_request()
         self._compile = partial(_compiled_for, core, prepared, config)
-        self._of_one_shape: tuple[tuple[int, ...], Any] | None = None
+        #: A shape and the request of its own model, or None if that model cannot be made.
+        self._of_one_shape: tuple[tuple[int, ...], Any] = (), None
         self._last_shape: tuple[int, ...] = ()
         self._repeats = 0
         self._alone = Lock()
@@ -96,11 +97,21 @@ class OpenVino(OnTensorsByArrays):
         """
         self._repeats = self._repeats + 1 if shape == self._last_shape else 0
         self._last_shape = shape
-        if self._repeats >= REPEATS and (self._of_one_shape is None or self._of_one_shape[0] != shape):
-            self._of_one_shape = shape, self._compile(shape)
-        if self._of_one_shape is not None and self._of_one_shape[0] == shape:
-            return self._of_one_shape[1]
-        return self._request
+        if self._repeats >= REPEATS and self._of_one_shape[0] != shape:
+            self._of_one_shape = shape, self._model_of(shape)
+        known, request = self._of_one_shape
+        return self._request if known != shape or request is None else request
+
+    def _model_of(self, shape: tuple[int, ...]) -> Any:
+        try:
+            request = self._compile(shape)
+        except (ValueError, OSError, RuntimeError, ImportError) as error:
+            # The prepared model may be gone from the cache. The model for any size is in memory and works.
+            log.info("No model for images of %s alone: %s", shape, error)
+            return None
+        # The two models would need twice the memory.
+        self._request.get_compiled_model().release_memory()
+        return request
 
 
 def _has_fast_bf16(cpu: str) -> bool:
@@ -111,8 +122,8 @@ def _has_fast_bf16(cpu: str) -> bool:
     """
     try:
         return "Intel" not in cpu or "amx_bf16" in Path("/proc/cpuinfo").read_text()
-    except OSError:  # Not Linux.
-        return True
+    except OSError:  # Not Linux, where few Intel CPUs have AMX.
+        return False
 
 
 def _openvino_precision(wanted: str, capabilities: list[str], *, fast_bf16: bool) -> ComputePrecision:

@@ -123,6 +123,8 @@ def load_stylizer(
         ValueError: a missing, wrong or damaged file; a runtime, precision or device that is not available.
     """
     file = find_network(path)
+    if precision == "int8" and runtime == "auto":
+        runtime = "openvino"  # The only one that computes in 8-bit integers.
     name, place = choose(runtime, device)
     folder = Path(cache) if cache is not None else default_cache()
     candidates = fastest(place) if runtime == "auto" else [name]
@@ -190,7 +192,7 @@ def find_network(
     known = {
         file.relative_to(folder).with_suffix("").as_posix(): file
         for folder in reversed(folders)
-        for pattern in ("*.safetensors", "trained/*.safetensors")
+        for pattern in ("*.safetensors", "*/*.safetensors")
         for file in sorted(Path(folder).glob(pattern))
     }
     if str(path) not in known and given.name != str(path):

@@ -129,8 +129,8 @@ def test_the_gain_leaves_the_initial_output_as_it_is():
 
 
 @pytest.mark.parametrize(
-    ("runtime", "bytes_per_pixel"), {"torch": 232, "compile": 154, "onnxruntime": 165, "openvino": 130}.items()
+    ("runtime", "bytes_per_pixel"), {"torch": 232, "compile": 154, "onnxruntime": 165, "openvino": 171}.items()
 )
 def test_the_memory_budget_covers_what_was_measured(runtime, bytes_per_pixel):
-    """Measured at 1920x1080 in float32; the budget is the measurement of 32 channels, in proportion to the channels."""
+    """Measured at 1920x1080 in float32, OpenVINO after six images; the budget is in proportion to the channels."""
     assert BYTES_PER_PIXEL[runtime] * FastNet().full_size_channels / 32 >= bytes_per_pixel

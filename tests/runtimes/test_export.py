@@ -109,12 +109,44 @@ def test_a_file_above_the_tolerance_is_not_written(tmp_path: Path, monkeypatch) 
         ({"format": "openvino"}, r"ends in \.xml; got wave\.onnx"),
         ({"size": 256}, "A file of format=onnx takes images of any size; leave size out"),
         ({"precision": "int8"}, r"needs photos for the calibration; name a folder of photos, calibration=\.\.\."),
+        ({"calibration": [np.zeros((1, 3, 16, 16), np.float32)]}, "are for precision=int8; got precision=fp32"),
     ],
 )
 def test_invalid_settings_are_refused(tmp_path: Path, settings, sentence) -> None:
     with pytest.raises(ValueError, match=sentence):
         export(small_network(), tmp_path / "wave.onnx", origin=ORIGIN, **settings)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_a_file_that_gives_nan_for_one_image_is_not_written(tmp_path: Path, monkeypatch, wrong: int) -> None:
+    monkeypatch.setattr(onnx_format, "write", lambda export, file: file.write_bytes(b"x"))
+    calls = []
+
+    def sometimes(pictures):
+        calls.append(len(calls))
+        return np.full_like(pictures, np.nan if calls[-1] == wrong else 0.5)
+
+    monkeypatch.setattr(onnx_format, "read", lambda file: sometimes)
+    monkeypatch.setattr(exporting, "TOLERANCES", {"fp32": 1.0})
+    with pytest.raises(ParityError, match="differs from PyTorch by nan"):
+        export(TransformNet(width=2, blocks=0), tmp_path / "wave.onnx", origin=ORIGIN)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("format", "size", "sentence"),
+    [
+        ("tflite", (8, 96), "size is at least 16 for this network in format=tflite; got 8x96"),
+        ("executorch", 64, "size is at least 96 for this network in format=executorch; got 64x64"),
+        ("executorch", (96, 128, 3), r"size is one number, or height and width, in pixels; got \[96, 128, 3\]"),
+    ],
+)
+def test_a_size_that_a_format_does_not_support_is_refused(tmp_path: Path, monkeypatch, format, size, sentence) -> None:
+    monkeypatch.setattr(exporting, "find_spec", lambda package: True)
+    suffix = file_format(format).SUFFIX
+    with pytest.raises(ValueError, match=sentence):
+        export(small_network(), tmp_path / f"wave{suffix}", origin=ORIGIN, format=format, size=size)
 
 
 def test_a_missing_package_is_named_with_what_to_install(tmp_path: Path, monkeypatch) -> None:
@@ -157,9 +189,3 @@ def test_8_bit_integers_are_near_pytorch_in_a_smaller_file(exports: Exports, for
     weights = ".bin" if format == "openvino" else ".onnx"
     assert exported.file.with_suffix(weights).stat().st_size < 0.6 * single.with_suffix(weights).stat().st_size
     assert file_format(format).read(exported.file)(np.zeros((2, 3, 33, 50), np.float32)).shape == (2, 3, 33, 50)
-
-
-def test_a_size_below_the_smallest_image_is_refused(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(exporting, "find_spec", lambda package: True)
-    with pytest.raises(ValueError, match="size is at least 16 for this network; got 8x96"):
-        export(small_network(), tmp_path / "wave.tflite", origin=ORIGIN, format="tflite", size=(8, 96))

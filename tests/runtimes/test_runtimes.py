@@ -17,7 +17,7 @@ from fast_style import load_stylizer
 from fast_style.networks.serialization import save_network
 from fast_style.networks.transform_net import TransformNet
 from fast_style.runtimes import export, openvino, select
-from fast_style.runtimes.cache import default_cache, read_network_file
+from fast_style.runtimes.cache import RuntimeUnavailable, default_cache, read_network_file
 from fast_style.runtimes.runtime import allowed_threads
 from fast_style.runtimes.select import ON_CPU, choose
 
@@ -140,6 +140,50 @@ def test_a_size_that_comes_again_gets_a_model_of_its_own(folder: Path, monkeypat
     for pictures in [small, large] * 3 + [large] * 5 + [small, large] + [small] * 5:
         torch.testing.assert_close(stylizer(pictures), wanted(pictures), rtol=0, atol=1e-5)
     assert compiled == [(1, 3, 33, 50), (1, 3, 20, 24)]
+    of_any_size, own = stylizer.runtime._request, stylizer.runtime._request_for(small.shape)
+    assert own is not of_any_size
+    assert str(own.get_compiled_model().input(0).partial_shape) == "[1,3,20,24]"
+
+
+@pytest.mark.slow
+def test_the_model_for_any_size_is_taken_if_that_of_one_size_cannot_be_made(folder: Path, monkeypatch) -> None:
+    """A user may delete the cache at any time."""
+    stylizer, pictures, tried = load(folder, "openvino"), torch.rand(1, 3, 20, 24), []
+
+    def fail(shape):
+        tried.append(shape)
+        raise RuntimeUnavailable("The network for openvino cannot be written.")
+
+    monkeypatch.setattr(stylizer.runtime, "_compile", fail)
+    for _ in range(8):
+        torch.testing.assert_close(stylizer(pictures), load(folder, "torch")(pictures), rtol=0, atol=1e-5)
+    assert tried == [(1, 3, 20, 24)]
+
+
+@pytest.mark.parametrize(
+    ("cpu", "flags", "fast"),
+    [
+        ("Intel(R) Xeon(R)", "avx512f amx_bf16", True),
+        ("Intel(R) Xeon(R)", "avx512f avx512_bf16", False),
+        ("Intel(R) Core", None, False),
+        ("AMD EPYC", "avx512f", True),
+        ("AMD EPYC", None, True),
+    ],
+)
+def test_an_intel_cpu_is_fast_in_bf16_with_amx_only(monkeypatch, cpu, flags, fast) -> None:
+    def read_text(path):
+        if flags is None:
+            raise FileNotFoundError
+        return f"flags: {flags}"
+
+    monkeypatch.setattr(openvino.Path, "read_text", read_text)
+    assert openvino._has_fast_bf16(cpu) is fast
+
+
+@pytest.mark.slow
+def test_int8_takes_openvino_if_the_runtime_is_auto(folder: Path) -> None:
+    with pytest.raises(ValueError, match="int8 needs photos for the calibration"):
+        load(folder, "auto", "int8")
 
 
 @pytest.mark.slow
@@ -249,7 +293,7 @@ def test_a_runtime_that_is_not_installed_says_what_to_do(monkeypatch, runtime) -
             {"runtime": "torch", "precision": "int8"},
             "of runtime=torch is auto, fp32, bf16 or fp16; got 'int8'",
         ),
-        ({"runtime": "onnxruntime", "precision": "int8"}, "computes in fp32; got int8. Use runtime=openvino or torch"),
+        ({"runtime": "onnxruntime", "precision": "int8"}, "runtime=onnxruntime computes in fp32; got int8"),
         (
             {"runtime": "openvino", "precision": "int8"},
             "needs photos for the calibration; name a folder of photos",

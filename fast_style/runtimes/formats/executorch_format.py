@@ -5,14 +5,13 @@ from pathlib import Path
 import torch
 from torch.export import Dim
 
-from fast_style.runtimes.formats.file_format import EXAMPLE_SIDE, Export, ExportPrecision, Run, quiet
+from fast_style.runtimes.formats.file_format import EXAMPLE_SIDE, MULTIPLE, Export, ExportPrecision, Run, quiet
 
 SUFFIX = ".pte"
 NEEDED: tuple[str, ...] = ("executorch",)
 EXTRA = "executorch"
 PRECISIONS: tuple[ExportPrecision, ...] = ("fp32",)
 SIZES = "up_to"
-MULTIPLE = 8  # Of height and width: ExecuTorch cannot pad by a number that depends on the size.
 
 
 def write(export: Export, file: Path) -> None:

@@ -21,6 +21,8 @@ ExportPrecision = Literal["fp32", "fp16", "int8"]
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 #: Approximate side in pixels of the image that a graph is traced with.
 EXAMPLE_SIDE = 64
+#: Of height and width in ExecuTorch, which cannot pad by a number that depends on the size.
+MULTIPLE = 8
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Post-training quantisation to 8-bit integers: OpenVINO by NNCF, ONNX by ONNX Runtime's static quantiser.
 
-Weights and inputs of the convolutions become 8-bit integers, in ranges that are measured on calibration photos.
-Instance normalisation, sums and the tanh stay in floating point.
+Weights and inputs of the convolutions become 8-bit integers, in ranges that are measured on calibration photos. For
+OpenVINO, NNCF also quantises the inputs of normalisations, sums and interpolations, which are then read faster. The
+rest stays in floating point.
 """
 
 from collections.abc import Sequence

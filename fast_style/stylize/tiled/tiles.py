@@ -55,8 +55,8 @@ class Tiles:
         network: a generator with a strip plan.
         rows: image rows per strip; multiples of 8 are best.
         statistics: `exact` or `thumbnail`.
-        spool: folder for intermediate feature maps; None is the system's folder for temporary files. They need 3/4 x
-            pixels x network width x 4 bytes: 96 bytes per pixel for 32 channels.
+        spool: folder for intermediate feature maps; None is the system's folder for temporary files. Those of
+            `TransformNet` need 3/4 x pixels x network width x 4 bytes: 96 bytes per pixel for 32 channels.
 
     Raises:
         ValueError: unknown statistics, or a network that cannot run in strips (`Generator.strip_plan`).
@@ -103,7 +103,7 @@ class _Work:
     """One image on its way through the network.
 
     Feature maps of a quarter of the image's height or less, and those of the coarsest scale, are computed once and
-    stored on disk. Finer feature maps are larger: they are recomputed whenever they are needed.
+    stored on disk, and so is every sum of a residual connection. Other feature maps are recomputed whenever needed.
     """
 
     def __init__(self, tiles: Tiles, progress: Callable[[float], None], photo: Rows) -> None:

@@ -29,7 +29,7 @@ class ReadAhead(Generic[Part]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._thread.shutdown(cancel_futures=True)
+        _end(self._thread, cancel=True)
 
     def _in_order(self) -> Iterator[Part]:
         ahead = deque(self._next() for _ in range(WAITING))
@@ -44,7 +44,8 @@ class ReadAhead(Generic[Part]):
 class WriteBehind:
     """Call functions in another thread, in the order of `add`. An error in that thread is raised by a later `add`.
 
-    A context manager: at its end, all calls have ended, and an error of any of them is raised.
+    A context manager: at its end, all calls have ended, and an error of any of them is raised. After an error in the
+    block, calls that have not begun are dropped.
     """
 
     def __init__(self) -> None:
@@ -57,7 +58,7 @@ class WriteBehind:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._thread.shutdown()
+        _end(self._thread, cancel=error is not None)
         if error is None:  # Else this error, which came first, is raised.
             for call in self._waiting:
                 call.result()
@@ -65,7 +66,16 @@ class WriteBehind:
     def add(
         self, function: Callable[Arguments, None], *arguments: Arguments.args, **keywords: Arguments.kwargs
     ) -> None:
-        """Wait until at most `WAITING` calls are left, then add one."""
+        """Add a call, then wait until at most `WAITING` calls are left."""
         self._waiting.append(self._thread.submit(function, *arguments, **keywords))
         while len(self._waiting) > WAITING:
             self._waiting.popleft().result()
+
+
+def _end(thread: ThreadPoolExecutor, *, cancel: bool) -> None:
+    """Wait for the calls that have begun, also after Ctrl-C: the file that they read or write is closed next."""
+    try:
+        thread.shutdown(cancel_futures=cancel)
+    except KeyboardInterrupt:
+        thread.shutdown(cancel_futures=True)
+        raise

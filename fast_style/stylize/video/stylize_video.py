@@ -2,11 +2,11 @@
 
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"})
 #: FFmpeg's names of the containers that can be written. They store the time of each frame; AVI does not.
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+#: Packets of sound that wait for the next frame at most.
+MOST_PACKETS = 100
 
 
 @dataclass(frozen=True)
@@ -161,13 +163,13 @@ def _paint_frames(
     One thread reads the next frames and another writes the last ones, while this one stylizes.
     """
     done = 0
-    with ReadAhead(clip.parts()) as parts, WriteBehind() as written:
+    with ReadAhead(with_sound(clip.parts())) as parts, WriteBehind() as written:
         try:
-            for part in parts:
-                if not isinstance(part, Frame):
-                    written.add(writer.sound, part)
+            for sound, frame in parts:
+                if frame is None:
+                    written.add(_write, writer, sound, None)
                     continue
-                written.add(writer.picture, replace(part, pixels=painted(part.pixels)))
+                written.add(_write, writer, sound, replace(frame, pixels=painted(frame.pixels)))
                 done += 1
                 progress(VideoProgress(done, clip.expected))
                 if stop.signal_number is not None:
@@ -177,6 +179,33 @@ def _paint_frames(
                 raise
             return done, interrupt
     return done, None
+
+
+def with_sound(parts: Iterable[Any]) -> Iterator[tuple[list[Any], Frame | None]]:
+    """Each frame with the sound before it; the sound after the last frame follows without a frame.
+
+    A frame has several packets of sound. As parts of their own, they would fill the places for parts that are read
+    ahead and written behind.
+    """
+    sound: list[Any] = []
+    for part in parts:
+        if isinstance(part, Frame):
+            yield sound, part
+            sound = []
+        else:
+            sound.append(part)
+            if len(sound) == MOST_PACKETS:
+                yield sound, None
+                sound = []
+    if sound:
+        yield sound, None
+
+
+def _write(writer: "ClipWriter", sound: Sequence[Any], frame: Frame | None) -> None:
+    for packet in sound:
+        writer.sound(packet)
+    if frame is not None:
+        writer.picture(frame)
 
 
 def _go_on_stopping(
