@@ -1,6 +1,6 @@
 """How many evaluations of L-BFGS reach the loss of one forward pass (Johnson et al. 2016, section 4.1).
 
-    python benchmarks/forward_pass.py checkpoints/wave.safetensors photos/val -- experiment=gallery style=wave
+    python benchmarks/forward_pass.py checkpoints/johnson/wave.safetensors photos/val -- generator=johnson style=wave
 
 The settings after `--` are those of the training; they build the loss. For every photo, L-BFGS minimises this loss over
 the pixels, from the photo and from noise, until it is as low as that of the stylized photo. The script prints the

@@ -32,7 +32,7 @@ from fast_style.stylize.stylizer import load_stylizer
 from fast_style.stylize.tiled.tiles import Tiles
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-MODEL = CHECKOUT / "checkpoints/starry_night.safetensors"
+MODEL = CHECKOUT / "checkpoints/johnson/starry_night.safetensors"
 SAMPLES = CHECKOUT / "data/samples"
 RUNTIMES = (
     ("torch", "fp32"),
@@ -110,7 +110,7 @@ def speed(rounds: int, cache: Path) -> None:
 
 
 def video(rounds: int, cache: Path) -> None:
-    """Stylize a video of 640x360 and 240 frames with `scripts/stylize.py`, with `generator=fast`."""
+    """Stylize a video of 640x360 and 240 frames, with sound, with `scripts/stylize.py` and `generator=fast`."""
     import av
 
     with tempfile.TemporaryDirectory() as place:
@@ -118,12 +118,18 @@ def video(rounds: int, cache: Path) -> None:
         with av.open(str(clip), "w") as container:
             stream = container.add_stream("libx264", rate=24)
             stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
+            sound = container.add_stream("aac", rate=48000, layout="stereo")
             scene = enlarged(random.random((60, 100, 3), np.float32), 1000, 0, 600, 600).clip(0, 1)
             scene = (scene * 200 + random.integers(0, 55, scene.shape)).astype(np.uint8)
             for number in range(240):  # The camera moves over the scene.
                 frame = np.ascontiguousarray(scene[number // 2 : number // 2 + 360, number : number + 640])
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
-            container.mux(stream.encode(None))
+                noise = random.uniform(-0.1, 0.1, (2, 2000)).astype(np.float32)
+                samples = av.AudioFrame.from_ndarray(noise, "fltp", "stereo")
+                samples.sample_rate, samples.pts = 48000, 2000 * number
+                container.mux(sound.encode(samples))
+            for each in (stream, sound):
+                container.mux(each.encode(None))
         arguments = (f"ckpt={saved(FastNet(), cache)}", f"input={clip}", f"output={place}/out.mp4", f"cache={cache}")
         for precision in ("fp32", "int8"):
             first, *later = [_stylize(*arguments, f"precision={precision}")[0] for _ in range(1 + rounds)]

@@ -104,7 +104,7 @@ def test_training_and_stylizing_access_nothing_else(tmp_path: Path, temporary: P
     run.mkdir()
     network = run / "network.safetensors"
     training = ["experiment=quick", "style=starry_night", "steps=2", "data.size=64", "compile=false", "style.size=64"]
-    training += ["generator.width=8", "generator.blocks=1"]  # Preparing a network takes seconds.
+    training += ["init_from=null", "generator.width=8", "generator.blocks=1"]  # Preparing a network takes seconds.
     lines = watched(run / "train.log", home, temporary, "train", *training, f"runs={run}", f"network_file={network}")
     painting = [
         f"ckpt={network}",

@@ -14,6 +14,7 @@ SMALL = {
     "train": [
         *("steps=2", "val_every=2", "checkpoint_every=1", "compile=false", "precision=32-true", "generator.width=4"),
         *("data.size=64", "data.batch_size=1", "data.workers=0", "style.size=64", "generator.blocks=1"),
+        "init_from=null",
     ],
     "cyclegan": [
         *("steps=2", "val_every=2", "checkpoint_every=1", "generator.width=4", "generator.blocks=1"),

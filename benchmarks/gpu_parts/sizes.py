@@ -79,7 +79,7 @@ DRY = Sizes(
     run_steps=8,
     quick=(
         *("steps=4", "val_every=4", "checkpoint_every=4", "data.size=64", "data.workers=0", "style.size=64"),
-        *("generator.width=4", "generator.blocks=1", "trainer.accelerator=cpu"),
+        *("init_from=null", "generator.width=4", "generator.blocks=1", "trainer.accelerator=cpu"),
     ),
     evaluation_size=48,
     pictures={"512": (48, 64), "1080p": (48, 80), "4K": (81, 144)},

@@ -97,16 +97,8 @@ def export(
     if target.suffix != kind.SUFFIX:
         raise ValueError(f"A file of format={format} ends in {kind.SUFFIX}; got {target.name}.")
     sides = _sides(format, kind, size, smallest=network.smallest)
-    if precision == "int8" and not calibration:
-        raise ValueError("precision=int8 needs photos for the calibration; name a folder of photos, calibration=...")
-    if precision != "int8" and calibration:
-        raise ValueError(f"Photos for the calibration are for precision=int8; got precision={precision}.")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise ValueError(
-            f"Expected a folder for {target.name} at {error.filename}, found a file; name another output."
-        ) from error
+    _check_calibration(precision, calibration)
+    _make_folder(target)
     network = copy.deepcopy(network).eval().cpu()
     about = describe(origin, precision, smallest=network.smallest)
     with tempfile.TemporaryDirectory(prefix=f".{target.stem}-", dir=target.parent) as folder:
@@ -122,6 +114,22 @@ def export(
         for part in sorted(Path(folder).iterdir(), key=lambda part: part == file):
             part.replace(target.parent / part.name)
     return parities
+
+
+def _check_calibration(precision: ExportPrecision, calibration: Sequence[NDArray[np.float32]]) -> None:
+    if precision == "int8" and not calibration:
+        raise ValueError("precision=int8 needs photos for the calibration; name a folder of photos, calibration=...")
+    if precision != "int8" and calibration:
+        raise ValueError(f"Photos for the calibration are for precision=int8; got precision={precision}.")
+
+
+def _make_folder(target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise ValueError(
+            f"Expected a folder for {target.name} at {error.filename}, found a file; name another output."
+        ) from error
 
 
 def check_installed(format: Format, precision: ExportPrecision = "fp32") -> None:

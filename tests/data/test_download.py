@@ -216,5 +216,5 @@ def test_every_named_style_has_the_address_and_checksum_of_its_original(file: Pa
     assert name == file.stem
     assert painting.texture == f"data/styles/{name}.png"
     # The address names a commit, so that the file can't change.
-    assert re.fullmatch(r"https://raw\.githubusercontent\.com/[\w-]+/[\w-]+/[0-9a-f]{40}/[\w/]+\.jpg", painting.url)
+    assert re.fullmatch(r"https://raw\.githubusercontent\.com/[\w-]+/[\w-]+/[0-9a-f]{40}/[\w/%-]+\.jpg", painting.url)
     assert re.fullmatch(r"[0-9a-f]{64}", painting.sha256)

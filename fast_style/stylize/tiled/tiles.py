@@ -56,7 +56,7 @@ class Tiles:
         rows: image rows per strip; multiples of 8 are best.
         statistics: `exact` or `thumbnail`.
         spool: folder for intermediate feature maps; None is the system's folder for temporary files. Those of
-            `TransformNet` need 3/4 x pixels x network width x 4 bytes: 96 bytes per pixel for 32 channels.
+            `generator=johnson` need 3/4 x pixels x network width x 4 bytes: 96 bytes per pixel for 32 channels.
 
     Raises:
         ValueError: unknown statistics, or a network that cannot run in strips (`Generator.strip_plan`).

@@ -98,7 +98,7 @@ def test_a_run_resumes_with_the_unfinished_units(source):
     [
         ({"ckpt": "nowhere.safetensors"}, "nowhere.safetensors"),
         ({"runtime": "jax"}, "runtime is auto or one of"),
-        ({"precision": "fp61"}, "precision is auto, fp32"),
+        ({"precision": "fp61"}, "is auto, fp32, bf16"),
         ({"workers": 0}, "workers is at least 1"),
         ({"quality": 0}, "quality"),
     ],
