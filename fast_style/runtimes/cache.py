@@ -107,7 +107,8 @@ def _export_once(
     try:
         check_installed(format, precision)
     except ValueError as error:
-        raise RuntimeUnavailable(f"{error} Or use runtime=torch, which needs no such package.") from error
+        other = "runtime=torch" if calibration is None else "precision=auto"
+        raise RuntimeUnavailable(f"{error} Or use {other}, which needs no such package.") from error
     path.parent.mkdir(parents=True, exist_ok=True)
     # If many workers start at once, only one of them exports.
     with FileLock(path.with_suffix(".lock")):

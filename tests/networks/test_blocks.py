@@ -26,6 +26,9 @@ def test_every_convolution_is_drawn_from_n_0_002(name: str) -> None:
     weights = torch.cat([gain * conv.weight.detach().flatten() for conv, gain in zip(convs, gains, strict=True)])
     assert len(weights) > 10_000
     assert weights.std().item() == pytest.approx(0.02, rel=0.03)
+    for conv, gain in zip(convs, gains, strict=True):
+        if conv.weight.numel() > 1000:
+            assert (gain * conv.weight).std().item() == pytest.approx(0.02, rel=0.15)
     assert abs(weights.mean().item()) < 5 * 0.02 / len(weights) ** 0.5
     assert (weights.abs() > 0.04).float().mean().item() == pytest.approx(
         0.0455, abs=0.005

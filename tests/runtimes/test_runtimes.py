@@ -181,6 +181,16 @@ def test_an_intel_cpu_is_fast_in_bf16_with_amx_only(monkeypatch, cpu, flags, fas
 
 
 @pytest.mark.slow
+def test_int8_without_its_package_names_the_package_and_another_precision(
+    folder: Path, photos: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(export, "find_spec", lambda package: None if package == "nncf" else True)
+    settings = {"precision": "int8", "cache": tmp_path, "calibration": photos}
+    with pytest.raises(ValueError, match=r"needs nncf.* 'fast_style\[int8\]'\. Or use precision=auto"):
+        load_stylizer(folder / "wave.safetensors", **settings)
+
+
+@pytest.mark.slow
 def test_int8_takes_openvino_if_the_runtime_is_auto(folder: Path) -> None:
     with pytest.raises(ValueError, match="int8 needs photos for the calibration"):
         load(folder, "auto", "int8")
